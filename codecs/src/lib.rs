@@ -1,0 +1,14 @@
+//! The dictionary of the house: bytes to types and back, no state across calls, no clock, no I/O.
+//!
+//! Every parser takes any bytes without panic and says what is wrong and where.
+
+pub mod audio;
+pub mod geo;
+pub mod journal;
+pub mod record;
+pub mod rtcp;
+pub mod rtp;
+pub mod sdp;
+pub mod sip;
+pub mod time;
+pub mod webhook;

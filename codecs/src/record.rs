@@ -1,0 +1,515 @@
+//! The normalized alert record, its number and its envelope: the product's contract with everyone downstream.
+//!
+//! One record an alert, one revision a step. The JSON Schema that `gateway schema alert` prints is generated from
+//! these types; a snapshot test keeps them from drifting unseen.
+
+mod envelope;
+mod number;
+
+pub use envelope::{CloudEvent, Step};
+pub use number::{AlertNo, alert_id};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::geo::Point;
+use crate::time::Wall;
+
+/// An instant: RFC 3339 with microseconds, Beijing time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Stamp(pub Wall);
+
+/// 报警途径: how the report came in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum Channel {
+    #[serde(rename = "voice_110")]
+    Voice110,
+    #[serde(rename = "voice_122")]
+    Voice122,
+    #[serde(rename = "voice_119_shared")]
+    Voice119Shared,
+    #[serde(rename = "test")]
+    Test,
+}
+
+/// 报警形式.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    Voice,
+    Video,
+    Image,
+    Text,
+    Rtt,
+    Location,
+    Data,
+}
+
+/// 有效性.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Validity {
+    #[default]
+    Valid,
+    Silent,
+    Misdial,
+    Nuisance,
+    Abandoned,
+    Test,
+}
+
+/// 性质.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentKind {
+    Report,
+    UrgentHelp,
+    PoliceComplaint,
+    NonPolice,
+    Consult,
+}
+
+impl IncidentKind {
+    /// Whether this kind needs an officer in the call at once (record: report and urgent help).
+    pub fn wants_officer(self) -> bool {
+        matches!(self, IncidentKind::Report | IncidentKind::UrgentHelp)
+    }
+}
+
+/// Where an alert stands in its life (record.md section 4, as far as a voice call goes).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Arrived,
+    Offered,
+    Answered,
+    Triaged,
+    Bridging,
+    Bridged,
+    Abandoned,
+    Callback,
+    Unreached,
+    Ended,
+    Closed,
+}
+
+/// What a leg is in a call.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Reporter,
+    Taker,
+    Officer,
+    Unit,
+    Superior,
+    Attendant,
+    Supervisor,
+}
+
+impl Role {
+    /// The name of the track, the tap and the metric label.
+    pub fn track(self) -> &'static str {
+        match self {
+            Role::Reporter => "caller",
+            Role::Taker => "seat",
+            Role::Officer => "officer",
+            Role::Unit => "unit",
+            Role::Superior => "superior",
+            Role::Attendant => "attendant",
+            Role::Supervisor => "supervisor",
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Identity {
+    /// 警情编号, 30 digits.
+    #[schemars(regex(pattern = r"^[0-9]{30}$"))]
+    pub alert_no: String,
+    /// UUID version 7.
+    pub alert_id: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<Related>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Related {
+    pub alert_no: String,
+    pub kind: Relation,
+}
+
+/// 关联接警单.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Relation {
+    Duplicate,
+    FollowUp,
+    SameEvent,
+    SplitFrom,
+    Withdrawn,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Source {
+    pub channel: Channel,
+    pub forms: Vec<Form>,
+    pub called_number: String,
+    pub trunk: String,
+    pub node: String,
+    /// De-duplication key on the channel; for a call the Call-ID.
+    pub message_id: String,
+    pub validity: Validity,
+}
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Reporter {
+    pub phone: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriber: Option<Subscriber>,
+}
+
+/// 机主/装机地址 (三字段).
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Subscriber {
+    pub name: String,
+    pub address: String,
+}
+
+/// Where a location came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LocationSource {
+    Spoken,
+    Subscriber,
+    TrunkDefault,
+    Officer,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Location {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wgs84: Option<Point>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub civic: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub grid_code: String,
+    pub source: LocationSource,
+    pub at: Stamp,
+}
+
+/// A keyword found in what somebody said or wrote.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct KeywordHit {
+    pub word: String,
+    /// 1 特别重大 … 4 一般.
+    pub level: u8,
+    pub at: Stamp,
+    /// `triage`, or `transcript:` and the leg.
+    pub source: String,
+}
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Incident {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<IncidentKind>,
+    /// Two-level six-digit code, e.g. 100200 抢劫.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{6}$"))]
+    pub category: Option<String>,
+    /// 1 特别重大 … 4 一般.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4))]
+    pub level: Option<u8>,
+    pub sensitive: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keywords: Vec<KeywordHit>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supplement: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Leg {
+    pub leg_id: u32,
+    pub role: Role,
+    pub party: String,
+    pub start: Stamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+}
+
+/// How the caller was answered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerMode {
+    Seat,
+    Overflow,
+    /// Declared degradation: the machine at the deadline.
+    Attendant,
+}
+
+impl AnswerMode {
+    pub fn text(self) -> &'static str {
+        match self {
+            AnswerMode::Seat => "seat",
+            AnswerMode::Overflow => "overflow",
+            AnswerMode::Attendant => "attendant",
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct CallTimes {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrive: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<Stamp>,
+    /// Answered by a human.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Stamp>,
+    /// Answered by the attendant, ahead of a human.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attendant: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub two_way: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge_ask: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge_ok: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Stamp>,
+}
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct CallInfo {
+    pub t: CallTimes,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AnswerMode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seat: Option<SeatInfo>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legs: Vec<Leg>,
+    /// Milliseconds from arrival to a human's answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_ms: Option<u64>,
+    /// Milliseconds from arrival to the officer's voice in the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub officer_ms: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SeatInfo {
+    pub no: String,
+    pub taker_name: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Media {
+    pub uri: String,
+    pub sha256: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `caller`, `seat`, `officer`, …, or `mix`.
+    pub track: String,
+    /// Milliseconds from the recording's first frame to this track's.
+    pub offset_ms: u64,
+    pub duration_ms: u64,
+}
+
+/// One line of what was said, as a transcriber or a person wrote it down.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TextLine {
+    pub at: Stamp,
+    /// `caller`, `seat`, `officer`, …
+    pub by: String,
+    pub body: String,
+}
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Route {
+    /// City, county, station, grid: what is known of the chain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jurisdiction: Vec<String>,
+    /// Exactly one at every moment.
+    pub owner: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owner_history: Vec<Ownership>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Ownership {
+    pub owner: String,
+    pub from: Stamp,
+}
+
+/// How a try to reach somebody ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TryResult {
+    Answered,
+    Busy,
+    NoAnswer,
+    Off,
+    Declined,
+    /// Another try was answered first.
+    Superseded,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Dispatch {
+    pub unit: String,
+    pub officer: String,
+    pub role: Role,
+    /// Why this one, now: rank, distance, budget.
+    pub reason: String,
+    pub tried_at: Stamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<TryResult>,
+}
+
+/// A deadline of record.md section 4 and how it went.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Timer {
+    /// `T1`, `T2`, …
+    pub name: String,
+    pub due: Stamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met_at: Option<Stamp>,
+    pub breach: bool,
+}
+
+/// The whole record, one revision of it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "alert")]
+pub struct AlertRecord {
+    pub id: Identity,
+    pub rev: u32,
+    /// SHA-256 of the revision before, hex; empty for the first.
+    pub prev_hash: String,
+    /// SHA-256 over `prev_hash` and this record's JSON with an empty `hash`.
+    pub hash: String,
+    pub state: State,
+    pub source: Source,
+    pub reporter: Reporter,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub location: Vec<Location>,
+    pub incident: Incident,
+    pub call: CallInfo,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<Media>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub text: Vec<TextLine>,
+    pub route: Route,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dispatch: Vec<Dispatch>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timers: Vec<Timer>,
+    /// Degradations declared on this alert, e.g. `recording_lost`, `number_unreserved`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<String>,
+}
+
+impl AlertRecord {
+    /// Seals the next revision: counts it, chains it to the one before, hashes it.
+    pub fn seal(&mut self) {
+        self.rev += 1;
+        self.prev_hash = std::mem::take(&mut self.hash);
+        self.hash = self.computed_hash();
+    }
+
+    /// Whether the stored hash is that of the content.
+    pub fn is_sealed(&self) -> bool {
+        let mut copy = self.clone();
+        copy.hash = String::new();
+        copy.computed_hash() == self.hash
+    }
+
+    fn computed_hash(&self) -> String {
+        debug_assert!(self.hash.is_empty(), "hashed with an empty hash field");
+        let json = serde_json::to_vec(self).expect("a record serialises");
+        let mut digest = Sha256::new();
+        digest.update(self.prev_hash.as_bytes());
+        digest.update(&json);
+        crate::sip::auth::hex(&digest.finalize())
+    }
+}
+
+impl Stamp {
+    pub fn text(self) -> String {
+        let c = self.0.civil(8 * 3600);
+        format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}+08:00",
+            c.year,
+            c.month,
+            c.day,
+            c.hour,
+            c.minute,
+            c.second,
+            c.nanos / 1000
+        )
+    }
+
+    /// Reads what `text` writes.
+    pub fn parse(text: &str) -> Option<Stamp> {
+        let b = text.as_bytes();
+        if b.len() != 32 || &text[26..] != "+08:00" {
+            return None;
+        }
+        let n = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+        let (y, m, d) = (n(0, 4)?, n(5, 7)?, n(8, 10)?);
+        // Civil date to days, the inverse of `Wall::civil`.
+        let y2 = if m <= 2 { y - 1 } else { y };
+        let era = y2.div_euclid(400);
+        let yoe = y2.rem_euclid(400);
+        let doy = (153 * (if m > 2 { m - 3 } else { m + 9 }) + 2) / 5 + d - 1;
+        let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+        let days = era * 146_097 + doe - 719_468;
+        let seconds = days * 86_400 + n(11, 13)? * 3600 + n(14, 16)? * 60 + n(17, 19)? - 8 * 3600;
+        Some(Stamp(Wall(seconds * 1_000_000_000 + n(20, 26)? * 1000)))
+    }
+}
+
+impl Serialize for Stamp {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Stamp {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(d)?;
+        Stamp::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom("not an RFC 3339 instant in +08:00 with microseconds"))
+    }
+}
+
+impl JsonSchema for Stamp {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Stamp".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "format": "date-time"})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_survives_text_to_the_microsecond() {
+        for ns in [0, 951_782_400_123_456_000, 1_795_276_799_999_999_000] {
+            let stamp = Stamp(Wall(ns));
+            assert_eq!(Stamp::parse(&stamp.text()), Some(stamp), "{}", stamp.text());
+        }
+        assert_eq!(Stamp::parse("2026-11-22T00:00:00Z"), None);
+    }
+}

@@ -1,0 +1,98 @@
+//! The envelope: CloudEvents 1.0 in JSON, one event a revision, `id` = `<alert_no>:<rev>` everywhere.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AlertRecord, Stamp};
+
+/// What happened; the middle of the event's `type`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Step {
+    Arrived,
+    Offered,
+    AttendantAnswered,
+    Answered,
+    Classified,
+    Located,
+    Bridging,
+    Bridged,
+    Abandoned,
+    Callback,
+    LegEnded,
+    Transcript,
+    KeywordWarning,
+    DeadlineBreach,
+    Recorded,
+    Ended,
+}
+
+impl Step {
+    pub fn text(self) -> &'static str {
+        match self {
+            Step::Arrived => "arrived",
+            Step::Offered => "offered",
+            Step::AttendantAnswered => "attendant_answered",
+            Step::Answered => "answered",
+            Step::Classified => "classified",
+            Step::Located => "located",
+            Step::Bridging => "bridging",
+            Step::Bridged => "bridged",
+            Step::Abandoned => "abandoned",
+            Step::Callback => "callback",
+            Step::LegEnded => "leg_ended",
+            Step::Transcript => "transcript",
+            Step::KeywordWarning => "warning.keyword",
+            Step::DeadlineBreach => "deadline.breach",
+            Step::Recorded => "recorded",
+            Step::Ended => "ended",
+        }
+    }
+
+    pub fn event_type(self) -> String {
+        format!("cn.gov.police110.alert.{}.v1", self.text())
+    }
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "alert event")]
+pub struct CloudEvent {
+    pub specversion: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub source: String,
+    pub id: String,
+    pub subject: String,
+    pub time: Stamp,
+    pub partitionkey: String,
+    pub datacontenttype: String,
+    pub dataschema: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<u8>,
+    /// The timer that was missed; on `deadline.breach` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    pub hash: String,
+    pub data: AlertRecord,
+}
+
+impl CloudEvent {
+    /// Wraps a sealed revision.
+    pub fn new(step: Step, source: &str, time: Stamp, deadline: Option<&str>, data: AlertRecord) -> CloudEvent {
+        let number = data.id.alert_no.clone();
+        CloudEvent {
+            specversion: "1.0".into(),
+            kind: step.event_type(),
+            source: source.into(),
+            id: format!("{number}:{}", data.rev),
+            subject: number.clone(),
+            time,
+            partitionkey: number,
+            datacontenttype: "application/json".into(),
+            dataschema: "/schemas/alert".into(),
+            level: data.incident.level,
+            deadline: deadline.map(str::to_owned),
+            hash: data.hash.clone(),
+            data,
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! SDP (RFC 8866) as far as a telephone gateway reads it: origin, addresses, media lines, codecs, direction.
+//!
+//! Unknown lines are skipped, unknown media kept by name so that an answer can refuse them in order.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SdpError {
+    /// Counted from 1.
+    pub line: usize,
+    pub what: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Direction {
+    #[default]
+    SendRecv,
+    SendOnly,
+    RecvOnly,
+    Inactive,
+}
+
+impl Direction {
+    pub fn text(self) -> &'static str {
+        match self {
+            Direction::SendRecv => "sendrecv",
+            Direction::SendOnly => "sendonly",
+            Direction::RecvOnly => "recvonly",
+            Direction::Inactive => "inactive",
+        }
+    }
+    /// What the other side answers to it (RFC 3264 6.1).
+    pub fn reversed(self) -> Direction {
+        match self {
+            Direction::SendOnly => Direction::RecvOnly,
+            Direction::RecvOnly => Direction::SendOnly,
+            same => same,
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RtpMap {
+    pub payload_type: u8,
+    pub encoding: String,
+    pub clock_hz: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Media {
+    /// `audio`, `video`, `text`, `application`, …
+    pub kind: String,
+    /// Zero: refused or disabled.
+    pub port: u16,
+    /// `RTP/AVP`, …
+    pub protocol: String,
+    /// The formats as written; payload types for RTP.
+    pub formats: Vec<String>,
+    /// The address of this medium, its own or the session's; `None` when it is a name.
+    pub address: Option<IpAddr>,
+    pub direction: Direction,
+    pub rtpmap: Vec<RtpMap>,
+    pub ptime_ms: Option<u32>,
+    pub rtcp_port: Option<u16>,
+    pub rtcp_mux: bool,
+}
+
+impl Media {
+    pub fn is_rtp_audio(&self) -> bool {
+        self.kind == "audio" && self.protocol == "RTP/AVP"
+    }
+    pub fn payload_types(&self) -> impl Iterator<Item = u8> {
+        self.formats.iter().filter_map(|f| f.parse().ok())
+    }
+    /// The encoding name of a payload type: its rtpmap, or the static table (RFC 3551 6).
+    pub fn encoding(&self, payload_type: u8) -> Option<(&str, u32)> {
+        let mapped = self.rtpmap.iter().find(|m| m.payload_type == payload_type);
+        mapped.map(|m| (m.encoding.as_str(), m.clock_hz)).or(match payload_type {
+            0 => Some(("PCMU", 8000)),
+            3 => Some(("GSM", 8000)),
+            8 => Some(("PCMA", 8000)),
+            9 => Some(("G722", 8000)),
+            13 => Some(("CN", 8000)),
+            18 => Some(("G729", 8000)),
+            _ => None,
+        })
+    }
+    /// The first payload type with this encoding at 8 kHz.
+    pub fn find(&self, encoding: &str) -> Option<u8> {
+        self.payload_types()
+            .find(|&pt| self.encoding(pt).is_some_and(|(e, hz)| hz == 8000 && e.eq_ignore_ascii_case(encoding)))
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sdp {
+    pub session_id: u64,
+    pub version: u64,
+    pub media: Vec<Media>,
+}
+
+impl Sdp {
+    /// # Errors
+    /// The first line that is not SDP, with its number.
+    pub fn parse(bytes: &[u8]) -> Result<Sdp, SdpError> {
+        let text = String::from_utf8_lossy(bytes);
+        let mut sdp = Sdp::default();
+        let mut session_address = None;
+        let mut session_direction = Direction::SendRecv;
+        let mut seen = (false, false); // v=, o=
+        for (i, line) in text.split('\n').enumerate() {
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            if line.is_empty() {
+                continue;
+            }
+            let fail = |what| SdpError { line: i + 1, what };
+            let Some((kind, value)) = line.split_once('=').filter(|(k, _)| k.len() == 1) else {
+                return Err(fail("not of the form x=value"));
+            };
+            if !seen.0 && kind != "v" {
+                return Err(fail("the first line is not v="));
+            }
+            match kind {
+                "v" => {
+                    seen.0 = true;
+                    if value.trim() != "0" {
+                        return Err(fail("version is not 0"));
+                    }
+                }
+                "o" => {
+                    seen.1 = true;
+                    let mut parts = value.split_ascii_whitespace().skip(1);
+                    let mut number = || parts.next().and_then(|n| n.parse::<u64>().ok());
+                    // Some phones write numbers beyond 64 bits; only change detection uses them.
+                    sdp.session_id = number().unwrap_or(0);
+                    sdp.version = number().unwrap_or(0);
+                }
+                "c" => {
+                    let address = connection(value).ok_or_else(|| fail("c= is not IN IP4 or IP6 and an address"))?;
+                    match sdp.media.last_mut() {
+                        Some(media) => media.address = address,
+                        None => session_address = address,
+                    }
+                }
+                "m" => {
+                    let mut media = media_line(value).ok_or_else(|| fail("m= is not kind, port, protocol, formats"))?;
+                    media.address = session_address;
+                    media.direction = session_direction;
+                    sdp.media.push(media);
+                }
+                "a" => match sdp.media.last_mut() {
+                    Some(media) => attribute(media, value).ok_or_else(|| fail("malformed attribute"))?,
+                    None => session_direction = direction(value).unwrap_or(session_direction),
+                },
+                _ => {}
+            }
+        }
+        if !seen.0 || !seen.1 {
+            return Err(SdpError { line: 1, what: "v= or o= is missing" });
+        }
+        Ok(sdp)
+    }
+
+    /// Writes a session of one address; media without a port are written as refused.
+    pub fn write(&self, address: IpAddr) -> Vec<u8> {
+        let family = if address.is_ipv4() { "IP4" } else { "IP6" };
+        let mut out = String::with_capacity(256);
+        let mut line = |args: std::fmt::Arguments<'_>| out.write_fmt(args).expect("writing to a string does not fail");
+        line(format_args!(
+            "v=0\r\no=- {} {} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n",
+            self.session_id, self.version
+        ));
+        for m in &self.media {
+            line(format_args!("m={} {} {} {}\r\n", m.kind, m.port, m.protocol, m.formats.join(" ")));
+            if m.port == 0 {
+                continue;
+            }
+            for map in &m.rtpmap {
+                line(format_args!("a=rtpmap:{} {}/{}\r\n", map.payload_type, map.encoding, map.clock_hz));
+                if map.encoding == "telephone-event" {
+                    line(format_args!("a=fmtp:{} 0-15\r\n", map.payload_type));
+                }
+            }
+            if let Some(ptime) = m.ptime_ms {
+                line(format_args!("a=ptime:{ptime}\r\n"));
+            }
+            if m.rtcp_mux {
+                line(format_args!("a=rtcp-mux\r\n"));
+            }
+            line(format_args!("a={}\r\n", m.direction.text()));
+        }
+        out.into_bytes()
+    }
+}
+
+/// The outer `None` is a malformed line, the inner one a host name.
+fn connection(value: &str) -> Option<Option<IpAddr>> {
+    let mut parts = value.split_ascii_whitespace();
+    let (net, family, address) = (parts.next()?, parts.next()?, parts.next()?);
+    if net != "IN" || !matches!(family, "IP4" | "IP6") {
+        return None;
+    }
+    Some(address.split('/').next().unwrap_or_default().parse().ok())
+}
+
+fn media_line(value: &str) -> Option<Media> {
+    let mut parts = value.split_ascii_whitespace();
+    let kind = parts.next()?.to_owned();
+    let port = parts.next()?.split('/').next()?.parse().ok()?;
+    let protocol = parts.next()?.to_owned();
+    let formats: Vec<String> = parts.map(str::to_owned).collect();
+    (!formats.is_empty()).then(|| Media { kind, port, protocol, formats, ..Media::default() })
+}
+
+fn direction(value: &str) -> Option<Direction> {
+    match value.trim() {
+        "sendrecv" => Some(Direction::SendRecv),
+        "sendonly" => Some(Direction::SendOnly),
+        "recvonly" => Some(Direction::RecvOnly),
+        "inactive" => Some(Direction::Inactive),
+        _ => None,
+    }
+}
+
+fn attribute(media: &mut Media, value: &str) -> Option<()> {
+    if let Some(d) = direction(value) {
+        media.direction = d;
+    } else if let Some(map) = value.strip_prefix("rtpmap:") {
+        let (pt, rest) = map.trim().split_once(' ')?;
+        let mut parts = rest.trim().split('/');
+        let encoding = parts.next()?.to_owned();
+        let clock_hz = parts.next()?.trim().parse().ok()?;
+        // A payload type beyond 127 cannot be used; the line is no reason to refuse the call.
+        if let Ok(payload_type) = pt.parse() {
+            media.rtpmap.push(RtpMap { payload_type, encoding, clock_hz });
+        }
+    } else if let Some(ptime) = value.strip_prefix("ptime:") {
+        media.ptime_ms = ptime.trim().parse().ok();
+    } else if let Some(rtcp) = value.strip_prefix("rtcp:") {
+        media.rtcp_port = rtcp.split_ascii_whitespace().next()?.parse().ok();
+    } else if value == "rtcp-mux" {
+        media.rtcp_mux = true;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFER: &str = "v=0\r\no=- 3972291300 3972291301 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 20000 RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\na=sendonly\r\nm=video 0 RTP/AVP 96\r\n";
+
+    #[test]
+    fn an_offer_gives_address_codecs_and_direction() {
+        let sdp = Sdp::parse(OFFER.as_bytes()).expect("parses");
+        let audio = &sdp.media[0];
+        assert_eq!((sdp.version, audio.port, audio.direction), (3_972_291_301, 20_000, Direction::SendOnly));
+        assert_eq!(audio.address, Some("192.0.2.10".parse().expect("an address")));
+        assert_eq!(
+            (audio.find("PCMA"), audio.find("PCMU"), audio.find("telephone-event")),
+            (Some(8), Some(0), Some(101))
+        );
+        assert_eq!(sdp.media[1].port, 0);
+    }
+
+    #[test]
+    fn what_is_written_parses_to_the_same() {
+        let sdp = Sdp::parse(OFFER.as_bytes()).expect("parses");
+        let again = Sdp::parse(&sdp.write("192.0.2.10".parse().expect("an address"))).expect("parses");
+        assert_eq!(again.media[0], sdp.media[0]);
+    }
+
+    #[test]
+    fn an_error_names_its_line() {
+        let broken = OFFER.replace("m=video 0", "m=video x");
+        assert_eq!(
+            Sdp::parse(broken.as_bytes()),
+            Err(SdpError { line: 11, what: "m= is not kind, port, protocol, formats" })
+        );
+        assert!(Sdp::parse(b"").is_err());
+        assert!(Sdp::parse(b"hello").is_err());
+    }
+
+    #[test]
+    fn a_host_name_as_address_is_no_error() {
+        let named = OFFER.replace("c=IN IP4 192.0.2.10", "c=IN IP4 phone.example");
+        assert_eq!(Sdp::parse(named.as_bytes()).expect("parses").media[0].address, None);
+    }
+}

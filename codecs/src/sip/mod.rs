@@ -1,0 +1,20 @@
+//! SIP messages (RFC 3261): framing and index without a copy, field parsers, writers, digest.
+//!
+//! Knows neither transactions nor dialogs; a message is bytes and where its parts lie.
+
+pub mod auth;
+mod check;
+mod message;
+mod name;
+mod stream;
+mod uri;
+mod value;
+mod write;
+
+pub use check::{Fields, Rejection, check_request, check_response};
+pub use message::{Fault, MAX_HEADERS, MAX_MESSAGE, Message, Method, Span, Start};
+pub use name::Name;
+pub use stream::{Framed, StreamError, StreamFramer};
+pub use uri::{Host, Scheme, Uri};
+pub use value::{CSeq, NameAddr, Params, Via, split_commas, token_list, trim, unquote};
+pub use write::{Writer, reason_phrase};
