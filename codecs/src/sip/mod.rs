@@ -5,6 +5,7 @@
 pub mod auth;
 mod check;
 mod message;
+pub mod multipart;
 mod name;
 mod stream;
 mod uri;

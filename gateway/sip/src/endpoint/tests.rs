@@ -1,0 +1,509 @@
+//! Two endpoints in virtual time, their conversation as ladders.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use codecs::sip::auth::{Algorithm, DigestFields, Proof, ha1};
+use codecs::sip::{Message, Name, Start, Writer};
+use codecs::time::Mono;
+use expect_test::{Expect, expect};
+
+use super::*;
+
+const A: &str = "127.0.0.1:5061";
+const B: &str = "127.0.0.1:5062";
+
+fn endpoint(address: &str, seed: u64) -> Endpoint {
+    Endpoint::new(Config {
+        address: address.parse().expect("an address"),
+        realm: "test".into(),
+        accounts: vec![Account {
+            user: "1001".into(),
+            ha1: vec![
+                (Algorithm::Md5, ha1(Algorithm::Md5, "1001", "test", "demo")),
+                (Algorithm::Sha256, ha1(Algorithm::Sha256, "1001", "test", "demo")),
+            ],
+        }],
+        seed,
+        shard: 0,
+    })
+}
+
+/// Two endpoints, 10 ms apart, and what they said.
+struct Pair {
+    now: Mono,
+    ends: [Endpoint; 2],
+    wire: BTreeMap<(Mono, u64), (usize, Bytes)>,
+    sent: u64,
+    /// Which messages (counted from 0) the network loses.
+    lose: Vec<u64>,
+    ladder: String,
+    events: Vec<(usize, Event)>,
+}
+
+impl Pair {
+    fn new() -> Pair {
+        Pair {
+            now: Mono(0),
+            ends: [endpoint(A, 1), endpoint(B, 2)],
+            wire: BTreeMap::new(),
+            sent: 0,
+            lose: Vec::new(),
+            ladder: String::new(),
+            events: Vec::new(),
+        }
+    }
+
+    fn flow(to: usize) -> Flow {
+        Flow::udp([A, B][to].parse().expect("an address"))
+    }
+
+    fn drain(&mut self) {
+        for end in 0..2 {
+            while let Some(output) = self.ends[end].poll_output() {
+                match output {
+                    Output::Send { bytes, .. } => {
+                        let lost = self.lose.contains(&self.sent);
+                        let arrow = if end == 0 { "A → B" } else { "B → A" };
+                        let mark = if lost { "  (lost)" } else { "" };
+                        self.ladder.push_str(&format!("{} {arrow} {}{mark}\n", self.now, title(&bytes)));
+                        if !lost {
+                            self.wire.insert((self.now + Duration::from_millis(10), self.sent), (1 - end, bytes));
+                        }
+                        self.sent += 1;
+                    }
+                    Output::Close { .. } => {}
+                    Output::Event(event) => self.events.push((end, event)),
+                }
+            }
+        }
+    }
+
+    /// Runs for `ms` milliseconds.
+    fn run(&mut self, ms: u64) {
+        let end = self.now + Duration::from_millis(ms);
+        self.drain();
+        loop {
+            let wire = self.wire.keys().next().map(|k| k.0);
+            let timer = self.ends.iter().filter_map(|e| e.poll_timeout().map(|t| t.0)).min();
+            let Some(next) = [wire, timer].into_iter().flatten().min().filter(|n| *n <= end) else { break };
+            self.now = self.now.max(next);
+            if wire == Some(next) {
+                let (_, (to, bytes)) = self.wire.pop_first().expect("seen above");
+                self.ends[to].handle_message(self.now, Pair::flow(1 - to), bytes);
+            } else {
+                for e in &mut self.ends {
+                    e.handle_timeout(self.now);
+                }
+            }
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    fn call(&mut self) -> SessionId {
+        let out = OutgoingInvite {
+            flow: Pair::flow(1),
+            uri: b"sip:110@127.0.0.1:5062".to_vec(),
+            from: b"<sip:13800138000@test>".to_vec(),
+            to: b"<sip:110@test>".to_vec(),
+            sdp: b"v=0\r\n".to_vec(),
+            headers: Vec::new(),
+        };
+        self.ends[0].invite(self.now, out)
+    }
+
+    fn invited(&self) -> SessionId {
+        let found = self.events.iter().find_map(|(_, e)| match e {
+            Event::Invited(i) => Some(i.session),
+            _ => None,
+        });
+        found.expect("an INVITE arrived")
+    }
+
+    fn ladder(&self, expected: &Expect) {
+        expected.assert_eq(&self.ladder);
+    }
+
+    fn nothing_left_after(&mut self, ms: u64) {
+        self.run(ms);
+        assert_eq!(self.ends.each_ref().map(Endpoint::population), [(0, 0, 0), (0, 0, 0)]);
+    }
+}
+
+fn title(bytes: &Bytes) -> String {
+    let m = Message::frame(bytes.clone()).expect("we write sound messages");
+    let cseq = String::from_utf8_lossy(m.get(Name::CSeq).unwrap_or_default()).into_owned();
+    match m.start() {
+        Start::Request { .. } => String::from_utf8_lossy(m.method_text()).into_owned(),
+        Start::Response { code, .. } => format!("{code} ({cseq})"),
+    }
+}
+
+#[test]
+fn a_call_is_answered_and_ended_by_the_callee() {
+    let mut p = Pair::new();
+    p.call();
+    p.run(50);
+    let callee = p.invited();
+    p.ends[1].ring(p.now, callee, 180);
+    p.run(50);
+    p.ends[1].accept(p.now, callee, b"v=0\r\n");
+    p.run(50);
+    p.ends[1].hang_up(p.now, callee, "");
+    p.run(50);
+    p.ladder(&expect![[r#"
+        0.000 A → B INVITE
+        0.010 B → A 100 (1 INVITE)
+        0.050 B → A 180 (1 INVITE)
+        0.100 B → A 200 (1 INVITE)
+        0.110 A → B ACK
+        0.150 B → A BYE
+        0.160 A → B 200 (1 BYE)
+    "#]]);
+    assert!(matches!(p.events.last(), Some((0, Event::Ended { cause: EndCause::RemoteBye, .. }))));
+    p.nothing_left_after(40_000);
+}
+
+#[test]
+fn lost_messages_are_repeated_until_the_call_stands() {
+    let mut p = Pair::new();
+    p.lose = vec![0, 3, 5]; // the INVITE, the 200, the ACK
+    p.call();
+    p.run(600);
+    let callee = p.invited();
+    p.ends[1].accept(p.now, callee, b"v=0\r\n");
+    p.run(3000);
+    p.ladder(&expect![[r#"
+        0.000 A → B INVITE  (lost)
+        0.500 A → B INVITE
+        0.510 B → A 100 (1 INVITE)
+        0.600 B → A 200 (1 INVITE)  (lost)
+        1.100 B → A 200 (1 INVITE)
+        1.110 A → B ACK  (lost)
+        2.100 B → A 200 (1 INVITE)
+        2.110 A → B ACK
+    "#]]);
+    let answered = p.events.iter().filter(|(_, e)| matches!(e, Event::Answered { .. })).count();
+    let confirmed = p.events.iter().filter(|(_, e)| matches!(e, Event::Confirmed { .. })).count();
+    assert_eq!((answered, confirmed), (1, 1));
+}
+
+#[test]
+fn a_cancelled_call_gets_487_and_the_callee_hears_of_it() {
+    let mut p = Pair::new();
+    let caller = p.call();
+    p.run(50);
+    p.ends[0].hang_up(p.now, caller, "");
+    p.run(50);
+    p.ladder(&expect![[r#"
+        0.000 A → B INVITE
+        0.010 B → A 100 (1 INVITE)
+        0.050 A → B CANCEL
+        0.060 B → A 200 (1 CANCEL)
+        0.060 B → A 487 (1 INVITE)
+        0.070 A → B ACK
+    "#]]);
+    assert!(matches!(p.events.last(), Some((1, Event::Ended { cause: EndCause::Cancelled, .. }))));
+    p.nothing_left_after(40_000);
+}
+
+#[test]
+fn an_answer_that_crosses_the_cancel_is_acknowledged_and_ended() {
+    let mut p = Pair::new();
+    let caller = p.call();
+    p.run(50);
+    let callee = p.invited();
+    p.ends[0].hang_up(p.now, caller, "");
+    p.ends[1].accept(p.now, callee, b"v=0\r\n");
+    p.run(100);
+    p.ladder(&expect![[r#"
+        0.000 A → B INVITE
+        0.010 B → A 100 (1 INVITE)
+        0.050 A → B CANCEL
+        0.050 B → A 200 (1 INVITE)
+        0.060 B → A 200 (1 CANCEL)
+        0.060 A → B ACK
+        0.060 A → B BYE
+        0.070 B → A 200 (2 BYE)
+    "#]]);
+    p.nothing_left_after(40_000);
+}
+
+#[test]
+fn a_bye_waits_for_the_ack() {
+    let mut p = Pair::new();
+    p.lose = vec![3]; // the first ACK
+    p.call();
+    p.run(50);
+    let callee = p.invited();
+    p.ends[1].accept(p.now, callee, b"v=0\r\n");
+    p.ends[1].hang_up(p.now, callee, "");
+    p.run(1000);
+    p.ladder(&expect![[r#"
+        0.000 A → B INVITE
+        0.010 B → A 100 (1 INVITE)
+        0.050 B → A 200 (1 INVITE)
+        0.060 A → B ACK  (lost)
+        0.550 B → A 200 (1 INVITE)
+        0.560 A → B ACK
+        0.570 B → A BYE
+        0.580 A → B 200 (1 BYE)
+    "#]]);
+    p.nothing_left_after(40_000);
+}
+
+#[test]
+fn an_answer_nobody_acknowledges_ends_with_a_bye_after_32_seconds() {
+    let mut p = Pair::new();
+    p.call();
+    p.run(50);
+    let callee = p.invited();
+    p.lose = (0..1000).collect();
+    p.ends[1].accept(p.now, callee, b"v=0\r\n");
+    p.run(33_000);
+    assert!(matches!(p.events.last(), Some((1, Event::Ended { cause: EndCause::NoAck, .. }))));
+    assert!(p.ladder.contains("32.050 B → A BYE"), "{}", p.ladder);
+    p.nothing_left_after(100_000);
+}
+
+#[test]
+fn a_callee_that_never_answers_times_out_after_32_seconds() {
+    let mut p = Pair::new();
+    p.lose = (0..1000).collect();
+    p.call();
+    p.run(33_000);
+    assert!(matches!(p.events.last(), Some((0, Event::Ended { cause: EndCause::TimedOut, .. }))));
+    p.nothing_left_after(1);
+}
+
+#[test]
+fn a_refusal_is_acknowledged_and_reported_with_its_code() {
+    let mut p = Pair::new();
+    p.call();
+    p.run(50);
+    let callee = p.invited();
+    p.ends[1].reject(p.now, callee, 486, Some("X.local;cause=2107"));
+    p.run(50);
+    assert!(matches!(p.events.last(), Some((0, Event::Ended { cause: EndCause::Refused(486), .. }))));
+    p.nothing_left_after(40_000);
+}
+
+fn register(nonce: Option<(&str, Algorithm)>, expires: u32, cseq: u32) -> Bytes {
+    let mut w = Writer::request("REGISTER", b"sip:test");
+    w.header(Name::Via, format!("SIP/2.0/UDP {A};branch=z9hG4bKr{cseq}"));
+    w.header(Name::From, "<sip:1001@test>;tag=f");
+    w.header(Name::To, "<sip:1001@test>");
+    w.header(Name::CallId, "reg");
+    w.header(Name::CSeq, format!("{cseq} REGISTER"));
+    w.header(Name::Contact, format!("<sip:1001@{A}>"));
+    w.header(Name::Expires, expires.to_string());
+    if let Some((nonce, algorithm)) = nonce {
+        let ha1 = ha1(algorithm, "1001", "test", "demo");
+        let proof = Proof {
+            algorithm,
+            ha1: &ha1,
+            nonce: nonce.as_bytes(),
+            method: b"REGISTER",
+            uri: b"sip:test",
+            qop: Some((b"00000001", b"c")),
+        };
+        let response = proof.response();
+        w.header(
+            Name::Authorization,
+            format!(
+                "Digest username=\"1001\", realm=\"test\", nonce=\"{nonce}\", uri=\"sip:test\", qop=auth, nc=00000001, cnonce=\"c\", algorithm={}, response=\"{response}\"",
+                algorithm.text()
+            ),
+        );
+    }
+    w.finish()
+}
+
+fn ask(e: &mut Endpoint, now: Mono, bytes: Bytes) -> (Message, Vec<Event>) {
+    e.handle_message(now, Pair::flow(0), bytes);
+    let (mut reply, mut events) = (None, Vec::new());
+    while let Some(output) = e.poll_output() {
+        match output {
+            Output::Send { bytes, .. } => reply = Some(Message::frame(bytes).expect("sound")),
+            Output::Event(event) => events.push(event),
+            Output::Close { .. } => {}
+        }
+    }
+    (reply.expect("a reply"), events)
+}
+
+fn nonce_of(m: &Message) -> String {
+    let fields = DigestFields::parse(m.get(Name::WwwAuthenticate).expect("a challenge")).expect("digest");
+    String::from_utf8(fields.get("nonce").expect("a nonce").to_vec()).expect("text")
+}
+
+#[test]
+fn a_phone_registers_by_either_algorithm_and_expires() {
+    let mut e = endpoint(B, 3);
+    let (challenge, events) = ask(&mut e, Mono(0), register(None, 60, 1));
+    assert_eq!((challenge.code(), events.len()), (Some(401), 0));
+    let offered: Vec<_> = challenge.all(Name::WwwAuthenticate).filter_map(DigestFields::parse).collect();
+    assert_eq!(
+        offered.iter().filter_map(DigestFields::algorithm).collect::<Vec<_>>(),
+        [Algorithm::Md5, Algorithm::Sha256]
+    );
+    let nonce = nonce_of(&challenge);
+    for (i, algorithm) in [Algorithm::Md5, Algorithm::Sha256].into_iter().enumerate() {
+        let (ok, events) = ask(&mut e, Mono(1), register(Some((&nonce, algorithm)), 60, 2 + i as u32));
+        assert_eq!(ok.code(), Some(200));
+        assert!(matches!(&events[..], [Event::Registered { user, .. }] if user == "1001"));
+    }
+    e.handle_timeout(Mono::from_millis(60_001));
+    assert!(matches!(e.poll_output(), Some(Output::Event(Event::Unregistered { .. }))));
+}
+
+#[test]
+fn a_wrong_secret_is_forbidden_and_an_old_nonce_is_stale() {
+    let mut e = endpoint(B, 3);
+    let nonce = nonce_of(&ask(&mut e, Mono(0), register(None, 60, 1)).0);
+    let (refused, _) = ask(
+        &mut e,
+        Mono(0),
+        register(Some(("00000000000000000000000000000000ffffffffffffffff", Algorithm::Md5)), 60, 2),
+    );
+    assert_eq!(refused.code(), Some(401), "a nonce that is not ours is challenged anew");
+    let (stale, _) = ask(&mut e, Mono::from_millis(301_000), register(Some((&nonce, Algorithm::Md5)), 60, 3));
+    let value = String::from_utf8_lossy(stale.get(Name::WwwAuthenticate).expect("a challenge")).into_owned();
+    assert!(value.contains("stale=true"), "{value}");
+    let mut wrong = String::from_utf8(register(Some((&nonce, Algorithm::Md5)), 60, 4).to_vec()).expect("text");
+    let at = wrong.find("response=\"").expect("there") + 10;
+    let flipped = if &wrong[at..=at] == "0" { "1" } else { "0" };
+    wrong.replace_range(at..=at, flipped);
+    let (forbidden, _) = ask(&mut e, Mono(0), Bytes::from(wrong));
+    assert_eq!(forbidden.code(), Some(403));
+}
+
+fn corpus(name: &str) -> Vec<(serde_json_lite::Entry, Bytes)> {
+    serde_json_lite::read(name)
+}
+
+/// Reads the corpus index without a JSON crate: the file is ours, one key a line.
+mod serde_json_lite {
+    use super::Bytes;
+
+    pub struct Entry {
+        pub file: String,
+        pub codes: Vec<u16>,
+        pub verdict: String,
+        pub never_2xx: bool,
+    }
+
+    pub fn read(name: &str) -> Vec<(Entry, Bytes)> {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../codecs/corpus").join(name);
+        let text = std::fs::read_to_string(dir.join("index.json")).expect("index of the corpus");
+        let text_of = |block: &str, key: &str| {
+            let at = block.find(&format!("\"{key}\": \""))? + key.len() + 5;
+            Some(block[at..at + block[at..].find('"')?].to_owned())
+        };
+        text.split("\"file\"")
+            .skip(1)
+            .map(|rest| {
+                let block = format!("\"file\"{rest}");
+                let file = text_of(&block, "file").expect("a name");
+                let list = &block[block.find("\"codes\": [").expect("codes") + 10..];
+                let list = &list[..list.find(']').expect("an end")];
+                let bytes = Bytes::from(std::fs::read(dir.join(&file)).expect("corpus file"));
+                let entry = Entry {
+                    codes: list.split(',').filter_map(|c| c.trim().parse().ok()).collect(),
+                    verdict: text_of(&block, "verdict").expect("a verdict"),
+                    never_2xx: block.contains("\"never_2xx\": true"),
+                    file,
+                };
+                (entry, bytes)
+            })
+            .collect()
+    }
+}
+
+/// What an endpoint answers to one message: final codes, and whether a call was begun.
+fn answers(bytes: Bytes, flow: Flow) -> (Vec<u16>, bool) {
+    let mut e = endpoint(B, 9);
+    e.handle_message(Mono(0), flow, bytes);
+    let (mut codes, mut invited) = (Vec::new(), false);
+    while let Some(output) = e.poll_output() {
+        match output {
+            Output::Send { bytes, .. } => {
+                let m = Message::frame(bytes).expect("sound");
+                codes.extend(m.code().filter(|c| *c >= 200));
+            }
+            Output::Event(Event::Invited(_)) => invited = true,
+            Output::Event(_) | Output::Close { .. } => {}
+        }
+    }
+    (codes, invited)
+}
+
+#[test]
+fn every_torture_message_gets_its_answer_over_udp_and_tcp() {
+    for (entry, bytes) in corpus("rfc4475").into_iter().chain(corpus("rfc5118")) {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let flow = Flow { transport, ..Pair::flow(0) };
+            let (codes, invited) = answers(bytes.clone(), flow);
+            let file = &entry.file;
+            if entry.never_2xx {
+                assert!(
+                    !codes.iter().any(|c| (200..300).contains(c)) && !invited,
+                    "{file}: {codes:?} over {transport:?}"
+                );
+            }
+            match entry.verdict.as_str() {
+                "drop" => assert!(codes.is_empty(), "{file} is dropped, got {codes:?}"),
+                "invalid" | "app" => {
+                    assert!(
+                        codes.iter().all(|c| entry.codes.contains(c)),
+                        "{file}: {codes:?} not in {:?}",
+                        entry.codes
+                    );
+                    // Without From, To and Call-ID, or without anything like a request line, silence is right as well.
+                    let silent = ["insuf.dat", "test.dat"].contains(&file.as_str());
+                    assert!(!codes.is_empty() || silent, "{file} is answered");
+                }
+                _ => assert!(
+                    codes.iter().all(|c| entry.codes.is_empty()
+                        || entry.codes.contains(c)
+                        || *c == 200
+                        || *c == 401
+                        || *c == 405
+                        || *c == 481),
+                    "{file}: {codes:?}"
+                ),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_invite_over_two_paths_is_merged_with_482() {
+    let mut p = Pair::new();
+    p.call();
+    p.run(5);
+    let (_, bytes) = p.wire.values().next().expect("the INVITE").clone();
+    let text = String::from_utf8(bytes.to_vec()).expect("text");
+    let other = text.replacen("branch=z9hG4bK", "branch=z9hG4bKother", 1);
+    p.run(20);
+    p.ends[1].handle_message(p.now, Pair::flow(0), Bytes::from(other));
+    p.run(1);
+    assert!(p.ladder.contains("482 (1 INVITE)"), "{}", p.ladder);
+}
+
+#[test]
+fn while_draining_options_gets_503() {
+    let mut e = endpoint(B, 3);
+    let options = |n: u32| {
+        let mut w = Writer::request("OPTIONS", b"sip:test");
+        w.header(Name::Via, format!("SIP/2.0/UDP {A};branch=z9hG4bKo{n}"));
+        w.header(Name::From, "<sip:x@test>;tag=f").header(Name::To, "<sip:test>");
+        w.header(Name::CallId, "o").header(Name::CSeq, "1 OPTIONS");
+        w.finish()
+    };
+    assert_eq!(ask(&mut e, Mono(0), options(1)).0.code(), Some(200));
+    e.set_draining(true);
+    assert_eq!(ask(&mut e, Mono(0), options(2)).0.code(), Some(503));
+}
