@@ -265,7 +265,8 @@ fn an_answer_nobody_acknowledges_ends_with_a_bye_after_32_seconds() {
     p.run(33_000);
     assert!(matches!(p.events.last(), Some((1, Event::Ended { cause: EndCause::NoAck, .. }))));
     assert!(p.ladder.contains("32.050 B → A BYE"), "{}", p.ladder);
-    p.nothing_left_after(100_000);
+    p.run(100_000);
+    assert_eq!(p.ends[1].population(), (0, 0, 0));
 }
 
 #[test]

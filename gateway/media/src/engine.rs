@@ -1,0 +1,567 @@
+//! The engine: legs, rooms, and the tick that mixes them.
+//!
+//! Everything a tick sends lies in one buffer that is reused (`packets`), since a queue of owned packets would
+//! allocate 50 times a second a leg. Everything else follows the house shape: `poll_event`, `poll_chunk`.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use codecs::audio::FRAME;
+use codecs::audio::g711::Law;
+use codecs::sdp::Direction;
+use codecs::time::{Mono, Wall};
+use slab::Slab;
+
+use crate::Prompt;
+use crate::negotiate::Agreed;
+use crate::recording::{Chunk, MIX, Recording};
+use crate::stream::{Heard, Stream};
+
+/// A party that sends nothing for this long after joining is reported as silent.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// Ticks between RTCP reports: 5 s.
+const REPORT_TICKS: u64 = 250;
+/// The most legs a room mixes.
+const ROOM_MAX: usize = 16;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LegId {
+    index: u32,
+    generation: u32,
+}
+
+impl LegId {
+    /// A small number, unique among the legs that live at one time: the shell's socket table is indexed by it.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RoomId(u32);
+
+#[derive(Clone, Copy, Debug)]
+pub struct LegConfig {
+    /// SSRC, first sequence number and timestamp follow from it.
+    pub seed: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The first audio of this leg came in.
+    FirstIn { leg: LegId },
+    /// The first audio to this leg went out.
+    FirstOut { leg: LegId },
+    /// What was to be played has been played to its end.
+    Played { leg: LegId },
+    Digit { leg: LegId, digit: char },
+    /// Nothing came from this leg for two seconds after it joined a room.
+    Silent { leg: LegId },
+}
+
+/// Counters of the whole engine, published by the shell.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Stats {
+    pub packets_in: u64,
+    pub packets_out: u64,
+    pub strangers: u64,
+    pub lost: u64,
+    pub late: u64,
+    pub concealed: u64,
+    pub skipped: u64,
+    pub jitter_ms_max: u32,
+}
+
+struct Playback {
+    prompt: Prompt,
+    at: usize,
+    repeat: bool,
+}
+
+struct Leg {
+    generation: u32,
+    stream: Stream,
+    direction: Direction,
+    room: Option<(u32, u8)>,
+    playback: Option<Playback>,
+    sent_first: bool,
+    silent_at: Option<Mono>,
+}
+
+struct Room {
+    members: Vec<u32>,
+    recording: Option<Recording>,
+}
+
+#[derive(Clone, Copy)]
+struct Sent {
+    leg: LegId,
+    to: SocketAddr,
+    at: u32,
+    len: u16,
+    rtcp: bool,
+}
+
+/// One packet of the last tick.
+#[derive(Debug)]
+pub struct OutPacket<'a> {
+    pub leg: LegId,
+    pub to: SocketAddr,
+    pub rtcp: bool,
+    pub bytes: &'a [u8],
+}
+
+#[derive(Default)]
+pub struct Engine {
+    legs: Slab<Leg>,
+    rooms: Slab<Room>,
+    generation: u32,
+    ticks: u64,
+    sent: Vec<Sent>,
+    bytes: Vec<u8>,
+    events: VecDeque<Event>,
+    chunks: VecDeque<Chunk>,
+    stats: Stats,
+}
+
+impl Engine {
+    pub fn add_leg(&mut self, agreed: &Agreed, config: LegConfig) -> LegId {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let mut stream = Stream::new(agreed.law, agreed.payload_type, agreed.telephone_event, config.seed);
+        stream.set_remote(agreed.remote);
+        let index = self.legs.insert(Leg {
+            generation,
+            stream,
+            direction: agreed.direction,
+            room: None,
+            playback: None,
+            sent_first: false,
+            silent_at: None,
+        });
+        LegId { index: index as u32, generation }
+    }
+
+    /// What a new offer/answer changed.
+    pub fn renegotiate(&mut self, leg: LegId, agreed: &Agreed) {
+        let Some(leg) = self.leg(leg) else { return };
+        leg.stream.renegotiate(agreed.law, agreed.payload_type, agreed.telephone_event);
+        leg.stream.set_remote(agreed.remote);
+        leg.direction = agreed.direction;
+    }
+
+    pub fn remove_leg(&mut self, id: LegId) {
+        self.leave(id);
+        if self.leg(id).is_some() {
+            let leg = self.legs.remove(id.index as usize);
+            add_stream(&mut self.stats, &leg.stream);
+        }
+    }
+
+    pub fn add_room(&mut self) -> RoomId {
+        RoomId(self.rooms.insert(Room { members: Vec::with_capacity(3), recording: None }) as u32)
+    }
+
+    /// Removes a room; its legs stay, outside any room. What was recorded comes out as a last chunk.
+    pub fn remove_room(&mut self, id: RoomId) {
+        let Some(mut room) = self.rooms.try_remove(id.0 as usize) else { return };
+        self.chunks.extend(room.recording.as_mut().and_then(Recording::flush));
+        for member in room.members {
+            self.legs[member as usize].room = None;
+        }
+    }
+
+    /// Records every member's track and the mix from here on.
+    pub fn record(&mut self, id: RoomId, key: u64) {
+        self.rooms[id.0 as usize].recording.get_or_insert_with(|| Recording::begin(key));
+    }
+
+    /// Puts a leg into a room, recorded under `track`.
+    ///
+    /// # Panics
+    /// When the room has 16 legs already, or the track is that of the mix: the caller's mistake.
+    pub fn join(&mut self, now: Mono, id: LegId, room: RoomId, track: u8) {
+        assert!(track != MIX, "track 0 is the mix");
+        self.leave(id);
+        let Some(leg) = self.leg(id) else { return };
+        leg.room = Some((room.0, track));
+        leg.silent_at = Some(now + SILENT_AFTER);
+        let members = &mut self.rooms[room.0 as usize].members;
+        assert!(members.len() < ROOM_MAX, "a room holds 16 legs");
+        members.push(id.index);
+    }
+
+    pub fn leave(&mut self, id: LegId) {
+        let Some(leg) = self.leg(id) else { return };
+        if let Some((room, _)) = leg.room.take() {
+            self.rooms[room as usize].members.retain(|m| *m != id.index);
+        }
+    }
+
+    /// Plays a prompt to a leg, in place of its room; `Played` follows unless it repeats.
+    pub fn play(&mut self, id: LegId, prompt: Prompt, repeat: bool) {
+        if let Some(leg) = self.leg(id) {
+            leg.playback = Some(Playback { prompt, at: 0, repeat });
+        }
+    }
+
+    pub fn stop_playing(&mut self, id: LegId) {
+        if let Some(leg) = self.leg(id) {
+            leg.playback = None;
+        }
+    }
+
+    pub fn handle_rtp(&mut self, now: Mono, id: LegId, source: SocketAddr, bytes: &[u8]) {
+        if codecs::rtp::is_rtcp(bytes) {
+            return self.handle_rtcp(now, id, bytes);
+        }
+        let Some(leg) = self.leg(id) else { return };
+        let heard = leg.stream.handle(now, source, bytes);
+        self.stats.packets_in += 1;
+        match heard {
+            Heard::First => self.events.push_back(Event::FirstIn { leg: id }),
+            Heard::Digit(digit) => self.events.push_back(Event::Digit { leg: id, digit }),
+            Heard::Nothing | Heard::Audio => {}
+        }
+    }
+
+    pub fn handle_rtcp(&mut self, now: Mono, id: LegId, bytes: &[u8]) {
+        if let Some(leg) = self.leg(id) {
+            leg.stream.handle_rtcp(now, bytes);
+        }
+    }
+
+    /// Mixes and packetizes 20 ms for everybody. The packets lie in `packets` until the next tick.
+    pub fn tick(&mut self, now: Mono, wall: Wall) {
+        self.ticks += 1;
+        self.sent.clear();
+        self.bytes.clear();
+        for (_, room) in &mut self.rooms {
+            let mut out = Out { sent: &mut self.sent, bytes: &mut self.bytes, events: &mut self.events };
+            mix(now, room, &mut self.legs, &mut out);
+            if let Some(recording) = &mut room.recording {
+                self.chunks.extend(recording.end_tick());
+            }
+        }
+        let ticks = self.ticks;
+        for (index, leg) in &mut self.legs {
+            let id = LegId { index: index as u32, generation: leg.generation };
+            let mut out = Out { sent: &mut self.sent, bytes: &mut self.bytes, events: &mut self.events };
+            if leg.room.is_none() {
+                match leg.next_played(id, out.events) {
+                    Some(codes) => send(leg, id, &codes, &mut out),
+                    None => leg.stream.advance(false),
+                }
+            }
+            if (ticks + index as u64 * 7).is_multiple_of(REPORT_TICKS) {
+                report(now, wall, leg, id, &mut out);
+            }
+        }
+        self.stats.packets_out += self.sent.len() as u64;
+    }
+
+    /// What the last tick wants sent.
+    pub fn packets(&self) -> impl Iterator<Item = OutPacket<'_>> {
+        self.sent.iter().map(|s| OutPacket {
+            leg: s.leg,
+            to: s.to,
+            rtcp: s.rtcp,
+            bytes: &self.bytes[s.at as usize..s.at as usize + s.len as usize],
+        })
+    }
+
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub fn poll_chunk(&mut self) -> Option<Chunk> {
+        self.chunks.pop_front()
+    }
+
+    /// Counters of all legs, those gone included.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats;
+        for (_, leg) in &self.legs {
+            add_stream(&mut stats, &leg.stream);
+        }
+        stats
+    }
+
+    /// Legs and rooms alive.
+    pub fn population(&self) -> (usize, usize) {
+        (self.legs.len(), self.rooms.len())
+    }
+
+    fn leg(&mut self, id: LegId) -> Option<&mut Leg> {
+        self.legs.get_mut(id.index as usize).filter(|l| l.generation == id.generation)
+    }
+}
+
+struct Out<'a> {
+    sent: &'a mut Vec<Sent>,
+    bytes: &'a mut Vec<u8>,
+    events: &'a mut VecDeque<Event>,
+}
+
+impl Leg {
+    /// The next 20 ms of what is being played, in this leg's law.
+    fn next_played(&mut self, id: LegId, events: &mut VecDeque<Event>) -> Option<[u8; FRAME]> {
+        let playback = self.playback.as_mut()?;
+        let mut codes = [Law::A.silence(); FRAME];
+        let mut filled = 0;
+        while filled < FRAME && playback.at < playback.prompt.len() {
+            let take = (FRAME - filled).min(playback.prompt.len() - playback.at);
+            codes[filled..filled + take].copy_from_slice(&playback.prompt[playback.at..playback.at + take]);
+            filled += take;
+            playback.at += take;
+            if playback.at == playback.prompt.len() && playback.repeat {
+                playback.at = 0;
+            }
+        }
+        if playback.at >= playback.prompt.len() {
+            self.playback = None;
+            events.push_back(Event::Played { leg: id });
+        }
+        if self.stream.law != Law::A {
+            for code in &mut codes {
+                *code = Law::A.recode(self.stream.law, *code);
+            }
+        }
+        Some(codes)
+    }
+}
+
+/// One tick of one room: pull everybody, sum, give each the sum without itself (N−1), record.
+fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, out: &mut Out<'_>) {
+    let mut sum = [0i32; FRAME];
+    let mut own = [[0i16; FRAME]; ROOM_MAX];
+    for (slot, &member) in room.members.iter().enumerate() {
+        let leg = &mut legs[member as usize];
+        let mut codes = [0u8; FRAME];
+        let heard = leg.stream.jitter.pull(&mut codes);
+        let table = leg.stream.law.decode_table();
+        for ((mine, total), &code) in own[slot].iter_mut().zip(&mut sum).zip(&codes) {
+            *mine = table[code as usize];
+            *total += i32::from(*mine);
+        }
+        if let (Some(recording), Some((_, track))) = (&mut room.recording, leg.room) {
+            if leg.stream.law != Law::A {
+                for code in &mut codes {
+                    *code = leg.stream.law.recode(Law::A, *code);
+                }
+            }
+            recording.write(track, &codes);
+        }
+        if heard {
+            leg.silent_at = None;
+        } else if leg.silent_at.is_some_and(|at| at <= now) {
+            leg.silent_at = None;
+            if !leg.stream.heard_since(now - SILENT_AFTER) {
+                out.events.push_back(Event::Silent { leg: LegId { index: member, generation: leg.generation } });
+            }
+        }
+    }
+    let mut codes = [0u8; FRAME];
+    for (slot, &member) in room.members.iter().enumerate() {
+        let leg = &mut legs[member as usize];
+        let id = LegId { index: member, generation: leg.generation };
+        if let Some(played) = leg.next_played(id, out.events) {
+            send(leg, id, &played, out);
+            continue;
+        }
+        let law = leg.stream.law;
+        for ((code, total), mine) in codes.iter_mut().zip(&sum).zip(&own[slot]) {
+            *code = law.encode((*total - i32::from(*mine)).clamp(-32768, 32767) as i16);
+        }
+        send(leg, id, &codes, out);
+    }
+    if let Some(recording) = &mut room.recording
+        && !room.members.is_empty()
+    {
+        for (code, total) in codes.iter_mut().zip(&sum) {
+            *code = Law::A.encode((*total).clamp(-32768, 32767) as i16);
+        }
+        recording.write(MIX, &codes);
+    }
+}
+
+fn send(leg: &mut Leg, id: LegId, codes: &[u8; FRAME], out: &mut Out<'_>) {
+    let sends = matches!(leg.direction, Direction::SendRecv | Direction::SendOnly);
+    let Some(to) = leg.stream.target().filter(|_| sends) else {
+        return leg.stream.advance(false);
+    };
+    let at = out.bytes.len();
+    out.bytes.resize(at + codecs::rtp::HEADER_LEN + FRAME, 0);
+    let len = leg.stream.packetize(codes, &mut out.bytes[at..]);
+    leg.stream.advance(true);
+    out.sent.push(Sent { leg: id, to, at: at as u32, len: len as u16, rtcp: false });
+    if !std::mem::replace(&mut leg.sent_first, true) {
+        out.events.push_back(Event::FirstOut { leg: id });
+    }
+}
+
+fn report(now: Mono, wall: Wall, leg: &mut Leg, id: LegId, out: &mut Out<'_>) {
+    let Some(to) = leg.stream.rtcp_target() else { return };
+    let at = out.bytes.len();
+    out.bytes.resize(at + 256, 0);
+    let len = leg.stream.report(now, wall, &mut out.bytes[at..]);
+    out.bytes.truncate(at + len);
+    out.sent.push(Sent { leg: id, to, at: at as u32, len: len as u16, rtcp: true });
+}
+
+fn add_stream(stats: &mut Stats, stream: &Stream) {
+    stats.strangers += stream.strangers;
+    stats.lost += u64::from(stream.lost());
+    stats.late += stream.jitter.stats.late;
+    stats.concealed += stream.jitter.stats.concealed;
+    stats.skipped += stream.jitter.stats.skipped;
+    stats.jitter_ms_max = stats.jitter_ms_max.max(stream.jitter_ms());
+}
+
+#[cfg(test)]
+mod tests {
+    use codecs::audio::tone::{goertzel, sines};
+    use codecs::rtp::Packet;
+
+    use super::*;
+    use crate::recording::pieces;
+    use crate::stream::Remote;
+
+    const TONES: [f64; 3] = [500.0, 900.0, 1700.0];
+
+    fn agreed(n: usize, law: Law) -> Agreed {
+        let at = |p: u16| SocketAddr::from(([127, 0, 0, 1], p));
+        Agreed {
+            law,
+            payload_type: if law == Law::A { 8 } else { 0 },
+            telephone_event: Some(101),
+            remote: Some(Remote { rtp: at(4000 + n as u16 * 2), rtcp: at(4001 + n as u16 * 2) }),
+            direction: Direction::SendRecv,
+        }
+    }
+
+    /// Three parties with a tone each; returns what each was sent, and the engine.
+    fn conference(ticks: u64) -> (Vec<Vec<i16>>, Engine, Vec<Event>) {
+        let mut engine = Engine::default();
+        let room = engine.add_room();
+        engine.record(room, 77);
+        let laws = [Law::A, Law::Mu, Law::A];
+        let legs: Vec<LegId> = (0..3)
+            .map(|n| {
+                let leg = engine.add_leg(&agreed(n, laws[n]), LegConfig { seed: n as u64 });
+                engine.join(Mono(0), leg, room, n as u8 + 1);
+                leg
+            })
+            .collect();
+        let (mut heard, mut events) = (vec![Vec::new(); 3], Vec::new());
+        for tick in 0..ticks {
+            let now = Mono::from_millis(tick * 20);
+            for n in 0..3 {
+                let samples = sines(&[TONES[n]], 0.2, tick * 160, 160);
+                let payload: Vec<u8> = samples.iter().map(|s| laws[n].encode(*s)).collect();
+                let mut buffer = [0; 200];
+                let packet = Packet { payload_type: agreed(n, laws[n]).payload_type, marker: false, sequence: tick as u16, timestamp: tick as u32 * 160, ssrc: n as u32, payload: &payload };
+                let len = packet.write(&mut buffer);
+                engine.handle_rtp(now, legs[n], SocketAddr::from(([127, 0, 0, 1], 4000 + n as u16 * 2)), &buffer[..len]);
+            }
+            engine.tick(now, Wall(0));
+            for packet in engine.packets().filter(|p| !p.rtcp) {
+                let n = legs.iter().position(|l| *l == packet.leg).expect("a leg of ours");
+                let rtp = Packet::parse(packet.bytes).expect("sound RTP");
+                heard[n].extend(rtp.payload.iter().map(|c| laws[n].decode(*c)));
+            }
+            events.extend(std::iter::from_fn(|| engine.poll_event()));
+        }
+        (heard, engine, events)
+    }
+
+    #[test]
+    fn each_leg_hears_exactly_the_other_two() {
+        let (heard, _, _) = conference(100);
+        for (n, samples) in heard.iter().enumerate() {
+            for (m, tone) in TONES.iter().enumerate() {
+                let level = goertzel(&samples[1600..], *tone);
+                let expected = if n == m { 0.0 } else { 0.2 };
+                assert!((level - expected).abs() < 0.02, "leg {n} hears tone {m} at {level}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_track_holds_its_own_tone_and_the_mix_all_three() {
+        let (_, mut engine, _) = conference(100);
+        let mut tracks = vec![Vec::new(); 4];
+        while let Some(chunk) = engine.poll_chunk() {
+            assert_eq!(chunk.key, 77);
+            for piece in pieces(&chunk.bytes) {
+                tracks[piece.track as usize].extend(piece.samples.iter().map(|c| Law::A.decode(*c)));
+            }
+        }
+        assert!(tracks.iter().all(|t| t.len() == 16_000), "100 ticks on every track");
+        for (track, samples) in tracks.iter().enumerate() {
+            for (m, tone) in TONES.iter().enumerate() {
+                let there = track == 0 || track == m + 1;
+                assert_eq!(goertzel(&samples[1600..], *tone) > 0.1, there, "track {track} tone {m}");
+            }
+        }
+    }
+
+    #[test]
+    fn first_packets_and_silence_are_reported_once() {
+        let (_, _, events) = conference(200);
+        let count = |f: fn(&Event) -> bool| events.iter().filter(|e| f(e)).count();
+        assert_eq!(count(|e| matches!(e, Event::FirstIn { .. })), 3);
+        assert_eq!(count(|e| matches!(e, Event::FirstOut { .. })), 3);
+        assert_eq!(count(|e| matches!(e, Event::Silent { .. })), 0);
+
+        let mut engine = Engine::default();
+        let room = engine.add_room();
+        let leg = engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1 });
+        engine.join(Mono(0), leg, room, 1);
+        for tick in 0..300 {
+            engine.tick(Mono::from_millis(tick * 20), Wall(0));
+        }
+        let silent = std::iter::from_fn(|| engine.poll_event()).filter(|e| matches!(e, Event::Silent { .. })).count();
+        assert_eq!(silent, 1);
+    }
+
+    #[test]
+    fn a_prompt_is_played_in_place_of_the_room_and_then_the_room_goes_on() {
+        let mut engine = Engine::default();
+        let leg = engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1 });
+        engine.play(leg, vec![0x2A; 250].into(), false);
+        let mut played = Vec::new();
+        for tick in 0..4 {
+            engine.tick(Mono::from_millis(tick * 20), Wall(0));
+            played.extend(engine.packets().flat_map(|p| p.bytes[12..].to_vec()));
+        }
+        assert_eq!((played.len(), played[249], played[250]), (320, 0x2A, 0xD5));
+        let events: Vec<_> = std::iter::from_fn(|| engine.poll_event()).collect();
+        assert_eq!(events, [Event::FirstOut { leg }, Event::Played { leg }]);
+    }
+
+    #[test]
+    fn a_leg_that_leaves_lets_the_others_talk_on() {
+        let (_, mut engine, _) = conference(10);
+        let legs: Vec<LegId> = engine.legs.iter().map(|(i, l)| LegId { index: i as u32, generation: l.generation }).collect();
+        engine.remove_leg(legs[1]);
+        engine.tick(Mono::from_millis(500), Wall(0));
+        assert_eq!(engine.packets().filter(|p| !p.rtcp).count(), 2);
+        engine.remove_leg(legs[0]);
+        engine.remove_leg(legs[2]);
+        engine.remove_room(RoomId(0));
+        assert_eq!(engine.population(), (0, 0));
+    }
+
+    #[test]
+    fn reports_go_out_every_five_seconds() {
+        let (_, mut engine, _) = conference(10);
+        let mut reports = 0;
+        for tick in 10..260 {
+            engine.tick(Mono::from_millis(tick * 20), Wall(1_700_000_000_000_000_000));
+            reports += engine.packets().filter(|p| p.rtcp && codecs::rtcp::parse(p.bytes).is_some_and(|h| h.sender.is_some())).count();
+        }
+        assert_eq!(reports, 3);
+    }
+}

@@ -1,0 +1,168 @@
+//! Offer and answer for telephone audio (RFC 3264): PCMA, PCMU, telephone-event; anything else is refused by port 0.
+
+use std::net::{IpAddr, SocketAddr};
+
+use codecs::audio::g711::Law;
+use codecs::sdp::{Direction, Media, RtpMap, Sdp};
+
+use crate::stream::Remote;
+
+/// What both sides agreed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Agreed {
+    pub law: Law,
+    pub payload_type: u8,
+    pub telephone_event: Option<u8>,
+    /// `None` when the peer named no usable address: wait for its first packet.
+    pub remote: Option<Remote>,
+    /// Ours, seen from us.
+    pub direction: Direction,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The SDP cannot be read; the line is counted from 1.
+    Malformed { line: usize, what: &'static str },
+    /// No audio medium that we could take: 488.
+    NoCommonCodec,
+}
+
+/// Our side of the session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Local {
+    pub address: IpAddr,
+    pub rtp_port: u16,
+    /// Of the `o=` line: constant for the session, and one higher with every change.
+    pub session_id: u64,
+    pub version: u64,
+}
+
+/// Reads an offer and writes the answer to it.
+///
+/// # Errors
+/// Nothing to answer with: the SDP is malformed, or holds no G.711 audio.
+pub fn answer(offer: &[u8], local: Local) -> Result<(Agreed, Vec<u8>), Refusal> {
+    let offer = Sdp::parse(offer).map_err(|e| Refusal::Malformed { line: e.line, what: e.what })?;
+    let chosen = offer.media.iter().position(|m| usable(m).is_some()).ok_or(Refusal::NoCommonCodec)?;
+    let agreed = agreed(&offer.media[chosen]).ok_or(Refusal::NoCommonCodec)?;
+    let media = offer.media.iter().enumerate().map(|(i, m)| {
+        if i == chosen {
+            let mut ours = audio(local.rtp_port, agreed.law, agreed.payload_type, agreed.telephone_event);
+            ours.direction = agreed.direction;
+            ours
+        } else {
+            Media { kind: m.kind.clone(), port: 0, protocol: m.protocol.clone(), formats: m.formats.clone(), ..Media::default() }
+        }
+    });
+    let sdp = Sdp { session_id: local.session_id, version: local.version, media: media.collect() };
+    Ok((agreed, sdp.write(local.address)))
+}
+
+/// An offer of A-law, µ-law and telephone-event 101.
+pub fn offer(local: Local) -> Vec<u8> {
+    let mut media = audio(local.rtp_port, Law::A, 8, Some(101));
+    media.formats.insert(1, "0".into());
+    media.rtpmap.insert(1, map(0, "PCMU"));
+    Sdp { session_id: local.session_id, version: local.version, media: vec![media] }.write(local.address)
+}
+
+/// Reads the answer to an offer of ours.
+///
+/// # Errors
+/// As `answer`.
+pub fn accept(answer: &[u8]) -> Result<Agreed, Refusal> {
+    let answer = Sdp::parse(answer).map_err(|e| Refusal::Malformed { line: e.line, what: e.what })?;
+    answer.media.first().and_then(agreed).ok_or(Refusal::NoCommonCodec)
+}
+
+fn usable(media: &Media) -> Option<(Law, u8)> {
+    if !media.is_rtp_audio() || media.port == 0 {
+        return None;
+    }
+    // The offerer's order decides among the two.
+    media.payload_types().find_map(|pt| match media.encoding(pt)? {
+        (name, 8000) if name.eq_ignore_ascii_case("PCMA") => Some((Law::A, pt)),
+        (name, 8000) if name.eq_ignore_ascii_case("PCMU") => Some((Law::Mu, pt)),
+        _ => None,
+    })
+}
+
+fn agreed(media: &Media) -> Option<Agreed> {
+    let (law, payload_type) = usable(media)?;
+    let remote = media.address.filter(|a| !a.is_unspecified()).map(|ip| Remote {
+        rtp: SocketAddr::new(ip, media.port),
+        rtcp: SocketAddr::new(ip, media.rtcp_port.unwrap_or(media.port.wrapping_add(1))),
+    });
+    // c=0.0.0.0 is the old way to say hold (RFC 3264 8.4).
+    let held = media.address.is_some_and(|a| a.is_unspecified()) && media.direction == Direction::SendRecv;
+    Some(Agreed {
+        law,
+        payload_type,
+        telephone_event: media.find("telephone-event"),
+        remote,
+        direction: if held { Direction::RecvOnly } else { media.direction.reversed() },
+    })
+}
+
+fn audio(port: u16, law: Law, payload_type: u8, telephone_event: Option<u8>) -> Media {
+    let name = match law {
+        Law::A => "PCMA",
+        Law::Mu => "PCMU",
+    };
+    let mut formats = vec![payload_type.to_string()];
+    let mut rtpmap = vec![map(payload_type, name)];
+    if let Some(pt) = telephone_event {
+        formats.push(pt.to_string());
+        rtpmap.push(map(pt, "telephone-event"));
+    }
+    Media { kind: "audio".into(), port, protocol: "RTP/AVP".into(), formats, rtpmap, ptime_ms: Some(20), ..Media::default() }
+}
+
+fn map(payload_type: u8, encoding: &str) -> RtpMap {
+    RtpMap { payload_type, encoding: encoding.into(), clock_hz: 8000 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCAL: Local =
+        Local { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), rtp_port: 20_000, session_id: 1, version: 1 };
+
+    fn offered(lines: &str) -> String {
+        format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{lines}")
+    }
+
+    #[test]
+    fn the_first_g711_codec_of_the_offer_is_taken_and_video_refused_in_place() {
+        let offer = offered("m=video 5000 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 18 0 8 97\r\na=rtpmap:97 telephone-event/8000\r\n");
+        let (agreed, sdp) = answer(offer.as_bytes(), LOCAL).expect("answered");
+        assert_eq!((agreed.law, agreed.payload_type, agreed.telephone_event), (Law::Mu, 0, Some(97)));
+        assert_eq!(agreed.remote.map(|r| (r.rtp.port(), r.rtcp.port())), Some((4000, 4001)));
+        let back = Sdp::parse(&sdp).expect("we write sound SDP");
+        assert_eq!(back.media.iter().map(|m| (m.kind.as_str(), m.port)).collect::<Vec<_>>(), [("video", 0), ("audio", 20_000)]);
+        assert_eq!(accept(&sdp), Err(Refusal::NoCommonCodec), "the first medium of the answer decides");
+    }
+
+    #[test]
+    fn an_offer_without_g711_is_refused() {
+        let offer = offered("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 AMR-WB/16000\r\n");
+        assert_eq!(answer(offer.as_bytes(), LOCAL), Err(Refusal::NoCommonCodec));
+        assert!(matches!(answer(b"x", LOCAL), Err(Refusal::Malformed { line: 1, .. })));
+    }
+
+    #[test]
+    fn hold_is_answered_with_the_reverse() {
+        for (line, ours) in [("a=sendonly", Direction::RecvOnly), ("a=inactive", Direction::Inactive), ("a=sendrecv", Direction::SendRecv)] {
+            let offer = offered(&format!("m=audio 4000 RTP/AVP 8\r\n{line}\r\n"));
+            assert_eq!(answer(offer.as_bytes(), LOCAL).expect("answered").0.direction, ours);
+        }
+    }
+
+    #[test]
+    fn our_offer_is_accepted_by_our_answerer() {
+        let (agreed, sdp) = answer(&offer(LOCAL), LOCAL).expect("answered");
+        assert_eq!((agreed.law, agreed.telephone_event), (Law::A, Some(101)));
+        assert_eq!(accept(&sdp).expect("accepted").payload_type, 8);
+    }
+}
