@@ -50,14 +50,25 @@ pub struct LegConfig {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
     /// The first audio of this leg came in.
-    FirstIn { leg: LegId },
+    FirstIn {
+        leg: LegId,
+    },
     /// The first audio to this leg went out.
-    FirstOut { leg: LegId },
+    FirstOut {
+        leg: LegId,
+    },
     /// What was to be played has been played to its end.
-    Played { leg: LegId },
-    Digit { leg: LegId, digit: char },
+    Played {
+        leg: LegId,
+    },
+    Digit {
+        leg: LegId,
+        digit: char,
+    },
     /// Nothing came from this leg for two seconds after it joined a room.
-    Silent { leg: LegId },
+    Silent {
+        leg: LegId,
+    },
 }
 
 /// Counters of the whole engine, published by the shell.
@@ -461,9 +472,21 @@ mod tests {
                 let samples = sines(&[TONES[n]], 0.2, tick * 160, 160);
                 let payload: Vec<u8> = samples.iter().map(|s| laws[n].encode(*s)).collect();
                 let mut buffer = [0; 200];
-                let packet = Packet { payload_type: agreed(n, laws[n]).payload_type, marker: false, sequence: tick as u16, timestamp: tick as u32 * 160, ssrc: n as u32, payload: &payload };
+                let packet = Packet {
+                    payload_type: agreed(n, laws[n]).payload_type,
+                    marker: false,
+                    sequence: tick as u16,
+                    timestamp: tick as u32 * 160,
+                    ssrc: n as u32,
+                    payload: &payload,
+                };
                 let len = packet.write(&mut buffer);
-                engine.handle_rtp(now, legs[n], SocketAddr::from(([127, 0, 0, 1], 4000 + n as u16 * 2)), &buffer[..len]);
+                engine.handle_rtp(
+                    now,
+                    legs[n],
+                    SocketAddr::from(([127, 0, 0, 1], 4000 + n as u16 * 2)),
+                    &buffer[..len],
+                );
             }
             engine.tick(now, Wall(0));
             for packet in engine.packets().filter(|p| !p.rtcp) {
@@ -544,7 +567,8 @@ mod tests {
     #[test]
     fn a_leg_that_leaves_lets_the_others_talk_on() {
         let (_, mut engine, _) = conference(10);
-        let legs: Vec<LegId> = engine.legs.iter().map(|(i, l)| LegId { index: i as u32, generation: l.generation }).collect();
+        let legs: Vec<LegId> =
+            engine.legs.iter().map(|(i, l)| LegId { index: i as u32, generation: l.generation }).collect();
         engine.remove_leg(legs[1]);
         engine.tick(Mono::from_millis(500), Wall(0));
         assert_eq!(engine.packets().filter(|p| !p.rtcp).count(), 2);
@@ -560,7 +584,10 @@ mod tests {
         let mut reports = 0;
         for tick in 10..260 {
             engine.tick(Mono::from_millis(tick * 20), Wall(1_700_000_000_000_000_000));
-            reports += engine.packets().filter(|p| p.rtcp && codecs::rtcp::parse(p.bytes).is_some_and(|h| h.sender.is_some())).count();
+            reports += engine
+                .packets()
+                .filter(|p| p.rtcp && codecs::rtcp::parse(p.bytes).is_some_and(|h| h.sender.is_some()))
+                .count();
         }
         assert_eq!(reports, 3);
     }

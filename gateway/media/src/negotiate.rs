@@ -51,7 +51,13 @@ pub fn answer(offer: &[u8], local: Local) -> Result<(Agreed, Vec<u8>), Refusal> 
             ours.direction = agreed.direction;
             ours
         } else {
-            Media { kind: m.kind.clone(), port: 0, protocol: m.protocol.clone(), formats: m.formats.clone(), ..Media::default() }
+            Media {
+                kind: m.kind.clone(),
+                port: 0,
+                protocol: m.protocol.clone(),
+                formats: m.formats.clone(),
+                ..Media::default()
+            }
         }
     });
     let sdp = Sdp { session_id: local.session_id, version: local.version, media: media.collect() };
@@ -115,7 +121,15 @@ fn audio(port: u16, law: Law, payload_type: u8, telephone_event: Option<u8>) -> 
         formats.push(pt.to_string());
         rtpmap.push(map(pt, "telephone-event"));
     }
-    Media { kind: "audio".into(), port, protocol: "RTP/AVP".into(), formats, rtpmap, ptime_ms: Some(20), ..Media::default() }
+    Media {
+        kind: "audio".into(),
+        port,
+        protocol: "RTP/AVP".into(),
+        formats,
+        rtpmap,
+        ptime_ms: Some(20),
+        ..Media::default()
+    }
 }
 
 fn map(payload_type: u8, encoding: &str) -> RtpMap {
@@ -135,12 +149,17 @@ mod tests {
 
     #[test]
     fn the_first_g711_codec_of_the_offer_is_taken_and_video_refused_in_place() {
-        let offer = offered("m=video 5000 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 18 0 8 97\r\na=rtpmap:97 telephone-event/8000\r\n");
+        let offer = offered(
+            "m=video 5000 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 18 0 8 97\r\na=rtpmap:97 telephone-event/8000\r\n",
+        );
         let (agreed, sdp) = answer(offer.as_bytes(), LOCAL).expect("answered");
         assert_eq!((agreed.law, agreed.payload_type, agreed.telephone_event), (Law::Mu, 0, Some(97)));
         assert_eq!(agreed.remote.map(|r| (r.rtp.port(), r.rtcp.port())), Some((4000, 4001)));
         let back = Sdp::parse(&sdp).expect("we write sound SDP");
-        assert_eq!(back.media.iter().map(|m| (m.kind.as_str(), m.port)).collect::<Vec<_>>(), [("video", 0), ("audio", 20_000)]);
+        assert_eq!(
+            back.media.iter().map(|m| (m.kind.as_str(), m.port)).collect::<Vec<_>>(),
+            [("video", 0), ("audio", 20_000)]
+        );
         assert_eq!(accept(&sdp), Err(Refusal::NoCommonCodec), "the first medium of the answer decides");
     }
 
@@ -153,7 +172,11 @@ mod tests {
 
     #[test]
     fn hold_is_answered_with_the_reverse() {
-        for (line, ours) in [("a=sendonly", Direction::RecvOnly), ("a=inactive", Direction::Inactive), ("a=sendrecv", Direction::SendRecv)] {
+        for (line, ours) in [
+            ("a=sendonly", Direction::RecvOnly),
+            ("a=inactive", Direction::Inactive),
+            ("a=sendrecv", Direction::SendRecv),
+        ] {
             let offer = offered(&format!("m=audio 4000 RTP/AVP 8\r\n{line}\r\n"));
             assert_eq!(answer(offer.as_bytes(), LOCAL).expect("answered").0.direction, ours);
         }

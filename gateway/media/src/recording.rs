@@ -113,7 +113,8 @@ mod tests {
         r.write(1, &[2; FRAME]);
         r.write(0, &[3; FRAME]);
         let chunk = r.flush().expect("a chunk");
-        let got: Vec<_> = pieces(&chunk.bytes).map(|p| (p.track, p.first_tick, p.samples[0], p.samples.len())).collect();
+        let got: Vec<_> =
+            pieces(&chunk.bytes).map(|p| (p.track, p.first_tick, p.samples[0], p.samples.len())).collect();
         assert_eq!((chunk.key, got), (9, vec![(1, 0, 1, 160), (1, 2, 2, 160), (0, 2, 3, 160)]));
     }
 

@@ -262,9 +262,11 @@ impl Stream {
 
     fn reception(&mut self, now: Mono, ssrc: u32) -> Report {
         let expected = self.sequence_max.wrapping_sub(self.sequence_base) + 1;
-        let lost_in_interval = (expected - self.expected_before) as i64 - i64::from(self.received - self.received_before);
+        let lost_in_interval =
+            (expected - self.expected_before) as i64 - i64::from(self.received - self.received_before);
         let interval = i64::from(expected - self.expected_before);
-        let fraction = if interval > 0 && lost_in_interval > 0 { (lost_in_interval * 256 / interval).min(255) } else { 0 };
+        let fraction =
+            if interval > 0 && lost_in_interval > 0 { (lost_in_interval * 256 / interval).min(255) } else { 0 };
         (self.expected_before, self.received_before) = (expected, self.received);
         Report {
             ssrc,
@@ -273,7 +275,9 @@ impl Stream {
             highest_sequence: self.sequence_max,
             jitter: (self.jitter_q4 >> 4) as u32,
             last_sr: self.last_sr,
-            delay_since_last_sr: self.last_sr_at.map_or(0, |at| (now.since(at).as_nanos() * 65_536 / 1_000_000_000) as u32),
+            delay_since_last_sr: self
+                .last_sr_at
+                .map_or(0, |at| (now.since(at).as_nanos() * 65_536 / 1_000_000_000) as u32),
         }
     }
 
@@ -306,7 +310,14 @@ mod tests {
 
     fn rtp(pt: u8, sequence: u16, ssrc: u32) -> Vec<u8> {
         let mut buffer = [0; 256];
-        let packet = Packet { payload_type: pt, marker: false, sequence, timestamp: u32::from(sequence) * 160, ssrc, payload: &[1; 160] };
+        let packet = Packet {
+            payload_type: pt,
+            marker: false,
+            sequence,
+            timestamp: u32::from(sequence) * 160,
+            ssrc,
+            payload: &[1; 160],
+        };
         let len = packet.write(&mut buffer);
         buffer[..len].to_vec()
     }
@@ -351,7 +362,8 @@ mod tests {
         let from = "10.0.0.1:4000".parse().expect("an address");
         let mut event = [0; 64];
         let payload = TelephoneEvent { event: 5, end: false, volume: 10, duration: 160 }.write();
-        let len = Packet { payload_type: 101, marker: true, sequence: 1, timestamp: 9, ssrc: 1, payload: &payload }.write(&mut event);
+        let len = Packet { payload_type: 101, marker: true, sequence: 1, timestamp: 9, ssrc: 1, payload: &payload }
+            .write(&mut event);
         assert_eq!(s.handle(Mono(0), from, &event[..len]), Heard::Digit('5'));
         assert_eq!(s.handle(Mono(1), from, &event[..len]), Heard::Nothing);
     }

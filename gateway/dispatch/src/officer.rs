@@ -1,0 +1,125 @@
+//! Officers, duty rooms and superiors: duty, position, presence, and how fast each tends to answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use codecs::geo::Point;
+use codecs::record::{Role, TryResult};
+use codecs::time::Mono;
+
+use crate::{CallKey, ResponderId};
+
+/// Before anything is known of somebody, an answer is expected after this.
+const ANSWER_EXPECTED: Duration = Duration::from_millis(3500);
+
+/// Somebody who can be called to a report.
+#[derive(Clone, Debug)]
+pub struct Responder {
+    /// Police number, or the unit's code.
+    pub no: String,
+    pub name: String,
+    pub role: Role,
+    pub unit: String,
+    /// Grids that are theirs; empty for a duty room.
+    pub grids: Vec<String>,
+    /// The SIP user they register as; empty when they never do.
+    pub user: String,
+    /// Called when not registered: a `sip:` URI or digits.
+    pub phone: String,
+    pub on_duty: bool,
+    /// The next one up, for a duty room.
+    pub superior: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Presence {
+    pub registered: bool,
+    pub position: Option<(Point, Mono)>,
+    pub taken: Option<CallKey>,
+    /// Moving average of answer times, weight 1/4.
+    pub answers_after: Duration,
+    pub misses: u32,
+}
+
+/// Everybody on the ladder, in one list; only officers are chosen by distance.
+pub struct Roster {
+    pub(crate) responders: Vec<Responder>,
+    pub(crate) presence: Vec<Presence>,
+    by_no: BTreeMap<String, ResponderId>,
+    by_user: BTreeMap<String, ResponderId>,
+}
+
+impl Roster {
+    pub fn new(responders: Vec<Responder>) -> Roster {
+        let id = |i: usize| ResponderId(i as u32);
+        let by_no = responders.iter().enumerate().map(|(i, r)| (r.no.clone(), id(i))).collect();
+        let users = responders.iter().enumerate().filter(|(_, r)| !r.user.is_empty());
+        let by_user = users.map(|(i, r)| (r.user.clone(), id(i))).collect();
+        let unknown =
+            Presence { registered: false, position: None, taken: None, answers_after: ANSWER_EXPECTED, misses: 0 };
+        Roster { presence: vec![unknown; responders.len()], responders, by_no, by_user }
+    }
+
+    pub fn find(&self, no: &str) -> Option<ResponderId> {
+        self.by_no.get(no).copied()
+    }
+    pub fn find_user(&self, user: &str) -> Option<ResponderId> {
+        self.by_user.get(user).copied()
+    }
+    pub fn get(&self, id: ResponderId) -> &Responder {
+        &self.responders[id.0 as usize]
+    }
+
+    pub fn set_registered(&mut self, id: ResponderId, registered: bool) {
+        self.presence[id.0 as usize].registered = registered;
+    }
+    pub fn set_duty(&mut self, id: ResponderId, on_duty: bool) {
+        self.responders[id.0 as usize].on_duty = on_duty;
+    }
+    pub fn set_position(&mut self, now: Mono, id: ResponderId, position: Point) {
+        self.presence[id.0 as usize].position = Some((position, now));
+    }
+
+    /// Whether they may be called now: reachable, and in no other call.
+    pub(crate) fn is_free(&self, id: ResponderId) -> bool {
+        let p = &self.presence[id.0 as usize];
+        let r = self.get(id);
+        p.taken.is_none() && r.on_duty && (p.registered || !r.phone.is_empty())
+    }
+
+    /// Takes somebody for a call. One officer is never in two.
+    pub(crate) fn take(&mut self, id: ResponderId, call: CallKey) {
+        let taken = &mut self.presence[id.0 as usize].taken;
+        assert!(taken.is_none(), "a responder is reserved once");
+        *taken = Some(call);
+    }
+
+    /// Gives somebody back and learns from how it went.
+    pub fn release(&mut self, id: ResponderId, call: CallKey, result: TryResult, after: Duration) {
+        let presence = &mut self.presence[id.0 as usize];
+        if presence.taken != Some(call) {
+            return;
+        }
+        presence.taken = None;
+        match result {
+            TryResult::Answered => {
+                presence.answers_after = (presence.answers_after * 3 + after) / 4;
+                presence.misses = 0;
+            }
+            TryResult::NoAnswer | TryResult::Busy | TryResult::Declined | TryResult::Off => presence.misses += 1,
+            TryResult::Superseded => {}
+        }
+    }
+
+    /// When an answer is to be expected: the average, and a half more for every miss in a row.
+    pub fn predicted_answer(&self, id: ResponderId) -> Duration {
+        let p = &self.presence[id.0 as usize];
+        p.answers_after + p.answers_after / 2 * p.misses.min(8)
+    }
+
+    /// On duty, and free or taken, for the gauges.
+    pub fn counts(&self) -> (usize, usize) {
+        let duty = self.responders.iter().filter(|r| r.on_duty && r.role == Role::Officer).count();
+        (duty, self.presence.iter().filter(|p| p.taken.is_some()).count())
+    }
+}

@@ -1,0 +1,293 @@
+//! Seats and those who wait for one: signed in, reserved once, wrapped up, given to the earliest deadline.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use codecs::time::Mono;
+
+use crate::CallKey;
+
+/// A seat that let a call ring out rests this long, so that the next call does not try it first.
+const REST_AFTER_NO_ANSWER: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SeatId(pub u32);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct GroupId(pub u32);
+
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub name: String,
+    /// Whose seats are taken when none of ours is free.
+    pub overflow: Option<GroupId>,
+    pub wrap_up: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Seat {
+    pub id: String,
+    pub name: String,
+    pub group: GroupId,
+    /// Taken before any seat without it.
+    pub preferred: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SeatState {
+    SignedOff,
+    Idle {
+        since: Mono,
+    },
+    /// Chosen for a call, or talking.
+    Taken {
+        call: CallKey,
+    },
+    /// Wrapping up, or resting after a call that it did not pick up.
+    Away {
+        until: Mono,
+    },
+}
+
+/// How a seat's part in a call ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    Talked,
+    NoAnswer,
+    /// The call was over before the seat could be asked.
+    Unused,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    Reserved { call: CallKey, seat: SeatId, overflow: bool },
+}
+
+/// Idle seats in the order in which they are taken: preferred first, then longest idle.
+type Idle = BTreeSet<(bool, Mono, SeatId)>;
+
+pub struct SeatPool {
+    groups: Vec<Group>,
+    seats: Vec<Seat>,
+    states: Vec<SeatState>,
+    idle: Vec<Idle>,
+    away: BTreeSet<(Mono, SeatId)>,
+    /// Earliest deadline first; the second part keeps arrivals of one instant in order.
+    waiting: BTreeMap<(Mono, CallKey), GroupId>,
+    outputs: VecDeque<Output>,
+}
+
+impl SeatPool {
+    pub fn new(groups: Vec<Group>, seats: Vec<Seat>) -> SeatPool {
+        assert!(seats.iter().all(|s| (s.group.0 as usize) < groups.len()), "every seat's group exists");
+        SeatPool {
+            idle: vec![Idle::new(); groups.len()],
+            states: vec![SeatState::SignedOff; seats.len()],
+            groups,
+            seats,
+            away: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub fn sign_on(&mut self, now: Mono, seat: SeatId) {
+        if self.states[seat.0 as usize] == SeatState::SignedOff {
+            self.free(now, seat);
+        }
+    }
+
+    /// The seat's phone is gone. A call it is in goes on until its leg ends.
+    pub fn sign_off(&mut self, seat: SeatId) {
+        match self.states[seat.0 as usize] {
+            SeatState::Idle { since } => {
+                let rank = !self.seats[seat.0 as usize].preferred;
+                self.idle_of(seat).remove(&(rank, since, seat));
+            }
+            SeatState::Away { until } => {
+                self.away.remove(&(until, seat));
+            }
+            SeatState::Taken { .. } | SeatState::SignedOff => {}
+        }
+        self.states[seat.0 as usize] = SeatState::SignedOff;
+    }
+
+    /// A call wants a seat of `group` by `answer_by`. `Reserved` follows, at once or when one is free.
+    pub fn want(&mut self, call: CallKey, group: GroupId, answer_by: Mono) {
+        self.waiting.insert((answer_by, call), group);
+        self.match_waiting();
+    }
+
+    /// The call wants no seat any more.
+    pub fn unwant(&mut self, call: CallKey) {
+        self.waiting.retain(|(_, c), _| *c != call);
+    }
+
+    pub fn release(&mut self, now: Mono, seat: SeatId, outcome: Outcome) {
+        let state = &mut self.states[seat.0 as usize];
+        let SeatState::Taken { .. } = *state else { return };
+        let wrap_up = self.groups[self.seats[seat.0 as usize].group.0 as usize].wrap_up;
+        let away = match outcome {
+            Outcome::Talked => wrap_up,
+            Outcome::NoAnswer => REST_AFTER_NO_ANSWER,
+            Outcome::Unused => Duration::ZERO,
+        };
+        if away.is_zero() {
+            self.free(now, seat);
+        } else {
+            *state = SeatState::Away { until: now + away };
+            self.away.insert((now + away, seat));
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Mono) {
+        while let Some(&(until, seat)) = self.away.first()
+            && until <= now
+        {
+            self.away.pop_first();
+            self.free(now, seat);
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
+        self.away.first().map(|&(until, _)| (until, "seat wrap-up"))
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn free(&mut self, now: Mono, seat: SeatId) {
+        self.states[seat.0 as usize] = SeatState::Idle { since: now };
+        let rank = !self.seats[seat.0 as usize].preferred;
+        self.idle_of(seat).insert((rank, now, seat));
+        self.match_waiting();
+    }
+
+    fn idle_of(&mut self, seat: SeatId) -> &mut Idle {
+        &mut self.idle[self.seats[seat.0 as usize].group.0 as usize]
+    }
+
+    /// Gives free seats to waiting calls, earliest deadline first; a group's own calls before those overflowing.
+    fn match_waiting(&mut self) {
+        let mut matched = Vec::new();
+        for (&key, &group) in &self.waiting {
+            let overflow = self.groups[group.0 as usize].overflow;
+            let own = self.idle[group.0 as usize].pop_first();
+            let (found, over) = match own {
+                Some(seat) => (Some(seat), false),
+                None => (overflow.and_then(|g| self.idle[g.0 as usize].pop_first()), true),
+            };
+            let Some((_, _, seat)) = found else { continue };
+            assert!(matches!(self.states[seat.0 as usize], SeatState::Idle { .. }), "an idle list holds idle seats");
+            self.states[seat.0 as usize] = SeatState::Taken { call: key.1 };
+            self.outputs.push_back(Output::Reserved { call: key.1, seat, overflow: over });
+            matched.push(key);
+            if self.idle.iter().all(BTreeSet::is_empty) {
+                break;
+            }
+        }
+        for key in matched {
+            self.waiting.remove(&key);
+        }
+    }
+
+    pub fn seat(&self, seat: SeatId) -> &Seat {
+        &self.seats[seat.0 as usize]
+    }
+    pub fn state(&self, seat: SeatId) -> SeatState {
+        self.states[seat.0 as usize]
+    }
+    pub fn find(&self, id: &str) -> Option<SeatId> {
+        self.seats.iter().position(|s| s.id == id).map(|i| SeatId(i as u32))
+    }
+    pub fn find_group(&self, name: &str) -> Option<GroupId> {
+        self.groups.iter().position(|g| g.name == name).map(|i| GroupId(i as u32))
+    }
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+    pub fn seats(&self) -> impl Iterator<Item = (SeatId, &Seat, SeatState)> {
+        self.seats.iter().zip(&self.states).enumerate().map(|(i, (s, st))| (SeatId(i as u32), s, *st))
+    }
+    /// How many wait for each group, and the earliest deadline among them.
+    pub fn waiting(&self) -> impl Iterator<Item = (CallKey, GroupId, Mono)> {
+        self.waiting.iter().map(|(&(by, call), &group)| (call, group, by))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool() -> SeatPool {
+        let group = |name: &str, overflow| Group { name: name.into(), overflow, wrap_up: Duration::from_secs(10) };
+        let seat =
+            |id: &str, group, preferred| Seat { id: id.into(), name: String::new(), group: GroupId(group), preferred };
+        SeatPool::new(
+            vec![group("main", Some(GroupId(1))), group("reserve", None)],
+            vec![seat("a", 0, false), seat("b", 0, false), seat("p", 0, true), seat("r", 1, false)],
+        )
+    }
+    fn at(ms: u64) -> Mono {
+        Mono::from_millis(ms)
+    }
+    fn reserved(p: &mut SeatPool) -> Vec<(u64, u32, bool)> {
+        std::iter::from_fn(|| p.poll_output())
+            .map(|Output::Reserved { call, seat, overflow }| (call.0, seat.0, overflow))
+            .collect()
+    }
+
+    #[test]
+    fn the_preferred_seat_then_the_longest_idle_then_the_overflow_group_is_taken() {
+        let mut p = pool();
+        for (ms, seat) in [(2, 0), (1, 1), (3, 2), (4, 3)] {
+            p.sign_on(at(ms), SeatId(seat));
+        }
+        for call in 0..4 {
+            p.want(CallKey(call), GroupId(0), at(3000));
+        }
+        assert_eq!(reserved(&mut p), [(0, 2, false), (1, 1, false), (2, 0, false), (3, 3, true)]);
+    }
+
+    #[test]
+    fn the_earliest_deadline_gets_the_next_free_seat() {
+        let mut p = pool();
+        p.want(CallKey(1), GroupId(0), at(5000));
+        p.want(CallKey(2), GroupId(0), at(4000));
+        p.sign_on(at(10), SeatId(0));
+        assert_eq!(reserved(&mut p), [(2, 0, false)]);
+        p.release(at(20), SeatId(0), Outcome::Talked);
+        assert_eq!(p.poll_timeout(), Some((at(10_020), "seat wrap-up")));
+        p.handle_timeout(at(10_020));
+        assert_eq!(reserved(&mut p), [(1, 0, false)]);
+    }
+
+    #[test]
+    fn a_seat_is_never_reserved_twice() {
+        let mut p = pool();
+        p.sign_on(at(0), SeatId(0));
+        for call in 0..5 {
+            p.want(CallKey(call), GroupId(0), at(3000));
+        }
+        p.sign_on(at(1), SeatId(0));
+        assert_eq!(reserved(&mut p).len(), 1);
+    }
+
+    #[test]
+    fn a_seat_that_does_not_answer_rests_and_one_signed_off_is_not_chosen() {
+        let mut p = pool();
+        p.sign_on(at(0), SeatId(0));
+        p.want(CallKey(1), GroupId(0), at(3000));
+        reserved(&mut p);
+        p.release(at(1000), SeatId(0), Outcome::NoAnswer);
+        p.want(CallKey(1), GroupId(0), at(3000));
+        assert_eq!(reserved(&mut p), []);
+        p.sign_off(SeatId(0));
+        p.handle_timeout(at(60_000));
+        assert_eq!(reserved(&mut p), []);
+        p.unwant(CallKey(1));
+        p.sign_on(at(60_001), SeatId(0));
+        assert_eq!(reserved(&mut p), []);
+    }
+}
