@@ -1,0 +1,376 @@
+//! All open alerts. One fact, at most a few sealed revisions, each in its envelope.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use codecs::record::{
+    AlertNo, AlertRecord, CallInfo, CloudEvent, Dispatch, Form, Identity, Incident, KeywordHit, Leg, Ownership,
+    Reporter, Role, Route, Source, Stamp, State, Step, TextLine, Timer, Validity, alert_id,
+};
+use codecs::time::Wall;
+
+use crate::fact::{Arrival, Fact};
+use crate::keyword::KeywordTable;
+
+/// T1 and T2 as the record counts them.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+const OFFICER_WITHIN: Duration = Duration::from_secs(30);
+/// The longest text of a report (BJNR).
+const TEXT_MAX: usize = 2000;
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// A new revision: to be journalled, then delivered.
+    Event(Box<CloudEvent>),
+    /// The reporter gave up before an answer and is to be called back.
+    CallBack { no: AlertNo, number: String },
+    /// The alert has come to its end and is no longer held.
+    Released { no: AlertNo },
+}
+
+pub struct Alerts {
+    /// `/gw/<unit>/<node>`.
+    source: String,
+    node: String,
+    keywords: KeywordTable,
+    open: BTreeMap<AlertNo, AlertRecord>,
+    outputs: VecDeque<Output>,
+}
+
+impl Alerts {
+    pub fn new(source: String, node: String, keywords: KeywordTable) -> Alerts {
+        Alerts { source, node, keywords, open: BTreeMap::new(), outputs: VecDeque::new() }
+    }
+
+    /// Takes up an alert where its last revision left it, after a restart.
+    pub fn restore(&mut self, record: AlertRecord) {
+        if let Some(no) = AlertNo::parse(&record.id.alert_no) {
+            self.open.insert(no, record);
+        }
+    }
+
+    pub fn open(&self) -> impl Iterator<Item = (&AlertNo, &AlertRecord)> {
+        self.open.iter()
+    }
+
+    pub fn get(&self, no: AlertNo) -> Option<&AlertRecord> {
+        self.open.get(&no)
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes one fact. `false`: the alert is not open and the fact was not taken.
+    pub fn handle_fact(&mut self, at: Wall, no: AlertNo, fact: Fact) -> bool {
+        debug_assert!(self.outputs.is_empty(), "drain every output before the next fact");
+        let stamp = Stamp(at);
+        if let Fact::Arrived(arrival) = fact {
+            self.arrive(stamp, no, *arrival);
+            return true;
+        }
+        let Some(record) = self.open.get_mut(&no) else { return false };
+        let mut hits = Vec::new();
+        let mut deadline = None;
+        let step = apply(record, stamp, &fact, &mut deadline);
+        if let Some((text, source)) = text_of(&fact) {
+            hits = note_keywords(record, stamp, &self.keywords, text, source);
+        }
+        if let Some(step) = step {
+            self.emit(no, step, stamp, deadline);
+        }
+        if !hits.is_empty() {
+            self.emit(no, Step::KeywordWarning, stamp, None);
+        }
+        self.follow_up(no, stamp, &fact);
+        true
+    }
+
+    fn arrive(&mut self, at: Stamp, no: AlertNo, arrival: Arrival) {
+        let record = AlertRecord {
+            id: Identity { alert_no: no.to_string(), alert_id: alert_id(no, at.0), related: Vec::new() },
+            rev: 0,
+            prev_hash: String::new(),
+            hash: String::new(),
+            state: State::Arrived,
+            source: Source {
+                channel: arrival.channel,
+                forms: vec![Form::Voice],
+                called_number: arrival.called,
+                trunk: arrival.trunk,
+                node: self.node.clone(),
+                message_id: arrival.message_id,
+                validity: Validity::Valid,
+            },
+            reporter: Reporter { phone: arrival.caller.clone(), callback: Some(arrival.caller), subscriber: arrival.subscriber },
+            location: arrival.location.into_iter().collect(),
+            incident: Incident::default(),
+            call: CallInfo::default(),
+            media: Vec::new(),
+            text: Vec::new(),
+            route: Route {
+                jurisdiction: arrival.jurisdiction,
+                owner: arrival.owner.clone(),
+                owner_history: vec![Ownership { owner: arrival.owner, from: at }],
+            },
+            dispatch: Vec::new(),
+            timers: vec![Timer { name: "T1".into(), due: Stamp(at.0 + ANSWER_WITHIN), met_at: None, breach: false }],
+            marks: arrival.marks,
+        };
+        let record = self.open.entry(no).or_insert(record);
+        record.call.t.arrive = Some(at);
+        record.call.legs.push(leg(0, Role::Reporter, record.reporter.phone.clone(), at));
+        self.emit(no, Step::Arrived, at, None);
+    }
+
+    /// Seals a revision and wraps it.
+    fn emit(&mut self, no: AlertNo, step: Step, at: Stamp, deadline: Option<&str>) {
+        let record = self.open.get_mut(&no).expect("emitted for an open alert");
+        record.seal();
+        assert!(!record.route.owner.is_empty(), "an alert has exactly one owner");
+        let event = CloudEvent::new(step, &self.source, at, deadline, record.clone());
+        self.outputs.push_back(Output::Event(Box::new(event)));
+    }
+
+    fn follow_up(&mut self, no: AlertNo, at: Stamp, fact: &Fact) {
+        let record = &self.open[&no];
+        match fact {
+            Fact::Abandoned { .. } if !record.reporter.phone.is_empty() && record.source.validity != Validity::Test => {
+                let number = record.reporter.phone.clone();
+                self.outputs.push_back(Output::CallBack { no, number });
+            }
+            Fact::Recorded { .. } if is_finished(record) => {
+                let record = self.open.get_mut(&no).expect("looked up above");
+                record.state = State::Closed;
+                self.emit(no, Step::Ended, at, None);
+                self.open.remove(&no);
+                self.outputs.push_back(Output::Released { no });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Nothing of the voice call is left to happen. An abandoned one waits for its call-back.
+fn is_finished(record: &AlertRecord) -> bool {
+    matches!(record.state, State::Ended | State::Unreached)
+}
+
+/// Moves the record by one fact; returns the step to publish, if the fact makes a revision of its own.
+fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option<&'static str>) -> Option<Step> {
+    let t = &mut record.call.t;
+    match fact {
+        Fact::Arrived(_) => unreachable!("taken by `arrive`"),
+        Fact::Offered { seat } => {
+            t.ring.get_or_insert(at);
+            record.call.seat = Some(seat.clone());
+            advance(record, State::Offered);
+            Some(Step::Offered)
+        }
+        Fact::AttendantAnswered => {
+            t.attendant = Some(at);
+            record.call.mode = Some(codecs::record::AnswerMode::Attendant);
+            answer_leg(record, 0, at);
+            Some(Step::AttendantAnswered)
+        }
+        Fact::Answered { seat, mode, after_ms } => {
+            t.answer = Some(at);
+            record.call.mode = Some(*mode);
+            record.call.seat = Some(seat.clone());
+            record.call.answer_ms = Some(*after_ms);
+            answer_leg(record, 0, at);
+            let mut taker = leg(1, Role::Taker, seat.no.clone(), at);
+            taker.answered = Some(at);
+            record.call.legs.push(taker);
+            meet(record, "T1", at);
+            if record.source.validity == Validity::Abandoned {
+                record.source.validity = Validity::Valid;
+            }
+            advance(record, State::Answered);
+            Some(Step::Answered)
+        }
+        Fact::TwoWay => {
+            t.two_way = Some(at);
+            None
+        }
+        Fact::Silent => {
+            record.source.validity = Validity::Silent;
+            None
+        }
+        Fact::Triaged { kind, category, level, text } => {
+            record.incident.kind = Some(*kind);
+            record.incident.category.clone_from(category);
+            record.incident.level = *level;
+            record.incident.text = text.chars().take(TEXT_MAX).collect();
+            advance(record, State::Triaged);
+            Some(Step::Classified)
+        }
+        Fact::Located { location, jurisdiction, owner } => {
+            record.location.insert(0, location.clone());
+            record.route.jurisdiction.clone_from(jurisdiction);
+            if record.route.owner != *owner {
+                record.route.owner.clone_from(owner);
+                record.route.owner_history.push(Ownership { owner: owner.clone(), from: at });
+            }
+            Some(Step::Located)
+        }
+        Fact::ResponderWanted { .. } => {
+            t.bridge_ask.get_or_insert(at);
+            if let Some(arrive) = t.arrive
+                && !record.timers.iter().any(|t| t.name == "T2")
+            {
+                let due = Stamp(arrive.0 + OFFICER_WITHIN);
+                record.timers.push(Timer { name: "T2".into(), due, met_at: None, breach: false });
+            }
+            advance(record, State::Bridging);
+            None
+        }
+        Fact::Tried { leg: number, unit, officer, role, reason } => {
+            record.dispatch.push(Dispatch {
+                unit: unit.clone(),
+                officer: officer.clone(),
+                role: *role,
+                reason: reason.clone(),
+                tried_at: at,
+                result: None,
+            });
+            record.call.legs.push(leg(*number, *role, officer.clone(), at));
+            Some(Step::Bridging)
+        }
+        Fact::TryEnded { leg, officer, result } => {
+            if let Some(tried) = record.dispatch.iter_mut().rev().find(|d| d.officer == *officer && d.result.is_none()) {
+                tried.result = Some(*result);
+            }
+            match result {
+                codecs::record::TryResult::Answered => answer_leg(record, *leg, at),
+                other => end_leg(record, *leg, at, &format!("{other:?}").to_lowercase()),
+            }
+            None
+        }
+        Fact::Bridged { after_ms, .. } => {
+            t.bridge_ok = Some(at);
+            record.call.officer_ms = Some(*after_ms);
+            meet(record, "T2", at);
+            advance(record, State::Bridged);
+            Some(Step::Bridged)
+        }
+        Fact::NobodyLeft => {
+            mark(record, "no_officer_reached");
+            Some(Step::Bridging)
+        }
+        Fact::LegEnded { leg, .. } => {
+            end_leg(record, *leg, at, "hung_up");
+            Some(Step::LegEnded)
+        }
+        Fact::Abandoned { .. } => {
+            record.source.validity = Validity::Abandoned;
+            record.state = State::Abandoned;
+            Some(Step::Abandoned)
+        }
+        Fact::CallingBack => {
+            record.state = State::Callback;
+            Some(Step::Callback)
+        }
+        Fact::Unreached => {
+            record.state = State::Unreached;
+            Some(Step::Callback)
+        }
+        Fact::Breach { timer } => {
+            if let Some(t) = record.timers.iter_mut().find(|t| t.name == *timer && t.met_at.is_none()) {
+                t.breach = true;
+            }
+            *deadline = Some(timer);
+            Some(Step::DeadlineBreach)
+        }
+        Fact::Said { by, body } => {
+            record.text.push(TextLine { at, by: by.clone(), body: body.chars().take(TEXT_MAX).collect() });
+            Some(Step::Transcript)
+        }
+        Fact::Mark(text) => {
+            mark(record, text);
+            None
+        }
+        Fact::Ended => {
+            t.end = Some(at);
+            for leg in record.call.legs.iter_mut().filter(|l| l.end.is_none()) {
+                leg.end = Some(at);
+            }
+            if !matches!(record.state, State::Abandoned | State::Unreached) {
+                record.state = State::Ended;
+            }
+            None
+        }
+        Fact::Recorded { media } => {
+            record.media.extend(media.iter().cloned());
+            Some(Step::Recorded)
+        }
+    }
+}
+
+/// States only go forward; what comes late does not take an alert back.
+fn advance(record: &mut AlertRecord, to: State) {
+    if to > record.state || matches!(record.state, State::Abandoned | State::Callback) {
+        record.state = to;
+    }
+}
+
+fn leg(leg_id: u32, role: Role, party: String, start: Stamp) -> Leg {
+    Leg { leg_id, role, party, start, answered: None, end: None, cause: None }
+}
+
+fn answer_leg(record: &mut AlertRecord, number: u32, at: Stamp) {
+    if let Some(leg) = record.call.legs.iter_mut().rev().find(|l| l.leg_id == number && l.end.is_none()) {
+        leg.answered.get_or_insert(at);
+    }
+}
+
+fn end_leg(record: &mut AlertRecord, number: u32, at: Stamp, cause: &str) {
+    if let Some(leg) = record.call.legs.iter_mut().rev().find(|l| l.leg_id == number && l.end.is_none()) {
+        leg.end = Some(at);
+        leg.cause = Some(cause.to_owned());
+    }
+}
+
+fn meet(record: &mut AlertRecord, name: &str, at: Stamp) {
+    if let Some(timer) = record.timers.iter_mut().find(|t| t.name == name) {
+        timer.met_at = Some(at);
+        timer.breach |= at > timer.due;
+    }
+}
+
+fn mark(record: &mut AlertRecord, text: &str) {
+    if !record.marks.iter().any(|m| m == text) {
+        record.marks.push(text.to_owned());
+    }
+}
+
+/// The text of a fact that the keyword warning reads, and where it is from.
+fn text_of(fact: &Fact) -> Option<(&str, String)> {
+    match fact {
+        Fact::Triaged { text, .. } => Some((text, "triage".into())),
+        Fact::Said { by, body } => Some((body, format!("transcript:{by}"))),
+        _ => None,
+    }
+}
+
+/// Records words not seen before on this alert; a worse level raises the alert's.
+fn note_keywords(record: &mut AlertRecord, at: Stamp, table: &KeywordTable, text: &str, source: String) -> Vec<String> {
+    let mut fresh = Vec::new();
+    for keyword in table.find(text) {
+        if record.incident.keywords.iter().any(|k| k.word == keyword.word) {
+            continue;
+        }
+        record.incident.keywords.push(KeywordHit { word: keyword.word.clone(), level: keyword.level, at, source: source.clone() });
+        record.incident.sensitive |= keyword.level <= 2;
+        let level = record.incident.level.map_or(keyword.level, |l| l.min(keyword.level));
+        record.incident.level = Some(level);
+        if record.incident.category.is_none() {
+            record.incident.category.clone_from(&keyword.category);
+        }
+        fresh.push(keyword.word.clone());
+    }
+    fresh
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+use codecs::record::{AnswerMode, Channel, IncidentKind, SeatInfo, TryResult};
+
+use super::*;
+use crate::keyword::Keyword;
+
+const T0: i64 = 1_795_276_800_000_000_000;
+
+fn alerts() -> Alerts {
+    let knife = Keyword { word: "持刀".into(), level: 2, category: Some("100200".into()) };
+    Alerts::new("/gw/370400000000/1".into(), "1".into(), KeywordTable::new(vec![knife]).expect("builds"))
+}
+
+fn no() -> AlertNo {
+    AlertNo::mint("370400000000", 20_261_122, 1, 7)
+}
+
+fn arrival() -> Fact {
+    Fact::Arrived(Box::new(Arrival {
+        channel: Channel::Voice110,
+        caller: "13800138000".into(),
+        called: "110".into(),
+        trunk: "demo".into(),
+        message_id: "call-1".into(),
+        subscriber: None,
+        location: None,
+        jurisdiction: vec!["370400000000".into()],
+        owner: "370400000000".into(),
+        marks: vec![],
+    }))
+}
+
+fn seat() -> SeatInfo {
+    SeatInfo { no: "1101".into(), taker_name: "王".into() }
+}
+
+/// Feeds facts a second apart; returns the types of the events, and whether all are sealed and chained.
+fn feed(a: &mut Alerts, facts: Vec<Fact>) -> (Vec<String>, Vec<AlertRecord>) {
+    let (mut types, mut revisions) = (Vec::new(), Vec::new());
+    for (i, fact) in facts.into_iter().enumerate() {
+        assert!(a.handle_fact(Wall(T0 + i as i64 * 1_000_000_000), no(), fact));
+        while let Some(output) = a.poll_output() {
+            match output {
+                Output::Event(e) => {
+                    types.push(e.kind.clone());
+                    assert_eq!(e.id, format!("{}:{}", no(), e.data.rev));
+                    revisions.push(e.data);
+                }
+                Output::CallBack { number, .. } => types.push(format!("call back {number}")),
+                Output::Released { .. } => types.push("released".into()),
+            }
+        }
+    }
+    (types.iter().map(|t| t.replace("cn.gov.police110.alert.", "").replace(".v1", "")).collect(), revisions)
+}
+
+#[test]
+fn a_call_with_an_officer_goes_through_its_steps_in_a_sealed_chain() {
+    let facts = vec![
+        arrival(),
+        Fact::Offered { seat: seat() },
+        Fact::Answered { seat: seat(), mode: AnswerMode::Seat, after_ms: 370 },
+        Fact::Triaged { kind: IncidentKind::Report, category: None, level: None, text: "有人持刀".into() },
+        Fact::ResponderWanted { why: "triage" },
+        Fact::Tried { leg: 2, unit: "U".into(), officer: "2001".into(), role: Role::Officer, reason: "nearest".into() },
+        Fact::TryEnded { leg: 2, officer: "2001".into(), result: TryResult::Answered },
+        Fact::Bridged { officer: "2001".into(), after_ms: 7000 },
+        Fact::Ended,
+        Fact::Recorded { media: vec![] },
+    ];
+    let mut a = alerts();
+    let (types, revisions) = feed(&mut a, facts);
+    assert_eq!(types, ["arrived", "offered", "answered", "classified", "warning.keyword", "bridging", "bridged", "recorded", "ended", "released"]);
+    for (i, r) in revisions.iter().enumerate() {
+        assert_eq!(r.rev as usize, i + 1);
+        assert!(r.is_sealed(), "revision {} is sealed", r.rev);
+        assert_eq!(r.prev_hash, if i == 0 { String::new() } else { revisions[i - 1].hash.clone() });
+    }
+    let last = revisions.last().expect("some");
+    assert_eq!((last.state, last.incident.level, last.incident.sensitive), (State::Closed, Some(2), true));
+    assert_eq!(last.incident.category.as_deref(), Some("100200"));
+    assert_eq!(last.dispatch[0].result, Some(TryResult::Answered));
+    assert!(last.timers.iter().all(|t| t.met_at.is_some() && !t.breach));
+    assert_eq!(a.open().count(), 0);
+}
+
+#[test]
+fn an_abandoned_call_keeps_its_number_and_is_called_back() {
+    let mut a = alerts();
+    let (types, _) = feed(&mut a, vec![arrival(), Fact::Abandoned { attended: false }, Fact::Ended, Fact::Recorded { media: vec![] }]);
+    assert_eq!(types, ["arrived", "abandoned", "call back 13800138000", "recorded"]);
+    let later = vec![Fact::CallingBack, Fact::Answered { seat: seat(), mode: AnswerMode::Seat, after_ms: 9000 }, Fact::Ended, Fact::Recorded { media: vec![] }];
+    let (types, revisions) = feed(&mut a, later);
+    assert_eq!(types, ["callback", "answered", "recorded", "ended", "released"]);
+    assert_eq!(revisions.last().map(|r| r.source.validity), Some(Validity::Valid));
+}
+
+#[test]
+fn a_missed_deadline_is_an_event_and_stays_on_the_record() {
+    let mut a = alerts();
+    let late = Fact::Answered { seat: seat(), mode: AnswerMode::Overflow, after_ms: 4000 };
+    let (types, revisions) = feed(&mut a, vec![arrival(), Fact::AttendantAnswered, Fact::Breach { timer: "T1" }, Fact::TwoWay, late]);
+    assert_eq!(types, ["arrived", "attendant_answered", "deadline.breach", "answered"]);
+    assert!(revisions.last().expect("some").timers[0].breach);
+}
+
+#[test]
+fn a_word_warns_once_however_often_it_is_said() {
+    let mut a = alerts();
+    let said = || Fact::Said { by: "caller".into(), body: "他持刀!".into() };
+    let (types, revisions) = feed(&mut a, vec![arrival(), said(), said()]);
+    assert_eq!(types, ["arrived", "transcript", "warning.keyword", "transcript"]);
+    assert_eq!(revisions.last().expect("some").incident.keywords[0].source, "transcript:caller");
+}
+
+#[test]
+fn facts_of_an_alert_that_is_not_open_are_refused() {
+    assert!(!alerts().handle_fact(Wall(T0), no(), Fact::TwoWay));
+}
+
+#[test]
+fn a_record_survives_json_and_goes_on_after_a_restart() {
+    let mut a = alerts();
+    let (_, revisions) = feed(&mut a, vec![arrival(), Fact::Offered { seat: seat() }]);
+    let json = serde_json::to_string(revisions.last().expect("some")).expect("serialises");
+    let back: AlertRecord = serde_json::from_str(&json).expect("parses");
+    assert_eq!(Some(&back), revisions.last());
+    let mut b = alerts();
+    b.restore(back);
+    assert!(b.handle_fact(Wall(T0 + 9_000_000_000), no(), Fact::Ended));
+    let next = Fact::Recorded { media: vec![] };
+    assert!(b.handle_fact(Wall(T0 + 9_000_000_000), no(), next));
+    let Some(Output::Event(event)) = b.poll_output() else { panic!("an event") };
+    assert_eq!((event.data.rev, event.data.prev_hash.as_str()), (3, revisions[1].hash.as_str()));
+}
