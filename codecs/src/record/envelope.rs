@@ -23,6 +23,8 @@ pub enum Step {
     KeywordWarning,
     DeadlineBreach,
     Recorded,
+    /// Something about the alert changed that has no step of its own.
+    Updated,
     Ended,
 }
 
@@ -44,6 +46,7 @@ impl Step {
             Step::KeywordWarning => "warning.keyword",
             Step::DeadlineBreach => "deadline.breach",
             Step::Recorded => "recorded",
+            Step::Updated => "updated",
             Step::Ended => "ended",
         }
     }

@@ -102,7 +102,11 @@ impl Alerts {
                 message_id: arrival.message_id,
                 validity: Validity::Valid,
             },
-            reporter: Reporter { phone: arrival.caller.clone(), callback: Some(arrival.caller), subscriber: arrival.subscriber },
+            reporter: Reporter {
+                phone: arrival.caller.clone(),
+                callback: Some(arrival.caller),
+                subscriber: arrival.subscriber,
+            },
             location: arrival.location.into_iter().collect(),
             incident: Incident::default(),
             call: CallInfo::default(),
@@ -215,6 +219,7 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             Some(Step::Located)
         }
         Fact::ResponderWanted { .. } => {
+            let again = record.state == State::Bridging;
             t.bridge_ask.get_or_insert(at);
             if let Some(arrive) = t.arrive
                 && !record.timers.iter().any(|t| t.name == "T2")
@@ -223,7 +228,7 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
                 record.timers.push(Timer { name: "T2".into(), due, met_at: None, breach: false });
             }
             advance(record, State::Bridging);
-            None
+            (!again).then_some(Step::Bridging)
         }
         Fact::Tried { leg: number, unit, officer, role, reason } => {
             record.dispatch.push(Dispatch {
@@ -238,7 +243,8 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             Some(Step::Bridging)
         }
         Fact::TryEnded { leg, officer, result } => {
-            if let Some(tried) = record.dispatch.iter_mut().rev().find(|d| d.officer == *officer && d.result.is_none()) {
+            if let Some(tried) = record.dispatch.iter_mut().rev().find(|d| d.officer == *officer && d.result.is_none())
+            {
                 tried.result = Some(*result);
             }
             match result {
@@ -288,7 +294,7 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
         }
         Fact::Mark(text) => {
             mark(record, text);
-            None
+            Some(Step::Updated)
         }
         Fact::Ended => {
             t.end = Some(at);
@@ -360,7 +366,12 @@ fn note_keywords(record: &mut AlertRecord, at: Stamp, table: &KeywordTable, text
         if record.incident.keywords.iter().any(|k| k.word == keyword.word) {
             continue;
         }
-        record.incident.keywords.push(KeywordHit { word: keyword.word.clone(), level: keyword.level, at, source: source.clone() });
+        record.incident.keywords.push(KeywordHit {
+            word: keyword.word.clone(),
+            level: keyword.level,
+            at,
+            source: source.clone(),
+        });
         record.incident.sensitive |= keyword.level <= 2;
         let level = record.incident.level.map_or(keyword.level, |l| l.min(keyword.level));
         record.incident.level = Some(level);

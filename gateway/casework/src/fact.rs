@@ -1,8 +1,6 @@
 //! What can happen to an alert, in the words of the record.
 
-use codecs::record::{
-    AnswerMode, Channel, IncidentKind, Location, Media, Role, SeatInfo, Subscriber, TryResult,
-};
+use codecs::record::{AnswerMode, Channel, IncidentKind, Location, Media, Role, SeatInfo, Subscriber, TryResult};
 
 /// What is known at the first byte of a report.
 #[derive(Clone, PartialEq, Debug)]
@@ -25,27 +23,69 @@ pub struct Arrival {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Fact {
     Arrived(Box<Arrival>),
-    Offered { seat: SeatInfo },
+    Offered {
+        seat: SeatInfo,
+    },
     AttendantAnswered,
-    Answered { seat: SeatInfo, mode: AnswerMode, after_ms: u64 },
+    Answered {
+        seat: SeatInfo,
+        mode: AnswerMode,
+        after_ms: u64,
+    },
     TwoWay,
     Silent,
-    Triaged { kind: IncidentKind, category: Option<String>, level: Option<u8>, text: String },
-    Located { location: Location, jurisdiction: Vec<String>, owner: String },
-    ResponderWanted { why: &'static str },
-    Tried { leg: u32, unit: String, officer: String, role: Role, reason: String },
-    TryEnded { leg: u32, officer: String, result: TryResult },
-    Bridged { officer: String, after_ms: u64 },
+    Triaged {
+        kind: IncidentKind,
+        category: Option<String>,
+        level: Option<u8>,
+        text: String,
+    },
+    Located {
+        location: Location,
+        jurisdiction: Vec<String>,
+        owner: String,
+    },
+    ResponderWanted {
+        why: &'static str,
+    },
+    Tried {
+        leg: u32,
+        unit: String,
+        officer: String,
+        role: Role,
+        reason: String,
+    },
+    TryEnded {
+        leg: u32,
+        officer: String,
+        result: TryResult,
+    },
+    Bridged {
+        officer: String,
+        after_ms: u64,
+    },
     NobodyLeft,
-    LegEnded { leg: u32, role: Role },
-    Abandoned { attended: bool },
+    LegEnded {
+        leg: u32,
+        role: Role,
+    },
+    Abandoned {
+        attended: bool,
+    },
     /// A call-back is on its way to the reporter.
     CallingBack,
     Unreached,
-    Breach { timer: &'static str },
+    Breach {
+        timer: &'static str,
+    },
     /// A line of what was said, from a transcriber or by hand.
-    Said { by: String, body: String },
+    Said {
+        by: String,
+        body: String,
+    },
     Mark(&'static str),
     Ended,
-    Recorded { media: Vec<Media> },
+    Recorded {
+        media: Vec<Media>,
+    },
 }

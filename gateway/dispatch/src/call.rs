@@ -84,6 +84,11 @@ pub enum Input {
         kind: IncidentKind,
     },
     ThreeWay,
+    /// The seat wants this one in the call; the desk has reserved them already.
+    TransferTo {
+        responder: ResponderId,
+        role: Role,
+    },
     /// The seat ends the call for everybody.
     HangUp,
 }
@@ -145,7 +150,9 @@ pub enum Fact {
     Offered {
         seat: SeatId,
     },
-    AttendantAnswered,
+    AttendantAnswered {
+        after: Duration,
+    },
     Answered {
         seat: SeatId,
         mode: AnswerMode,
@@ -257,7 +264,7 @@ impl Call {
         if call.policy.attendant_only {
             call.breach_at = None;
             call.attendant_at = None;
-            call.attend();
+            call.attend(now);
         } else {
             call.triage_at = Some(now + call.policy.triage_grace);
             call.outputs.push_back(Output::WantSeat { answer_by });
@@ -318,13 +325,14 @@ impl Call {
                 self.triage_at = None;
                 self.want_officer(now, Why::Action);
             }
+            Input::TransferTo { responder, role } => self.transfer_to(now, responder, role),
             Input::HangUp => self.end(now),
         }
     }
 
     pub fn handle_timeout(&mut self, now: Mono) {
         if due(&mut self.attendant_at, now) {
-            self.attend();
+            self.attend(now);
         }
         if due(&mut self.breach_at, now) {
             self.fact(Fact::Breach { timer: "T1" });
@@ -475,7 +483,7 @@ impl Call {
     }
 
     /// Declared degradation: the machine answers, asks where and what, and the place in line is kept.
-    fn attend(&mut self) {
+    fn attend(&mut self, now: Mono) {
         if self.caller != Caller::Calling {
             return;
         }
@@ -484,7 +492,7 @@ impl Call {
         self.outputs.push_back(Output::AnswerCaller);
         self.outputs.push_back(Output::Join { leg: CALLER, role: Role::Reporter });
         self.outputs.push_back(Output::PlayAttendant { leg: CALLER });
-        self.fact(Fact::AttendantAnswered);
+        self.fact(Fact::AttendantAnswered { after: now.since(self.arrived) });
     }
 
     /// The seat did not pick up: it is let go, another is asked for, with the deadline there was.
@@ -636,6 +644,16 @@ impl Call {
                 self.outputs.push_back(Output::ReleaseResponder { responder, result, after: Duration::ZERO });
             }
         }
+    }
+
+    /// One named responder instead of the ladder; the seat may hang up once they talk.
+    fn transfer_to(&mut self, now: Mono, responder: ResponderId, role: Role) {
+        self.triage_at = None;
+        let trying = self.ladder.as_ref().is_some_and(Ladder::is_trying);
+        if !trying && !self.over && self.caller == Caller::Connected {
+            self.ladder = Some(Ladder::of_one(now + OFFICER_WITHIN, self.policy.try_at_least));
+        }
+        self.responder_reserved(now, responder, role);
     }
 
     fn no_responder(&mut self, now: Mono) {

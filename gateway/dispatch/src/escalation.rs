@@ -67,6 +67,11 @@ impl Ladder {
         }
     }
 
+    /// No rungs: whoever is reserved is the only try.
+    pub fn of_one(deadline: Mono, at_least: Duration) -> Ladder {
+        Ladder { next: RUNGS.len(), ..Ladder::new(deadline, at_least) }
+    }
+
     /// The share of each rung still to come, at least what a phone needs to ring.
     fn share(&self, now: Mono) -> Duration {
         let rungs = (RUNGS.len() - self.next).max(1) as u32;
@@ -96,7 +101,7 @@ impl Ladder {
     pub fn reserved(&mut self, now: Mono, leg: LegNo, responder: ResponderId, role: Role) {
         self.asking = false;
         // The share was computed with this rung still to come.
-        let rungs_left = (RUNGS.len() - self.next + 1) as u32;
+        let rungs_left = (RUNGS.len() - self.next + 1).max(1) as u32;
         let share = (self.deadline.since(now) / rungs_left).max(self.at_least);
         self.next_at = (self.next < RUNGS.len()).then(|| now + share);
         self.tries.push(Try { leg, responder, role, started: now, answered: false });

@@ -94,6 +94,15 @@ impl Roster {
         *taken = Some(call);
     }
 
+    /// Takes somebody by name; `false` when they are not free.
+    pub fn reserve(&mut self, id: ResponderId, call: CallKey) -> bool {
+        let free = self.is_free(id);
+        if free {
+            self.take(id, call);
+        }
+        free
+    }
+
     /// Gives somebody back and learns from how it went.
     pub fn release(&mut self, id: ResponderId, call: CallKey, result: TryResult, after: Duration) {
         let presence = &mut self.presence[id.0 as usize];
@@ -108,6 +117,13 @@ impl Roster {
             }
             TryResult::NoAnswer | TryResult::Busy | TryResult::Declined | TryResult::Off => presence.misses += 1,
             TryResult::Superseded => {}
+        }
+    }
+
+    /// Gives back everybody that a failed call held.
+    pub fn release_call(&mut self, call: CallKey) {
+        for presence in self.presence.iter_mut().filter(|p| p.taken == Some(call)) {
+            presence.taken = None;
         }
     }
 

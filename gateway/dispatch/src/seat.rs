@@ -140,6 +140,14 @@ impl SeatPool {
         }
     }
 
+    /// Gives back every seat that a failed call held.
+    pub fn release_call(&mut self, now: Mono, call: CallKey) {
+        let held = |s: &SeatState| *s == SeatState::Taken { call };
+        while let Some(seat) = self.states.iter().position(held) {
+            self.release(now, SeatId(seat as u32), Outcome::Unused);
+        }
+    }
+
     pub fn handle_timeout(&mut self, now: Mono) {
         while let Some(&(until, seat)) = self.away.first()
             && until <= now

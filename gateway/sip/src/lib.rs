@@ -17,3 +17,4 @@ pub use flow::{Flow, Transport};
 pub use mint::Mint;
 pub use registrar::{Account, Binding};
 pub use session::{EndCause, SessionId};
+pub use timer::TimerQueue;

@@ -1,1 +1,25 @@
+//! The only place where SIP, media, dispatch and casework meet.
+//!
+//! Three machines: the `Shard` (calls, one a thread), the `Desk` (seats and officers, one in all), the `Casebook`
+//! (alerts, one in all). Small messages pass between them and nothing else. Sans-IO: the shell carries the messages,
+//! sends the packets and writes the journal.
+//!
+//! Contract of every machine here: feed one input, drain every output, then feed the next.
 
+mod casebook;
+mod desk;
+mod message;
+mod shard;
+
+pub use casebook::{Casebook, Output as CasebookOutput};
+pub use casework::{Keyword, KeywordTable};
+pub use desk::{Desk, DeskConfig, Gauges, Output as DeskOutput};
+pub use dispatch::nearest::{Grid, GridMap, Place};
+pub use dispatch::officer::{Responder, Roster};
+pub use dispatch::seat::{Group, GroupId, Seat, SeatId, SeatState};
+pub use dispatch::{CallKey, Policy};
+pub use media::recording;
+pub use media::{Prompt, Stats as MediaStats, TICK};
+pub use message::{Action, Failure, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
+pub use shard::{Counts, Observed, Output as ShardOutput, Shard, ShardConfig, Subscriber, Trunk, track_name};
+pub use sip::{Account, Counters as SipCounters, Flow, Transport};

@@ -69,7 +69,22 @@ fn a_call_with_an_officer_goes_through_its_steps_in_a_sealed_chain() {
     ];
     let mut a = alerts();
     let (types, revisions) = feed(&mut a, facts);
-    assert_eq!(types, ["arrived", "offered", "answered", "classified", "warning.keyword", "bridging", "bridged", "recorded", "ended", "released"]);
+    assert_eq!(
+        types,
+        [
+            "arrived",
+            "offered",
+            "answered",
+            "classified",
+            "warning.keyword",
+            "bridging",
+            "bridging",
+            "bridged",
+            "recorded",
+            "ended",
+            "released"
+        ]
+    );
     for (i, r) in revisions.iter().enumerate() {
         assert_eq!(r.rev as usize, i + 1);
         assert!(r.is_sealed(), "revision {} is sealed", r.rev);
@@ -86,9 +101,17 @@ fn a_call_with_an_officer_goes_through_its_steps_in_a_sealed_chain() {
 #[test]
 fn an_abandoned_call_keeps_its_number_and_is_called_back() {
     let mut a = alerts();
-    let (types, _) = feed(&mut a, vec![arrival(), Fact::Abandoned { attended: false }, Fact::Ended, Fact::Recorded { media: vec![] }]);
+    let (types, _) = feed(
+        &mut a,
+        vec![arrival(), Fact::Abandoned { attended: false }, Fact::Ended, Fact::Recorded { media: vec![] }],
+    );
     assert_eq!(types, ["arrived", "abandoned", "call back 13800138000", "recorded"]);
-    let later = vec![Fact::CallingBack, Fact::Answered { seat: seat(), mode: AnswerMode::Seat, after_ms: 9000 }, Fact::Ended, Fact::Recorded { media: vec![] }];
+    let later = vec![
+        Fact::CallingBack,
+        Fact::Answered { seat: seat(), mode: AnswerMode::Seat, after_ms: 9000 },
+        Fact::Ended,
+        Fact::Recorded { media: vec![] },
+    ];
     let (types, revisions) = feed(&mut a, later);
     assert_eq!(types, ["callback", "answered", "recorded", "ended", "released"]);
     assert_eq!(revisions.last().map(|r| r.source.validity), Some(Validity::Valid));
@@ -98,7 +121,8 @@ fn an_abandoned_call_keeps_its_number_and_is_called_back() {
 fn a_missed_deadline_is_an_event_and_stays_on_the_record() {
     let mut a = alerts();
     let late = Fact::Answered { seat: seat(), mode: AnswerMode::Overflow, after_ms: 4000 };
-    let (types, revisions) = feed(&mut a, vec![arrival(), Fact::AttendantAnswered, Fact::Breach { timer: "T1" }, Fact::TwoWay, late]);
+    let (types, revisions) =
+        feed(&mut a, vec![arrival(), Fact::AttendantAnswered, Fact::Breach { timer: "T1" }, Fact::TwoWay, late]);
     assert_eq!(types, ["arrived", "attendant_answered", "deadline.breach", "answered"]);
     assert!(revisions.last().expect("some").timers[0].breach);
 }

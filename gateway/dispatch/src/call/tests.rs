@@ -102,7 +102,7 @@ fn an_unattended_call_is_answered_by_the_attendant_before_three_seconds_and_keep
         2.900 AnswerCaller
         2.900 Join leg: 0, role: Reporter
         2.900 PlayAttendant leg: 0
-        2.900 FactAttendantAnswered
+        2.900 FactAttendantAnswered after: 2.9s
         3.000 FactBreach timer: "T1"
         4.000 FactOffered seat: 2
         4.000 StartLeg leg: 1, target: Seat2, role: Taker
@@ -236,7 +236,7 @@ fn the_bench_number_is_answered_by_the_attendant_at_once_and_is_no_breach() {
         0.000 AnswerCaller
         0.000 Join leg: 0, role: Reporter
         0.000 PlayAttendant leg: 0
-        0.000 FactAttendantAnswered
+        0.000 FactAttendantAnswered after: 0ns
         10.001 UnwantSeat
         10.001 FactEnded
         10.001 Over

@@ -1,0 +1,240 @@
+//! The desk: seats, officers, and who waits for whom. One in all, so that nobody is reserved twice.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use codecs::record::SeatInfo;
+use codecs::time::Mono;
+use dispatch::nearest::{self, GridMap};
+use dispatch::officer::{Responder, Roster};
+use dispatch::seat::{self, Group, Outcome, Seat, SeatId, SeatPool, SeatState};
+use dispatch::{CallKey, ResponderId};
+use sip::Binding;
+
+use crate::message::{Action, Contact, Failure, Reply, RequestId, ReservedResponder, ToDesk, ToShard};
+
+pub struct DeskConfig {
+    pub groups: Vec<Group>,
+    pub seats: Vec<Seat>,
+    /// The SIP user of each seat, in the order of `seats`.
+    pub seat_users: Vec<String>,
+    pub responders: Vec<Responder>,
+    pub grids: Arc<GridMap>,
+    /// Whose duty room is called when the grid is unknown.
+    pub default_unit: String,
+}
+
+#[derive(Debug)]
+pub enum Output {
+    Shard(ToShard),
+    Reply(Reply),
+}
+
+/// What the desk looks like from outside, for the metrics.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Gauges {
+    pub seats_idle: usize,
+    pub seats_busy: usize,
+    pub seats_away: usize,
+    pub seats_off: usize,
+    pub waiting: usize,
+    pub officers_on_duty: usize,
+    pub officers_busy: usize,
+}
+
+pub struct Desk {
+    seats: SeatPool,
+    seat_of_user: BTreeMap<String, SeatId>,
+    user_of_seat: Vec<String>,
+    roster: Roster,
+    grids: Arc<GridMap>,
+    default_unit: String,
+    bindings: BTreeMap<String, Binding>,
+    outputs: VecDeque<Output>,
+}
+
+impl Desk {
+    pub fn new(config: DeskConfig) -> Desk {
+        assert_eq!(config.seats.len(), config.seat_users.len(), "a user for every seat");
+        let seat_of_user =
+            config.seat_users.iter().enumerate().map(|(i, user)| (user.clone(), SeatId(i as u32))).collect();
+        Desk {
+            seats: SeatPool::new(config.groups, config.seats),
+            seat_of_user,
+            user_of_seat: config.seat_users,
+            roster: Roster::new(config.responders),
+            grids: config.grids,
+            default_unit: config.default_unit,
+            bindings: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub fn handle(&mut self, now: Mono, message: ToDesk) {
+        match message {
+            ToDesk::WantSeat { call, group, answer_by } => self.seats.want(call, group, answer_by),
+            ToDesk::UnwantSeat { call } => self.seats.unwant(call),
+            ToDesk::ReleaseSeat { seat, outcome } => self.seats.release(now, seat, outcome),
+            ToDesk::WantResponder { call, rung, share, place } => {
+                let pick =
+                    nearest::reserve(&mut self.roster, &self.grids, call, &place, rung, share, &self.default_unit);
+                match pick {
+                    Some(pick) => self.tell_reserved(call, pick.responder, pick.reason, false),
+                    None => self.outputs.push_back(Output::Shard(ToShard::NoResponder { call })),
+                }
+            }
+            ToDesk::ReleaseResponder { call, responder, result, after } => {
+                self.roster.release(responder, call, result, after);
+            }
+            ToDesk::Registered { user, binding } => self.registered(now, user, binding),
+            ToDesk::Unregistered { user } => self.unregistered(&user),
+            ToDesk::CallFailed { call } => {
+                self.seats.unwant(call);
+                self.seats.release_call(now, call);
+                self.roster.release_call(call);
+            }
+            ToDesk::Refuse(reply) => self.outputs.push_back(Output::Reply(reply)),
+            ToDesk::SeatAction { seat, action, request } => self.seat_action(now, &seat, action, request),
+            ToDesk::Duty { officer, on_duty, request } => {
+                let found = self.roster.find(&officer);
+                if let Some(id) = found {
+                    self.roster.set_duty(id, on_duty);
+                }
+                self.reply_found(request, found.is_some());
+            }
+            ToDesk::Position { officer, at, request } => {
+                let found = self.roster.find(&officer);
+                if let Some(id) = found {
+                    self.roster.set_position(now, id, at);
+                }
+                self.reply_found(request, found.is_some());
+            }
+        }
+        self.settle(now);
+    }
+
+    pub fn handle_timeout(&mut self, now: Mono) {
+        self.seats.handle_timeout(now);
+        self.settle(now);
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
+        self.seats.poll_timeout()
+    }
+
+    fn registered(&mut self, now: Mono, user: String, binding: Binding) {
+        if let Some(&seat) = self.seat_of_user.get(&user) {
+            self.bindings.insert(user, binding);
+            self.seats.sign_on(now, seat);
+            return;
+        }
+        if let Some(responder) = self.roster.find_user(&user) {
+            self.bindings.insert(user, binding);
+            self.roster.set_registered(responder, true);
+        }
+    }
+
+    fn unregistered(&mut self, user: &str) {
+        self.bindings.remove(user);
+        if let Some(&seat) = self.seat_of_user.get(user) {
+            self.seats.sign_off(seat);
+        } else if let Some(responder) = self.roster.find_user(user) {
+            self.roster.set_registered(responder, false);
+        }
+    }
+
+    /// Turns reservations into messages. A seat whose phone is gone goes back and is signed off.
+    fn settle(&mut self, now: Mono) {
+        while let Some(seat::Output::Reserved { call, seat, overflow }) = self.seats.poll_output() {
+            let user = &self.user_of_seat[seat.0 as usize];
+            let Some(contact) = self.bindings.get(user).map(contact_of) else {
+                let by = self.seats.seat(seat).group;
+                self.seats.release(now, seat, Outcome::Unused);
+                self.seats.sign_off(seat);
+                self.seats.want(call, by, now);
+                continue;
+            };
+            let info = self.seat_info(seat);
+            self.outputs.push_back(Output::Shard(ToShard::SeatReserved { call, seat, overflow, info, contact }));
+        }
+    }
+
+    fn seat_info(&self, seat: SeatId) -> SeatInfo {
+        let seat = self.seats.seat(seat);
+        SeatInfo { no: seat.id.clone(), taker_name: seat.name.clone() }
+    }
+
+    fn tell_reserved(&mut self, call: CallKey, responder: ResponderId, reason: String, transfer: bool) {
+        let who = self.roster.get(responder);
+        let reserved = ReservedResponder {
+            call,
+            responder,
+            role: who.role,
+            no: who.no.clone(),
+            unit: who.unit.clone(),
+            reason,
+            contact: self.bindings.get(&who.user).map(contact_of),
+            phone: who.phone.clone(),
+            transfer,
+        };
+        self.outputs.push_back(Output::Shard(ToShard::ResponderReserved(Box::new(reserved))));
+    }
+
+    fn seat_action(&mut self, now: Mono, seat: &str, action: Action, request: RequestId) {
+        let Some(id) = self.seats.find(seat) else {
+            return self.fail(request, Failure::NotFound("no such seat"));
+        };
+        let state = self.seats.state(id);
+        if action == Action::Ready {
+            if let SeatState::Away { .. } = state {
+                self.seats.sign_off(id);
+                self.seats.sign_on(now, id);
+            }
+            return self.reply_found(request, true);
+        }
+        let SeatState::Taken { call } = state else {
+            return self.fail(request, Failure::Conflict("no call at this seat"));
+        };
+        if let Action::Transfer { to } = &action {
+            let Some(responder) = self.roster.find(to) else {
+                return self.fail(request, Failure::NotFound("no such officer or unit"));
+            };
+            if !self.roster.reserve(responder, call) {
+                return self.fail(request, Failure::Conflict("the officer is in a call, off duty or unreachable"));
+            }
+            self.tell_reserved(call, responder, "asked for by the call taker".into(), true);
+        }
+        self.outputs.push_back(Output::Shard(ToShard::Action { call, action, request }));
+    }
+
+    fn reply_found(&mut self, request: RequestId, found: bool) {
+        let result = if found { Ok(None) } else { Err(Failure::NotFound("no such officer")) };
+        self.outputs.push_back(Output::Reply(Reply { request, result }));
+    }
+
+    fn fail(&mut self, request: RequestId, failure: Failure) {
+        self.outputs.push_back(Output::Reply(Reply { request, result: Err(failure) }));
+    }
+
+    pub fn gauges(&self) -> Gauges {
+        let mut g = Gauges { waiting: self.seats.waiting().count(), ..Gauges::default() };
+        for (_, _, state) in self.seats.seats() {
+            match state {
+                SeatState::Idle { .. } => g.seats_idle += 1,
+                SeatState::Taken { .. } => g.seats_busy += 1,
+                SeatState::Away { .. } => g.seats_away += 1,
+                SeatState::SignedOff => g.seats_off += 1,
+            }
+        }
+        (g.officers_on_duty, g.officers_busy) = self.roster.counts();
+        g
+    }
+}
+
+fn contact_of(binding: &Binding) -> Contact {
+    Contact { flow: binding.flow, uri: binding.contact.clone() }
+}

@@ -1,0 +1,335 @@
+//! The shard: SIP, media and the calls of one thread.
+//!
+//! It owns no state transitions: an event of `sip` or `media` becomes one input of the call machine, an output of the
+//! call machine becomes one call into `sip` or `media`, or one message.
+
+mod calls;
+mod legs;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use codecs::geo::Point;
+use codecs::record::{AlertNo, AnswerMode, Channel, Role, SeatInfo};
+use codecs::time::{Mono, Wall};
+use dispatch::nearest::{GridMap, Place};
+use dispatch::seat::GroupId;
+use dispatch::{Call, CallKey, LegNo, Policy};
+use media::recording::Chunk;
+use media::{Engine, LegId, Prompt, RoomId};
+use sip::{Account, Counters, Endpoint, Flow, Mint, SessionId, TimerQueue};
+
+use crate::message::{Contact, ReservedResponder, SerialBlock, ToCasebook, ToDesk, ToShard};
+
+/// Where calls come from, and what is taken for granted about them.
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    pub name: String,
+    /// Source networks: address and prefix length.
+    pub sources: Vec<(IpAddr, u8)>,
+    pub group: GroupId,
+    pub channel: Channel,
+    /// Where the caller is believed to be when nothing better is known.
+    pub default_grid: Option<String>,
+    /// Where outgoing calls (call-backs, officers' phones) are sent.
+    pub outbound: Option<SocketAddr>,
+    /// A called user answered by the attendant at once, for measuring.
+    pub attendant_user: Option<String>,
+}
+
+/// The subscriber table's row: 三字段 and a position.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Subscriber {
+    pub name: String,
+    pub address: String,
+    pub at: Option<Point>,
+}
+
+pub struct ShardConfig {
+    pub shard: u16,
+    pub sip_address: SocketAddr,
+    /// Announced in SDP.
+    pub rtp_address: IpAddr,
+    pub realm: String,
+    pub accounts: Vec<Account>,
+    pub seed: u64,
+    pub trunks: Vec<Trunk>,
+    pub subscribers: BTreeMap<String, Subscriber>,
+    pub grids: Arc<GridMap>,
+    pub policy: Policy,
+    /// The 12-digit reception unit, and the node's digit.
+    pub unit: String,
+    pub node: u8,
+    pub tone: Prompt,
+    pub attendant: Prompt,
+    pub serials: SerialBlock,
+}
+
+/// What leaves the shard.
+#[derive(Debug)]
+pub enum Output {
+    Send {
+        flow: Flow,
+        bytes: Bytes,
+    },
+    Close {
+        flow: Flow,
+    },
+    Desk(ToDesk),
+    Casebook(ToCasebook),
+    /// Part of a recording, for the log.
+    Chunk {
+        no: AlertNo,
+        chunk: Chunk,
+    },
+    /// Nothing of this recording will follow; cut it into files. The key is that of its chunks.
+    RecordingEnded {
+        key: u64,
+        no: AlertNo,
+    },
+    /// A socket pair is in use, or free again.
+    PortTaken(u16),
+    PortFreed(u16),
+    /// Fewer than half of the serials are left.
+    WantSerials,
+    /// For the metrics.
+    Observed(Observed),
+}
+
+/// Durations and counts that the metrics are made of.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Observed {
+    Answered {
+        trunk: String,
+        mode: AnswerMode,
+        after: Duration,
+    },
+    Bridged {
+        after: Duration,
+    },
+    CallEnded {
+        trunk: String,
+        result: &'static str,
+    },
+    Breach {
+        timer: &'static str,
+    },
+    /// A call machine panicked; its call was ended, the others go on.
+    Panicked,
+}
+
+/// Sizes, for the metrics and for the checkers.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Counts {
+    pub calls: usize,
+    pub sessions: usize,
+    pub transactions: usize,
+    pub media_legs: usize,
+    pub rooms: usize,
+    pub ports_free: usize,
+}
+
+struct Leg {
+    role: Role,
+    session: Option<SessionId>,
+    media: Option<LegId>,
+    port: Option<u16>,
+    answered: bool,
+    sdp: LocalSdp,
+}
+
+/// Our side of a leg's SDP: written once, versioned with each change.
+#[derive(Clone, Debug, Default)]
+struct LocalSdp {
+    version: u64,
+    /// What we last said.
+    text: Vec<u8>,
+    /// We offered, and their answer has not come.
+    offered: bool,
+}
+
+struct CallSlot {
+    call: Option<Call>,
+    no: AlertNo,
+    trunk: usize,
+    number: String,
+    place: Place,
+    legs: BTreeMap<LegNo, Leg>,
+    room: Option<RoomId>,
+    recorded: bool,
+    /// The desk's word about the seat or responder that the next `StartLeg` is for.
+    seat: Option<(SeatInfo, Contact)>,
+    responder: Option<Box<ReservedResponder>>,
+    /// Names on the record, by responder.
+    responders: BTreeMap<u32, String>,
+    result: &'static str,
+    armed: Option<Mono>,
+}
+
+pub struct Shard {
+    config: ShardConfig,
+    sip: Endpoint,
+    media: Engine,
+    mint: Mint,
+    calls: BTreeMap<CallKey, CallSlot>,
+    next_call: u64,
+    by_session: HashMap<SessionId, (CallKey, LegNo)>,
+    by_media: HashMap<LegId, (CallKey, LegNo)>,
+    by_port: BTreeMap<u16, LegId>,
+    ports: VecDeque<u16>,
+    serials: VecDeque<SerialBlock>,
+    /// The serial to mint next once every block is used up.
+    unreserved: u32,
+    serials_wanted: bool,
+    timers: TimerQueue<CallKey>,
+    /// Legs that could not even be started; told to their calls after the present output.
+    failed_at_once: VecDeque<(CallKey, LegNo)>,
+    /// The wall clock at the input being handled.
+    wall: Wall,
+    outputs: VecDeque<Output>,
+}
+
+impl Shard {
+    pub fn new(mut config: ShardConfig) -> Shard {
+        let sip = Endpoint::new(sip::Config {
+            address: config.sip_address,
+            realm: config.realm.clone(),
+            accounts: std::mem::take(&mut config.accounts),
+            seed: config.seed,
+            shard: config.shard,
+        });
+        Shard {
+            sip,
+            media: Engine::default(),
+            mint: Mint::new(config.seed ^ 0x6D65_6469_61),
+            calls: BTreeMap::new(),
+            next_call: 1,
+            by_session: HashMap::new(),
+            by_media: HashMap::new(),
+            by_port: BTreeMap::new(),
+            ports: VecDeque::new(),
+            serials: VecDeque::from([config.serials]),
+            unreserved: config.serials.until,
+            serials_wanted: false,
+            timers: TimerQueue::default(),
+            failed_at_once: VecDeque::new(),
+            wall: Wall(0),
+            outputs: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// One SIP datagram or framed message.
+    pub fn handle_sip(&mut self, now: Mono, wall: Wall, flow: Flow, bytes: Bytes) {
+        self.wall = wall;
+        self.sip.handle_message(now, flow, bytes);
+        self.settle(now);
+    }
+
+    pub fn handle_broken_stream(&mut self, now: Mono, wall: Wall, flow: Flow, bytes: Bytes, what: &'static str) {
+        self.wall = wall;
+        self.sip.handle_broken_stream(flow, bytes, what);
+        self.settle(now);
+    }
+
+    /// One datagram from the RTP (or RTCP) socket of `port`; the events come with the next tick.
+    pub fn handle_media(&mut self, now: Mono, port: u16, rtcp: bool, source: SocketAddr, bytes: &[u8]) {
+        let Some(&leg) = self.by_port.get(&port) else { return };
+        if rtcp {
+            self.media.handle_rtcp(now, leg, bytes);
+        } else {
+            self.media.handle_rtp(now, leg, source, bytes);
+        }
+    }
+
+    pub fn handle_message(&mut self, now: Mono, wall: Wall, message: ToShard) {
+        self.wall = wall;
+        self.take_message(now, message);
+        self.settle(now);
+    }
+
+    /// A bound socket pair that may be used: RTP on `port`, RTCP on the one after.
+    pub fn grant_port(&mut self, port: u16) {
+        self.ports.push_back(port);
+    }
+
+    pub fn handle_timeout(&mut self, now: Mono, wall: Wall) {
+        self.wall = wall;
+        self.sip.handle_timeout(now);
+        self.settle(now);
+        while let Some(key) = self.timers.pop_due(now) {
+            self.with_call(now, key, |call| call.handle_timeout(now));
+        }
+        self.settle(now);
+    }
+
+    /// 20 ms of media for everybody; send `packets` afterwards.
+    pub fn tick(&mut self, now: Mono, wall: Wall) {
+        self.wall = wall;
+        self.media.tick(now, wall);
+        self.settle(now);
+    }
+
+    /// What the last tick wants sent: port, destination, whether RTCP, bytes.
+    pub fn packets(&self) -> impl Iterator<Item = (u16, SocketAddr, bool, &[u8])> {
+        self.media.packets().filter_map(|p| {
+            let (key, leg) = self.by_media.get(&p.leg)?;
+            let port = self.calls.get(key)?.legs.get(leg)?.port?;
+            Some((port, p.to, p.rtcp, p.bytes))
+        })
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
+        let call = self.timers.next_deadline().map(|at| (at, "call timer"));
+        [self.sip.poll_timeout(), call].into_iter().flatten().min()
+    }
+
+    pub fn set_draining(&mut self, draining: bool) {
+        self.sip.set_draining(draining);
+    }
+
+    /// Ends every call: the process is going.
+    pub fn hang_up_all(&mut self, now: Mono, wall: Wall) {
+        self.wall = wall;
+        let keys: Vec<CallKey> = self.calls.keys().copied().collect();
+        for key in keys {
+            self.input(now, key, dispatch::Input::HangUp);
+        }
+        self.settle(now);
+    }
+
+    pub fn counts(&self) -> Counts {
+        let (sessions, transactions, _) = self.sip.population();
+        let (media_legs, rooms) = self.media.population();
+        Counts { calls: self.calls.len(), sessions, transactions, media_legs, rooms, ports_free: self.ports.len() }
+    }
+
+    pub fn sip_counters(&self) -> Counters {
+        self.sip.counters
+    }
+
+    pub fn media_stats(&self) -> media::Stats {
+        self.media.stats()
+    }
+}
+
+/// The file name of a track without its suffix; the inverse of how `legs` numbers them.
+pub fn track_name(track: u8) -> String {
+    const ROLES: [Role; 7] =
+        [Role::Reporter, Role::Taker, Role::Officer, Role::Unit, Role::Superior, Role::Attendant, Role::Supervisor];
+    if track == media::recording::MIX {
+        return "mix".into();
+    }
+    let role = ROLES[(track as usize - 1) % 8 % ROLES.len()].track();
+    match (track - 1) / 8 {
+        0 => role.into(),
+        n => format!("{role}-{}", n + 1),
+    }
+}

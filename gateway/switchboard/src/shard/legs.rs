@@ -1,0 +1,324 @@
+//! Legs: a SIP session, a media leg and a port each, and how they are made and let go.
+
+use bytes::Bytes;
+use codecs::record::Role;
+use codecs::sip::{Host, Uri};
+use codecs::time::Mono;
+use dispatch::{CALLER, CallKey, Input, LegNo, Target};
+use media::negotiate::{self, Agreed, Local, Refusal};
+use media::{LegConfig, Prompt};
+use sip::{Flow, Invitation, OutgoingInvite, SessionId};
+
+use super::{CallSlot, Leg, LocalSdp, Output, Shard};
+use crate::message::{Contact, ReservedResponder};
+
+impl Shard {
+    /// Makes the caller's leg from the INVITE. `false`: refused, and the call does not begin.
+    pub(super) fn take_caller_leg(&mut self, now: Mono, key: CallKey, invitation: &Invitation) -> bool {
+        let session = invitation.session;
+        let Some(port) = self.take_port() else {
+            self.calls.remove(&key);
+            self.sip.reject(now, session, 503, Some("X.local;cause=2102;text=\"GW-2102 no media port\""));
+            return false;
+        };
+        let mut leg = Leg {
+            role: Role::Reporter,
+            session: Some(session),
+            media: None,
+            port: Some(port),
+            answered: false,
+            sdp: LocalSdp::default(),
+        };
+        let agreed = match &invitation.sdp {
+            None => {
+                leg.sdp.offered = true;
+                leg.sdp.text = negotiate::offer(self.local(key, CALLER, port, 1));
+                None
+            }
+            Some(offer) => match negotiate::answer(offer, self.local(key, CALLER, port, 1)) {
+                Ok((agreed, answer)) => {
+                    leg.sdp.text = answer;
+                    Some(agreed)
+                }
+                Err(refusal) => {
+                    self.calls.remove(&key);
+                    self.free_port(port);
+                    let (code, reason) = refusal_code(refusal);
+                    self.sip.reject(now, session, code, Some(&reason));
+                    return false;
+                }
+            },
+        };
+        leg.sdp.version = 1;
+        self.by_session.insert(session, (key, CALLER));
+        let slot = self.calls.get_mut(&key).expect("the call's slot");
+        slot.legs.insert(CALLER, leg);
+        if let Some(agreed) = agreed {
+            self.add_media(key, CALLER, &agreed);
+        }
+        true
+    }
+
+    pub(super) fn ring_caller(&mut self, now: Mono, key: CallKey) {
+        if let Some(session) = self.session_of(key, CALLER) {
+            self.sip.ring(now, session, 180);
+        }
+    }
+
+    pub(super) fn answer_caller(&mut self, now: Mono, key: CallKey) {
+        let Some(leg) = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&CALLER)) else { return };
+        leg.answered = true;
+        if let Some(session) = leg.session {
+            let sdp = leg.sdp.text.clone();
+            self.sip.accept(now, session, &sdp);
+        }
+    }
+
+    /// Calls a seat, a responder or the reporter.
+    pub(super) fn start_leg(&mut self, now: Mono, key: CallKey, leg: LegNo, target: Target, role: Role) {
+        let Some(slot) = self.calls.get(&key) else { return };
+        let contact = match target {
+            Target::Seat(_) => slot.seat.as_ref().map(|(_, contact)| contact.clone()),
+            Target::Responder(_) => slot.responder.as_deref().and_then(|r| self.responder_contact(r)),
+            Target::Reporter => self.dial_out(slot.trunk, &slot.number),
+        };
+        let port = contact.is_some().then(|| self.take_port()).flatten();
+        let (Some(contact), Some(port)) = (contact, port) else {
+            // Nowhere to call, or no port left: the call machine hears of it like of any failed leg.
+            self.failed_at_once.push_back((key, leg));
+            return;
+        };
+        let slot = self.calls.get(&key).expect("found above");
+        let sdp = negotiate::offer(self.local(key, leg, port, 1));
+        let out = OutgoingInvite {
+            flow: contact.flow,
+            uri: contact.uri.clone(),
+            from: format!("\"{0}\" <sip:{0}@{1}>", printable(&slot.number), self.config.realm).into_bytes(),
+            to: [b"<", &contact.uri[..], b">"].concat(),
+            sdp: sdp.clone(),
+            headers: headers_for(role, slot),
+        };
+        let session = self.sip.invite(now, out);
+        self.by_session.insert(session, (key, leg));
+        let sdp = LocalSdp { version: 1, text: sdp, offered: true };
+        let entry = Leg { role, session: Some(session), media: None, port: Some(port), answered: false, sdp };
+        self.calls.get_mut(&key).expect("found above").legs.insert(leg, entry);
+    }
+
+    fn responder_contact(&self, responder: &ReservedResponder) -> Option<Contact> {
+        if let Some(contact) = &responder.contact {
+            return Some(contact.clone());
+        }
+        if responder.phone.starts_with("sip:") {
+            let uri = responder.phone.clone().into_bytes();
+            let parsed = Uri::parse(&uri)?;
+            let Host::Ip(ip) = parsed.host else { return None };
+            let flow = Flow::udp((ip, parsed.port.unwrap_or(5060)).into());
+            return Some(Contact { flow, uri });
+        }
+        let trunk = self.config.trunks.iter().position(|t| t.outbound.is_some())?;
+        self.dial_out(trunk, &responder.phone)
+    }
+
+    fn dial_out(&self, trunk: usize, number: &str) -> Option<Contact> {
+        let own = self.config.trunks[trunk].outbound;
+        let peer = own.or_else(|| self.config.trunks.iter().find_map(|t| t.outbound))?;
+        let dialable =
+            !number.is_empty() && number.bytes().all(|b| b.is_ascii_alphanumeric() || b"*#+-._".contains(&b));
+        dialable.then(|| Contact { flow: Flow::udp(peer), uri: format!("sip:{number}@{peer}").into_bytes() })
+    }
+
+    /// Their 200: the media leg stands, the call machine hears of it.
+    pub(super) fn answered(&mut self, now: Mono, session: SessionId, sdp: Option<Bytes>) {
+        let Some(&(key, leg)) = self.by_session.get(&session) else { return };
+        let agreed = sdp.as_deref().map(negotiate::accept);
+        let Some(Ok(agreed)) = agreed else {
+            self.drop_leg(now, key, leg);
+            return self.input(now, key, Input::LegFailed { leg, result: codecs::record::TryResult::Off });
+        };
+        if let Some(entry) = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)) {
+            entry.answered = true;
+            entry.sdp.offered = false;
+        }
+        self.add_media(key, leg, &agreed);
+        self.input(now, key, Input::LegAnswered { leg });
+    }
+
+    /// Their ACK; with a delayed offer it carries their answer.
+    pub(super) fn confirmed(&mut self, now: Mono, session: SessionId, sdp: Option<Bytes>) {
+        let Some(&(key, leg)) = self.by_session.get(&session) else { return };
+        let Some(entry) = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)) else { return };
+        if !std::mem::take(&mut entry.sdp.offered) {
+            return;
+        }
+        let (media, role) = (entry.media, entry.role);
+        match sdp.as_deref().map(negotiate::accept) {
+            Some(Ok(agreed)) => match media {
+                Some(media) => self.media.renegotiate(media, &agreed),
+                None => {
+                    self.add_media(key, leg, &agreed);
+                    self.join(now, key, leg, role);
+                }
+            },
+            // Without an answer there will be no audio: end it rather than leave it deaf.
+            _ if media.is_none() => {
+                self.drop_leg(now, key, leg);
+                self.input(now, key, Input::LegEnded { leg });
+            }
+            _ => {}
+        }
+    }
+
+    /// A re-INVITE: hold, resume, a new address, a new codec; or a request for our offer.
+    pub(super) fn reoffered(&mut self, now: Mono, session: SessionId, sdp: Option<Bytes>) {
+        let Some(&(key, leg)) = self.by_session.get(&session) else { return };
+        let Some(entry) = self.calls.get(&key).and_then(|s| s.legs.get(&leg)) else { return };
+        let (Some(port), version) = (entry.port, entry.sdp.version + 1) else {
+            return self.sip.refuse_reoffer(now, session, 488);
+        };
+        let local = self.local(key, leg, port, version);
+        let text = match &sdp {
+            None => negotiate::offer(local),
+            Some(offer) => match negotiate::answer(offer, local) {
+                Ok((agreed, answer)) => {
+                    if let Some(media) = entry.media {
+                        self.media.renegotiate(media, &agreed);
+                    }
+                    answer
+                }
+                Err(refusal) => return self.sip.refuse_reoffer(now, session, refusal_code(refusal).0),
+            },
+        };
+        let entry = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)).expect("found above");
+        entry.sdp = LocalSdp { version, text: text.clone(), offered: sdp.is_none() };
+        self.sip.answer_reoffer(now, session, &text);
+    }
+
+    fn add_media(&mut self, key: CallKey, leg: LegNo, agreed: &Agreed) {
+        let seed = self.mint.next_u64();
+        let media = self.media.add_leg(agreed, LegConfig { seed });
+        self.by_media.insert(media, (key, leg));
+        let entry = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)).expect("media belongs to a leg");
+        entry.media = Some(media);
+        if let Some(port) = entry.port {
+            self.by_port.insert(port, media);
+        }
+    }
+
+    /// Puts a leg into the call's room, which is recorded from its first leg on.
+    pub(super) fn join(&mut self, now: Mono, key: CallKey, leg: LegNo, role: Role) {
+        let Some(slot) = self.calls.get_mut(&key) else { return };
+        let Some(media) = slot.legs.get(&leg).and_then(|l| l.media) else { return };
+        let room = *slot.room.get_or_insert_with(|| self.media.add_room());
+        if !std::mem::replace(&mut slot.recorded, true) {
+            self.media.record(room, key.0);
+        }
+        let track = track_of(slot, leg, role);
+        self.media.join(now, media, room, track);
+    }
+
+    pub(super) fn play(&mut self, key: CallKey, leg: LegNo, prompt: Prompt, repeat: bool) {
+        if let Some(media) = self.media_of(key, leg) {
+            self.media.play(media, prompt, repeat);
+        }
+    }
+
+    pub(super) fn stop_playing(&mut self, key: CallKey, leg: LegNo) {
+        if let Some(media) = self.media_of(key, leg) {
+            self.media.stop_playing(media);
+        }
+    }
+
+    /// Hangs a leg up, whatever state it is in, and frees what it held.
+    pub(super) fn drop_leg(&mut self, now: Mono, key: CallKey, leg: LegNo) {
+        if let Some(session) = self.session_of(key, leg) {
+            self.by_session.remove(&session);
+            self.sip.hang_up(now, session, "");
+        }
+        self.release_leg(key, leg);
+    }
+
+    /// Frees a leg's media and port; its session is gone already.
+    pub(super) fn release_leg(&mut self, key: CallKey, leg: LegNo) {
+        let Some(entry) = self.calls.get_mut(&key).and_then(|s| s.legs.remove(&leg)) else { return };
+        if let Some(media) = entry.media {
+            self.by_media.remove(&media);
+            self.media.remove_leg(media);
+        }
+        if let Some(port) = entry.port {
+            self.free_port(port);
+        }
+    }
+
+    fn take_port(&mut self) -> Option<u16> {
+        let port = self.ports.pop_front()?;
+        self.outputs.push_back(Output::PortTaken(port));
+        Some(port)
+    }
+
+    /// To the end of the line: a late packet for the leg that had it must not be heard by the next.
+    fn free_port(&mut self, port: u16) {
+        self.by_port.remove(&port);
+        self.outputs.push_back(Output::PortFreed(port));
+    }
+
+    fn local(&self, key: CallKey, leg: LegNo, rtp_port: u16, version: u64) -> Local {
+        // Constant for the session, different for every leg (RFC 8866 5.2).
+        let session_id = (key.0 & 0xFFFF_FFFF_FFFF) << 8 | u64::from(leg.0 & 0xFF);
+        Local { address: self.config.rtp_address, rtp_port, session_id, version }
+    }
+
+    fn session_of(&self, key: CallKey, leg: LegNo) -> Option<SessionId> {
+        self.calls.get(&key)?.legs.get(&leg)?.session
+    }
+
+    fn media_of(&self, key: CallKey, leg: LegNo) -> Option<media::LegId> {
+        self.calls.get(&key)?.legs.get(&leg)?.media
+    }
+}
+
+/// Numbers a leg's track: its role's, or eight more for each that has the role already at this time.
+fn track_of(slot: &mut CallSlot, leg: LegNo, role: Role) -> u8 {
+    let base = match role {
+        Role::Reporter => 1,
+        Role::Taker => 2,
+        Role::Officer => 3,
+        Role::Unit => 4,
+        Role::Superior => 5,
+        Role::Attendant => 6,
+        Role::Supervisor => 7,
+    };
+    let beside = slot.legs.iter().filter(|(no, l)| **no != leg && l.role == role && l.media.is_some()).count();
+    base + 8 * (beside.min(30) as u8)
+}
+
+fn refusal_code(refusal: Refusal) -> (u16, String) {
+    match refusal {
+        Refusal::Malformed { line, what } => {
+            (400, format!("X.local;cause=2106;text=\"GW-2106 SDP line {line}: {what}\""))
+        }
+        Refusal::NoCommonCodec => (488, "X.local;cause=2107;text=\"GW-2107 the offer has no G.711 audio\"".into()),
+    }
+}
+
+/// What makes a seat's phone answer by itself, and an officer's ring through.
+fn headers_for(role: Role, slot: &CallSlot) -> Vec<(String, String)> {
+    let header = |n: &str, v: &str| (n.to_owned(), v.to_owned());
+    match role {
+        Role::Taker => vec![
+            header("Answer-Mode", "Auto"),
+            header("Call-Info", "<urn:x-gateway:seat>;answer-after=0"),
+            header("Alert-Info", "<urn:x-gateway:seat>;info=alert-autoanswer"),
+            header("X-Alert-No", slot.no.as_str()),
+        ],
+        Role::Officer | Role::Unit | Role::Superior => {
+            vec![header("Priority", "emergency"), header("X-Alert-No", slot.no.as_str())]
+        }
+        Role::Reporter | Role::Attendant | Role::Supervisor => Vec::new(),
+    }
+}
+
+/// A number as it may stand in quotes and in a user part.
+fn printable(number: &str) -> String {
+    number.chars().filter(|c| c.is_ascii_alphanumeric() || "+*#-._".contains(*c)).collect()
+}
