@@ -22,6 +22,8 @@ pub enum Kind {
     Grant = 2,
     /// State at this point, one open alert's record in JSON a frame.
     Snapshot = 3,
+    /// An officer's duty was changed: JSON `{"officer":…,"on_duty":…}`.
+    Duty = 4,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             1 => Some(Kind::Event),
             2 => Some(Kind::Grant),
             3 => Some(Kind::Snapshot),
+            4 => Some(Kind::Duty),
             _ => None,
         }
     }

@@ -70,6 +70,11 @@ impl Casebook {
         }
     }
 
+    /// Answers `request` once the frame numbered last is on disk.
+    pub fn reply_when_durable(&mut self, request: RequestId) {
+        self.waiting.push_back((self.next_sequence - 1, Reply { request, result: Ok(None) }));
+    }
+
     /// Everything up to and including `sequence` is on disk.
     pub fn handle_durable(&mut self, sequence: u64) {
         self.durable = self.durable.max(sequence);

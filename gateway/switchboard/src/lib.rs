@@ -12,7 +12,7 @@ mod message;
 mod shard;
 
 pub use casebook::{Casebook, Output as CasebookOutput};
-pub use casework::{Keyword, KeywordTable};
+pub use casework::{Fact, Keyword, KeywordTable};
 pub use desk::{Desk, DeskConfig, Gauges, Output as DeskOutput};
 pub use dispatch::nearest::{Grid, GridMap, Place};
 pub use dispatch::officer::{Responder, Roster};

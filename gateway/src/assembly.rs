@@ -1,0 +1,302 @@
+//! Puts the gateway together from a city: sockets bound, journal read, threads started.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use codecs::webhook::Secret;
+use metrics_exporter_prometheus::PrometheusHandle;
+use switchboard::{Casebook, Desk, DeskConfig, Fact, KeywordTable, RequestId, Shard, ShardConfig, ToCasebook};
+use tokio::sync::{Notify, watch};
+
+use crate::casebook_thread::{self, CasebookThread, Waiting};
+use crate::city::City;
+use crate::clock::{Clock, random};
+use crate::config::PortRange;
+use crate::http::{self, Admin, Api};
+use crate::metrics::port_taken;
+use crate::ports::Ports;
+use crate::recorder_thread::{self, Taps};
+use crate::recording_log::RecordingLog;
+use crate::shard_thread::{Handle, Input, ShardThread, Sockets};
+use crate::sink::http::HttpSink;
+use crate::{prompts, read_model};
+
+/// What is not in the city's tables.
+pub struct Settings {
+    pub unit: String,
+    pub node: u8,
+    pub realm: String,
+    pub data: PathBuf,
+    pub sip: SocketAddr,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+    pub rtp_address: IpAddr,
+    pub rtp_advertise: IpAddr,
+    pub rtp_ports: PortRange,
+    pub sinks: Vec<SinkSettings>,
+    /// Shown at /demo/peers.json.
+    pub peers: Option<serde_json::Value>,
+}
+
+pub struct SinkSettings {
+    pub name: String,
+    pub url: String,
+    pub secret: Secret,
+    pub tries: u32,
+}
+
+/// The running gateway.
+pub struct Running {
+    pub sip: SocketAddr,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+    pub token: String,
+    pub shard: Handle,
+    pub runtime: tokio::runtime::Runtime,
+    ready: watch::Sender<bool>,
+    casebook: mpsc::Sender<casebook_thread::Input>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// OPTIONS gets 503 and /readyz says no; calls go on.
+    pub fn drain(&self) {
+        self.ready.send_replace(false);
+        self.shard.send(Input::Drain);
+    }
+
+    /// Hangs up what is left, writes what is to be written, ends every thread.
+    pub fn stop(self) {
+        self.shard.send(Input::Stop);
+        let mut threads = self.threads.into_iter();
+        // The shard first, then the recorder, which it tells to stop; the casebook hears of every recording.
+        for thread in threads.by_ref().take(2) {
+            let _ = thread.join();
+        }
+        let _ = self.casebook.send(casebook_thread::Input::Stop);
+        for thread in threads {
+            let _ = thread.join();
+        }
+        self.runtime.shutdown_timeout(std::time::Duration::from_millis(300));
+    }
+}
+
+fn bind_sip(address: SocketAddr) -> anyhow::Result<(std::net::UdpSocket, std::net::TcpListener)> {
+    let socket = |kind| socket2::Socket::new(socket2::Domain::for_address(address), kind, None);
+    // With port 0 the UDP port decides, and the TCP one has to be free as well.
+    for _ in 0..16 {
+        let udp = socket(socket2::Type::DGRAM)?;
+        let _ = udp.set_recv_buffer_size(4 * 1024 * 1024);
+        let _ = udp.set_send_buffer_size(4 * 1024 * 1024);
+        udp.bind(&address.into()).map_err(|e| port_taken("SIP udp", address, &e))?;
+        udp.set_nonblocking(true)?;
+        let udp: std::net::UdpSocket = udp.into();
+        let bound = udp.local_addr()?;
+        let tcp = socket(socket2::Type::STREAM)?;
+        tcp.set_reuse_address(true)?;
+        match tcp.bind(&bound.into()).and_then(|()| tcp.listen(1024)) {
+            Ok(()) => {
+                tcp.set_nonblocking(true)?;
+                return Ok((udp, tcp.into()));
+            }
+            Err(_) if address.port() == 0 => {}
+            Err(e) => return Err(port_taken("SIP tcp", bound, &e)),
+        }
+    }
+    anyhow::bail!("GW-1002 no port that is free for UDP and TCP")
+}
+
+fn listen(what: &str, address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address).map_err(|e| port_taken(what, address, &e))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// The API's bearer token: kept in the data directory, made on the first start.
+fn token(data: &std::path::Path) -> anyhow::Result<String> {
+    let path = data.join("token");
+    if let Ok(token) = std::fs::read_to_string(&path) {
+        return Ok(token.trim().to_owned());
+    }
+    let token = codecs::sip::auth::hex(&random::<16>());
+    std::fs::write(&path, &token).with_context(|| path.display().to_string())?;
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(token)
+}
+
+/// # Errors
+/// A taken port, an unusable data directory, a broken journal: each said with its place.
+pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> anyhow::Result<Running> {
+    let clock = Clock::start();
+    crate::procfs::raise_descriptor_limit();
+    std::fs::create_dir_all(&settings.data).with_context(|| settings.data.display().to_string())?;
+    let (udp, tcp) = bind_sip(settings.sip)?;
+    let sip = udp.local_addr()?;
+    let api_listener = listen("HTTP", settings.http)?;
+    let admin_listener = listen("admin", settings.admin)?;
+    let token = token(&settings.data)?;
+    let journal = settings.data.join("journal");
+
+    let restored = casebook_thread::restore(&journal)?;
+    let (log, recovered) = RecordingLog::open(&settings.data).context("recording log")?;
+    let waiting = Waiting::default();
+    let (durable, durable_seen) = watch::channel(restored.writer.next_sequence() - 1);
+    let (casebook_sender, casebook_inbox) = mpsc::channel();
+    let (recorder_sender, recorder_inbox) = mpsc::channel();
+    let source = format!("/gw/{}/{}", settings.unit, settings.node);
+    let keywords = KeywordTable::new(city.keywords).map_err(|e| anyhow::anyhow!("keywords: {e}"))?;
+    let mut casebook = Casebook::new(source, settings.node.to_string(), keywords, restored.writer.next_sequence());
+    let interrupted: Vec<_> =
+        restored.open.iter().filter_map(|r| codecs::record::AlertNo::parse(&r.id.alert_no)).collect();
+    for record in restored.open {
+        casebook.restore(record);
+    }
+    let mut thread = CasebookThread {
+        clock,
+        casebook,
+        writer: restored.writer,
+        inbox: casebook_inbox,
+        shard: Box::new(|_| {}),
+        waiting: waiting.clone(),
+        durable,
+        next_serial: restored.next_serial,
+        failed: false,
+    };
+    let serials = thread.reserve().context("reserving alert numbers")?;
+
+    let mut responders = city.responders;
+    for responder in &mut responders {
+        if let Some(on_duty) = restored.duty.get(&responder.no) {
+            responder.on_duty = *on_duty;
+        }
+    }
+    let desk = Desk::new(DeskConfig {
+        groups: city.groups,
+        seats: city.seats,
+        seat_users: city.seat_users,
+        responders,
+        grids: Arc::clone(&city.grids),
+        default_unit: city.default_unit,
+    });
+    let shard = Shard::new(ShardConfig {
+        shard: 0,
+        sip_address: sip,
+        rtp_address: settings.rtp_advertise,
+        realm: settings.realm,
+        accounts: city.accounts,
+        seed: u64::from_le_bytes(random()),
+        trunks: city.trunks,
+        subscribers: city.subscribers,
+        grids: city.grids,
+        policy: city.policy,
+        unit: settings.unit,
+        node: settings.node,
+        tone: prompts::tone(),
+        attendant: prompts::attendant(),
+        serials,
+    });
+    let ports = Ports::new(settings.rtp_address, settings.rtp_ports.from, settings.rtp_ports.to)?;
+    let sockets = Sockets { udp, tcp: Some(tcp), ports };
+    let (shard_thread, handle) =
+        ShardThread::new(clock, shard, desk, sockets, casebook_sender.clone(), recorder_sender, waiting.clone())?;
+    let to_shard = handle.clone();
+    thread.shard = Box::new(move |message| to_shard.send(Input::Shard(message)));
+
+    // What was up when the process died is over; its recording has been cut, its record is closed.
+    for no in interrupted {
+        let at = clock.wall();
+        let fact =
+            |fact| casebook_thread::Input::Message(ToCasebook::Fact { no, at, fact, request: RequestId::default() });
+        let _ = casebook_sender.send(fact(Fact::Mark("interrupted_by_restart")));
+        let _ = casebook_sender.send(fact(Fact::Ended));
+        let media: Vec<_> = recovered.iter().filter(|c| c.no == no).flat_map(|c| c.media.clone()).collect();
+        let _ = casebook_sender.send(casebook_thread::Input::Recorded { no, media });
+    }
+
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("control").build()?;
+    let taps = Taps::default();
+    let api = Api {
+        shard: handle.clone(),
+        casebook: casebook_sender.clone(),
+        waiting,
+        next_request: Arc::new(AtomicU64::new(1)),
+        token: token.as_str().into(),
+        data: settings.data.clone(),
+        journal: journal.clone(),
+        clock,
+        durable: durable_seen.clone(),
+        taps: taps.clone(),
+        idempotent: Arc::default(),
+    };
+    let (ready, ready_seen) = watch::channel(true);
+    let admin = Admin { prometheus, ready: ready_seen, peers: settings.peers.map(Arc::new) };
+    let (http_address, admin_address) = (api_listener.local_addr()?, admin_listener.local_addr()?);
+    serve(&runtime, api_listener, http::api(api))?;
+    serve(&runtime, admin_listener, http::admin(admin))?;
+    for sink in settings.sinks {
+        let sink = HttpSink {
+            name: sink.name,
+            url: sink.url,
+            secret: sink.secret,
+            tries: sink.tries,
+            data: settings.data.clone(),
+            journal: journal.clone(),
+            clock,
+            durable: durable_seen.clone(),
+            replay: Arc::new(Notify::new()),
+        };
+        runtime.spawn(sink.run());
+    }
+
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new().name(name.into()).spawn(work).with_context(|| format!("thread {name}"))
+    };
+    let to_casebook = casebook_sender.clone();
+    let (data, follower, runtime_handle) = (settings.data.clone(), durable_seen, runtime.handle().clone());
+    spawn(
+        "read-model",
+        Box::new(move || {
+            if let Err(error) = read_model::follow(&data, &journal, follower, &runtime_handle) {
+                tracing::error!(error = %format!("{error:#}"), "GW-3401 the read model has stopped; calls and sinks go on");
+            }
+        }),
+    )?;
+    let threads = vec![
+        spawn("shard-0", Box::new(move || shard_thread.run()))?,
+        spawn("recorder", Box::new(move || recorder_thread::run(log, &recorder_inbox, &to_casebook, &taps)))?,
+        spawn("casebook", Box::new(move || thread.run()))?,
+    ];
+    Ok(Running {
+        sip,
+        http: http_address,
+        admin: admin_address,
+        token,
+        shard: handle,
+        runtime,
+        ready,
+        casebook: casebook_sender,
+        threads,
+    })
+}
+
+fn serve(
+    runtime: &tokio::runtime::Runtime,
+    listener: std::net::TcpListener,
+    router: axum::Router,
+) -> anyhow::Result<()> {
+    let _guard = runtime.enter();
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    runtime.spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "GW-1003 an HTTP listener has stopped");
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! The casebook's thread: facts in, journal out, replies once the disk has them.
+//!
+//! Group commit without a timer: whatever has gathered while the last sync ran is the next group. Idle, a fact is
+//! synced at once.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use codecs::journal::Kind;
+use codecs::record::{AlertNo, AlertRecord, CloudEvent, Media};
+use codecs::time::Wall;
+use dashmap::DashMap;
+use switchboard::{Casebook, CasebookOutput, Reply, RequestId, SerialBlock, ToCasebook, ToShard};
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::Clock;
+use crate::journal::Writer;
+
+/// Serials a grant.
+const BLOCK: u32 = 10_000;
+/// The most bytes of events gathered before a sync.
+const GROUP: usize = 4 * 1024 * 1024;
+/// How often a store that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+pub enum Input {
+    Message(ToCasebook),
+    WantSerials,
+    Recorded {
+        no: AlertNo,
+        media: Vec<Media>,
+    },
+    /// A change of duty, to be kept over a restart; answered when it is durable.
+    Duty {
+        officer: String,
+        on_duty: bool,
+        request: RequestId,
+    },
+    /// Sync and end.
+    Stop,
+}
+
+/// How an API request ended: the desk's or casebook's word, or the store's failure.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Reply(Reply),
+    /// Carried out on the call, but not on disk.
+    NotDurable,
+}
+
+/// Requests that wait, by number. Shared by HTTP, the shard's thread and this one.
+#[derive(Clone, Default)]
+pub struct Waiting(Arc<DashMap<u64, oneshot::Sender<Answer>>>);
+
+impl Waiting {
+    pub fn wait(&self, request: RequestId) -> oneshot::Receiver<Answer> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.insert(request.0, sender);
+        receiver
+    }
+    pub fn answer(&self, request: RequestId, answer: Answer) {
+        if let Some((_, sender)) = self.0.remove(&request.0) {
+            let _ = sender.send(answer);
+        }
+    }
+    pub fn forget(&self, request: RequestId) {
+        self.0.remove(&request.0);
+    }
+}
+
+/// What the journal told at the start.
+pub struct Restored {
+    pub writer: Writer,
+    pub open: Vec<AlertRecord>,
+    pub next_serial: u32,
+    pub duty: std::collections::BTreeMap<String, bool>,
+}
+
+/// A change of duty as it stands in the journal.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct DutyFrame {
+    officer: String,
+    on_duty: bool,
+}
+
+/// Reads the journal through: open alerts, and the first serial that no block has reserved.
+///
+/// # Errors
+/// As `Writer::open`.
+pub fn restore(dir: &Path) -> anyhow::Result<Restored> {
+    let mut open = std::collections::BTreeMap::new();
+    let mut next_serial = 1;
+    let mut duty = std::collections::BTreeMap::new();
+    let writer = Writer::open(dir, |frame| match frame.kind {
+        Kind::Event => {
+            if let Ok(event) = serde_json::from_slice::<CloudEvent>(frame.payload) {
+                if event.data.state == codecs::record::State::Closed {
+                    open.remove(&event.subject);
+                } else {
+                    open.insert(event.subject, event.data);
+                }
+            }
+        }
+        Kind::Snapshot => {
+            if let Ok(record) = serde_json::from_slice::<AlertRecord>(frame.payload) {
+                open.insert(record.id.alert_no.clone(), record);
+            }
+        }
+        Kind::Duty => {
+            if let Ok(frame) = serde_json::from_slice::<DutyFrame>(frame.payload) {
+                duty.insert(frame.officer, frame.on_duty);
+            }
+        }
+        Kind::Grant => {
+            if let Ok(until) = std::str::from_utf8(frame.payload).unwrap_or_default().parse::<u32>() {
+                next_serial = next_serial.max(until);
+            }
+        }
+    })?;
+    Ok(Restored { writer, open: open.into_values().collect(), next_serial, duty })
+}
+
+pub struct CasebookThread {
+    pub clock: Clock,
+    pub casebook: Casebook,
+    pub writer: Writer,
+    pub inbox: Receiver<Input>,
+    pub shard: Box<dyn Fn(ToShard) + Send>,
+    pub waiting: Waiting,
+    /// The last durable sequence number, for those who follow the journal.
+    pub durable: watch::Sender<u64>,
+    pub next_serial: u32,
+    pub failed: bool,
+}
+
+impl CasebookThread {
+    /// Reserves the first block before anything starts.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn reserve(&mut self) -> std::io::Result<SerialBlock> {
+        let block = self.grant();
+        self.writer.commit()?;
+        Ok(block)
+    }
+
+    fn grant(&mut self) -> SerialBlock {
+        let block = SerialBlock { from: self.next_serial, until: self.next_serial + BLOCK };
+        self.next_serial = block.until;
+        let at = self.clock.wall();
+        let sequence = self.casebook.take_sequence();
+        let written = self.writer.append(at, Kind::Grant, block.until.to_string().as_bytes());
+        assert_eq!(sequence, written, "casebook and journal count alike");
+        block
+    }
+
+    pub fn run(mut self) {
+        let mut grants = VecDeque::new();
+        loop {
+            let first = match self.inbox.recv_timeout(if self.failed { RETRY } else { Duration::from_secs(3600) }) {
+                Ok(input) => Some(input),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Input::Stop),
+            };
+            let mut stop = false;
+            let mut next = first;
+            while let Some(input) = next {
+                match input {
+                    Input::Message(message) => self.casebook.handle(message),
+                    Input::Recorded { no, media } => self.recorded(no, media),
+                    Input::Duty { officer, on_duty, request } => self.duty(officer, on_duty, request),
+                    Input::WantSerials => grants.push_back(self.grant()),
+                    Input::Stop => stop = true,
+                }
+                self.drain();
+                next = if stop || self.writer.pending() > GROUP { None } else { self.inbox.try_recv().ok() };
+            }
+            self.sync();
+            if !self.failed {
+                while let Some(block) = grants.pop_front() {
+                    (self.shard)(ToShard::Serials(block));
+                }
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn recorded(&mut self, no: AlertNo, media: Vec<Media>) {
+        let (at, fact) = (self.clock.wall(), switchboard::Fact::Recorded { media });
+        self.casebook.handle(ToCasebook::Fact { no, at, fact, request: RequestId::default() });
+    }
+
+    fn duty(&mut self, officer: String, on_duty: bool, request: RequestId) {
+        let payload = serde_json::to_vec(&DutyFrame { officer, on_duty }).expect("a duty frame serialises");
+        let sequence = self.casebook.take_sequence();
+        let written = self.writer.append(self.clock.wall(), Kind::Duty, &payload);
+        assert_eq!(sequence, written, "casebook and journal count alike");
+        self.casebook.reply_when_durable(request);
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.casebook.poll_output() {
+            match output {
+                CasebookOutput::Append { sequence, at, event } => self.append(sequence, at, &event),
+                CasebookOutput::Reply(reply) => self.waiting.answer(reply.request, Answer::Reply(reply)),
+                CasebookOutput::Shard(message) => (self.shard)(message),
+            }
+        }
+    }
+
+    fn append(&mut self, sequence: u64, at: Wall, event: &CloudEvent) {
+        let bytes = serde_json::to_vec(event).expect("an event serialises");
+        let written = self.writer.append(at, Kind::Event, &bytes);
+        assert_eq!(sequence, written, "casebook and journal count alike");
+        metrics::counter!("gateway_events_total", "type" => event.kind.clone()).increment(1);
+    }
+
+    /// One sync for everything that has gathered; then, and only then, the replies.
+    fn sync(&mut self) {
+        if self.writer.pending() == 0 && !self.failed {
+            return;
+        }
+        let begun = self.clock.mono();
+        match self.writer.commit() {
+            Ok(()) => {
+                if std::mem::take(&mut self.failed) {
+                    tracing::warn!("the journal is writable again");
+                }
+                metrics::histogram!("gateway_journal_commit_seconds")
+                    .record(self.clock.mono().since(begun).as_secs_f64());
+                metrics::gauge!("gateway_store_up").set(1.0);
+                let durable = self.writer.next_sequence() - 1;
+                self.casebook.handle_durable(durable);
+                self.drain();
+                self.durable.send_replace(durable);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    tracing::error!(%error, "GW-3101 the journal cannot be written; calls go on, nothing is acknowledged");
+                }
+                metrics::gauge!("gateway_store_up").set(0.0);
+                metrics::counter!("gateway_store_errors_total").increment(1);
+                self.refuse_waiting();
+            }
+        }
+    }
+
+    /// Nobody is left hanging while the disk is gone: 503 with `done: true`.
+    fn refuse_waiting(&mut self) {
+        let numbers: Vec<u64> = self.waiting.0.iter().map(|e| *e.key()).collect();
+        for number in numbers {
+            self.waiting.answer(RequestId(number), Answer::NotDurable);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The city as the machines want it: seats, officers, grids, subscribers, keywords, trunks, accounts.
+//!
+//! Made from a configuration and its tables, or synthesized for the demo.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use codecs::geo::{Point, parse_geojson};
+use codecs::record::Role;
+use codecs::sip::auth::{Algorithm, ha1};
+use switchboard::{Account, Grid, GridMap, Group, GroupId, Keyword, Policy, Responder, Seat, Subscriber, Trunk};
+
+use crate::config::{Config, Problem};
+
+pub struct City {
+    pub groups: Vec<Group>,
+    pub seats: Vec<Seat>,
+    pub seat_users: Vec<String>,
+    pub responders: Vec<Responder>,
+    pub grids: Arc<GridMap>,
+    pub default_unit: String,
+    pub accounts: Vec<Account>,
+    pub trunks: Vec<Trunk>,
+    pub subscribers: BTreeMap<String, Subscriber>,
+    pub keywords: Vec<Keyword>,
+    pub policy: Policy,
+}
+
+/// A phone's account, its secret hashed at once.
+pub fn account(user: &str, realm: &str, secret: &str) -> Account {
+    // MD5 first: baresip as Debian ships it knows no other.
+    let ha1 = [Algorithm::Md5, Algorithm::Sha256].map(|a| (a, ha1(a, user, realm, secret)));
+    Account { user: user.to_owned(), ha1: ha1.to_vec() }
+}
+
+struct Table<'a> {
+    file: String,
+    columns: Vec<&'a str>,
+    rows: Vec<(usize, Vec<&'a str>)>,
+}
+
+impl<'a> Table<'a> {
+    /// Comma-separated, one header line, no quotes: what a bureau keeps in a spreadsheet.
+    fn parse(file: &Path, text: &'a str, wanted: &[&str], problems: &mut Vec<Problem>) -> Table<'a> {
+        let file = file.display().to_string();
+        let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
+        let columns: Vec<&str> = lines.next().map(|(_, l)| l.split(',').map(str::trim).collect()).unwrap_or_default();
+        for missing in wanted.iter().filter(|w| !columns.contains(w)) {
+            problems.push(Problem {
+                code: "GW-0220",
+                at: format!("{file}:1"),
+                what: format!("column `{missing}` is missing"),
+            });
+        }
+        let mut rows = Vec::new();
+        for (i, line) in lines.filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#')) {
+            let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+            if cells.len() == columns.len() {
+                rows.push((i + 1, cells));
+            } else {
+                let what = format!("{} cells in a table of {} columns", cells.len(), columns.len());
+                problems.push(Problem { code: "GW-0221", at: format!("{file}:{}", i + 1), what });
+            }
+        }
+        Table { file, columns, rows }
+    }
+
+    fn cell(&self, row: &(usize, Vec<&'a str>), column: &str) -> &'a str {
+        self.columns.iter().position(|c| *c == column).map_or("", |i| row.1[i])
+    }
+
+    fn problem(&self, row: &(usize, Vec<&'a str>), code: &'static str, what: String) -> Problem {
+        Problem { code, at: format!("{}:{}", self.file, row.0), what }
+    }
+}
+
+fn read(path: &Path, problems: &mut Vec<Problem>) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| {
+        problems.push(Problem { code: "GW-0103", at: path.display().to_string(), what: e.to_string() });
+        String::new()
+    })
+}
+
+/// Reads every table that the configuration names.
+///
+/// # Errors
+/// Everything wrong in any of them, with file and line.
+pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let p = &mut problems;
+    let group_names: Vec<&String> = config.group.keys().collect();
+    let group_id = |name: &str| group_names.iter().position(|g| *g == name).map(|i| GroupId(i as u32));
+    let groups = config
+        .group
+        .iter()
+        .map(|(name, g)| Group {
+            name: name.clone(),
+            overflow: g.overflow.as_deref().and_then(group_id),
+            wrap_up: g.wrap_up.0,
+        })
+        .collect();
+    let mut accounts = Vec::new();
+    let realm = &config.city.realm;
+    let (seats, seat_users) = seats(&base.join(&config.tables.seats), group_id, realm, &mut accounts, p);
+    let grids = grids(&base.join(&config.tables.grids), &config.unit, p);
+    let mut responders = officers(&base.join(&config.tables.officers), &grids, realm, &mut accounts, p);
+    for (code, unit) in &config.unit {
+        if let (false, Some(secret)) = (unit.user.is_empty(), &unit.secret) {
+            match secret.resolve(base) {
+                Ok(secret) => accounts.push(account(&unit.user, realm, &secret)),
+                Err(what) => p.push(Problem { code: "GW-0120", at: format!("unit.{code}.secret"), what }),
+            }
+        }
+        responders.push(room(code, &unit.name, &unit.user, &unit.phone, unit.superior.clone(), &config.city.unit));
+    }
+    let trunks = config.trunk.iter().filter_map(|(name, t)| {
+        Some(Trunk {
+            name: name.clone(),
+            sources: t.sources.iter().map(|n| (n.address, n.prefix)).collect(),
+            group: group_id(&t.group)?,
+            channel: t.channel,
+            default_grid: t.default_grid.clone(),
+            outbound: t.outbound,
+            attendant_user: t.attendant_user.clone(),
+        })
+    });
+    let trunks: Vec<Trunk> = trunks.collect();
+    for trunk in &trunks {
+        if let Some(grid) = trunk.default_grid.as_ref().filter(|g| grids.get(g).is_none()) {
+            p.push(Problem {
+                code: "GW-0213",
+                at: format!("trunk.{}", trunk.name),
+                what: format!("default_grid `{grid}` is not in the grid table"),
+            });
+        }
+    }
+    let subscribers = config.tables.subscribers.as_ref().map(|f| subscribers(&base.join(f), p)).unwrap_or_default();
+    let keywords = config.tables.keywords.as_ref().map(|f| keywords(&base.join(f), p)).unwrap_or_default();
+    let policy = Policy {
+        tone: !config.answer.tone.0.is_zero(),
+        seat_answers_within: config.answer.seat_answers_within.0,
+        triage_grace: config.answer.triage_grace.0,
+        ..Policy::default()
+    };
+    let mut seen = BTreeSet::new();
+    for twice in accounts.iter().filter(|a| !seen.insert(a.user.clone())) {
+        p.push(Problem {
+            code: "GW-0222",
+            at: "tables".into(),
+            what: format!("SIP user `{}` is given out twice", twice.user),
+        });
+    }
+    let default_unit = config.city.unit.clone();
+    let city = City {
+        groups,
+        seats,
+        seat_users,
+        responders,
+        grids: Arc::new(grids),
+        default_unit,
+        accounts,
+        trunks,
+        subscribers,
+        keywords,
+        policy,
+    };
+    if problems.is_empty() { Ok(city) } else { Err(problems) }
+}
+
+/// A duty room on the ladder.
+pub fn room(code: &str, name: &str, user: &str, phone: &str, superior: Option<String>, city: &str) -> Responder {
+    Responder {
+        no: code.to_owned(),
+        name: name.to_owned(),
+        role: if code == city { Role::Superior } else { Role::Unit },
+        unit: code.to_owned(),
+        grids: Vec::new(),
+        user: user.to_owned(),
+        phone: phone.to_owned(),
+        on_duty: true,
+        superior,
+    }
+}
+
+fn seats(
+    file: &Path,
+    group_id: impl Fn(&str) -> Option<GroupId>,
+    realm: &str,
+    accounts: &mut Vec<Account>,
+    p: &mut Vec<Problem>,
+) -> (Vec<Seat>, Vec<String>) {
+    let text = read(file, p);
+    let table =
+        Table::parse(file, &text, &["id", "name", "group", "skills", "kind", "user", "secret", "max_threads"], p);
+    let (mut seats, mut users) = (Vec::new(), Vec::new());
+    for row in &table.rows {
+        let cell = |c| table.cell(row, c);
+        let Some(group) = group_id(cell("group")) else {
+            p.push(table.problem(
+                row,
+                "GW-0210",
+                format!("group `{}` of seat {} does not exist", cell("group"), cell("id")),
+            ));
+            continue;
+        };
+        if cell("kind") != "sip" {
+            p.push(table.problem(
+                row,
+                "GW-0223",
+                format!("kind `{}` is unknown; this gateway knows sip", cell("kind")),
+            ));
+        }
+        seats.push(Seat {
+            id: cell("id").into(),
+            name: cell("name").into(),
+            group,
+            preferred: cell("skills").split(' ').any(|s| s == "preferred"),
+        });
+        users.push(cell("user").to_owned());
+        accounts.push(account(cell("user"), realm, cell("secret")));
+    }
+    (seats, users)
+}
+
+fn grids(file: &Path, units: &BTreeMap<String, crate::config::Unit>, p: &mut Vec<Problem>) -> GridMap {
+    let text = read(file, p);
+    let features = parse_geojson(&text).unwrap_or_else(|what| {
+        p.push(Problem { code: "GW-0224", at: file.display().to_string(), what });
+        Vec::new()
+    });
+    let mut grids = Vec::new();
+    for (i, feature) in features.into_iter().enumerate() {
+        let text = |key: &str| feature.properties.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+        let (id, unit) = (text("grid_id"), text("unit"));
+        if id.is_empty() || !units.contains_key(&unit) {
+            let what =
+                format!("feature {i}: grid_id `{id}`, unit `{unit}`: both must be there, and the unit in [unit.…]");
+            p.push(Problem { code: "GW-0225", at: file.display().to_string(), what });
+        }
+        grids.push(Grid::new(id, unit, feature.areas));
+    }
+    GridMap::new(grids)
+}
+
+fn officers(
+    file: &Path,
+    grids: &GridMap,
+    realm: &str,
+    accounts: &mut Vec<Account>,
+    p: &mut Vec<Problem>,
+) -> Vec<Responder> {
+    let text = read(file, p);
+    let table =
+        Table::parse(file, &text, &["police_no", "name", "phone", "user", "secret", "grid_ids", "unit", "on_duty"], p);
+    let mut officers = Vec::new();
+    for row in &table.rows {
+        let cell = |c| table.cell(row, c);
+        let own: Vec<String> = cell("grid_ids").split(' ').filter(|g| !g.is_empty()).map(str::to_owned).collect();
+        for unknown in own.iter().filter(|g| grids.get(g).is_none()) {
+            p.push(table.problem(
+                row,
+                "GW-0226",
+                format!("grid `{unknown}` of officer {} does not exist", cell("police_no")),
+            ));
+        }
+        if cell("user").is_empty() && cell("phone").is_empty() {
+            p.push(table.problem(
+                row,
+                "GW-0227",
+                format!("officer {} has neither a user nor a phone", cell("police_no")),
+            ));
+        }
+        if !cell("user").is_empty() {
+            accounts.push(account(cell("user"), realm, cell("secret")));
+        }
+        officers.push(Responder {
+            no: cell("police_no").into(),
+            name: cell("name").into(),
+            role: Role::Officer,
+            unit: cell("unit").into(),
+            grids: own,
+            user: cell("user").into(),
+            phone: cell("phone").into(),
+            on_duty: cell("on_duty") == "true",
+            superior: None,
+        });
+    }
+    officers
+}
+
+fn subscribers(file: &Path, p: &mut Vec<Problem>) -> BTreeMap<String, Subscriber> {
+    let text = read(file, p);
+    let table = Table::parse(file, &text, &["number", "name", "address", "lon", "lat"], p);
+    let mut all = BTreeMap::new();
+    for row in &table.rows {
+        let cell = |c| table.cell(row, c);
+        let at = match (cell("lon").parse::<f64>(), cell("lat").parse::<f64>()) {
+            (Ok(lon), Ok(lat)) if (Point { lon, lat }).is_sane() => Some(Point { lon, lat }),
+            _ if cell("lon").is_empty() && cell("lat").is_empty() => None,
+            _ => {
+                p.push(table.problem(row, "GW-0228", "lon and lat are not degrees".into()));
+                None
+            }
+        };
+        all.insert(
+            cell("number").to_owned(),
+            Subscriber { name: cell("name").into(), address: cell("address").into(), at },
+        );
+    }
+    all
+}
+
+fn keywords(file: &Path, p: &mut Vec<Problem>) -> Vec<Keyword> {
+    let text = read(file, p);
+    let table = Table::parse(file, &text, &["word", "level", "category"], p);
+    let mut all = Vec::new();
+    for row in &table.rows {
+        let cell = |c| table.cell(row, c);
+        match cell("level").parse::<u8>() {
+            Ok(level @ 1..=4) if !cell("word").is_empty() => {
+                let category = Some(cell("category")).filter(|c| !c.is_empty()).map(str::to_owned);
+                all.push(Keyword { word: cell("word").into(), level, category });
+            }
+            _ => p.push(table.problem(row, "GW-0229", "a keyword needs a word and a level from 1 to 4".into())),
+        }
+    }
+    all
+}

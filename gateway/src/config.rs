@@ -1,0 +1,415 @@
+//! The configuration: TOML with file and line in every complaint, tables as CSV and GeoJSON beside it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// One thing wrong, where it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    pub code: &'static str,
+    /// `file:line`.
+    pub at: String,
+    pub what: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "error[{}]: {}\n   ╭─[{}]", self.code, self.what, self.at)
+    }
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub config_version: u32,
+    pub city: City,
+    pub node: Node,
+    pub listen: Listen,
+    #[serde(default)]
+    pub trunk: BTreeMap<String, Trunk>,
+    #[serde(default)]
+    pub group: BTreeMap<String, Group>,
+    #[serde(default)]
+    pub unit: BTreeMap<String, Unit>,
+    pub tables: Tables,
+    #[serde(default)]
+    pub answer: Answer,
+    #[serde(default)]
+    pub sink: BTreeMap<String, Sink>,
+    #[serde(default)]
+    pub log: Log,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct City {
+    pub name: String,
+    /// The 12-digit code of the reception unit; every alert number begins with it.
+    pub unit: String,
+    /// Digest realm and the host part of our SIP identity.
+    #[serde(default = "default_realm")]
+    pub realm: String,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// One digit, different on every node of a city.
+    pub digit: u8,
+    pub data_dir: PathBuf,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// UDP and TCP on one address.
+    pub sip: SocketAddr,
+    pub rtp: Rtp,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Rtp {
+    pub address: IpAddr,
+    /// First and last port, e.g. `20000-31999`.
+    pub ports: PortRange,
+    /// What SDP says, when it is not `address`.
+    pub advertise: Option<IpAddr>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortRange {
+    pub from: u16,
+    pub to: u16,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    /// Addresses or networks that calls of this trunk come from; the longest prefix wins.
+    pub sources: Vec<Network>,
+    pub group: String,
+    #[serde(default = "default_channel")]
+    pub channel: codecs::record::Channel,
+    pub default_grid: Option<String>,
+    /// Where outgoing calls go.
+    pub outbound: Option<SocketAddr>,
+    /// A called user answered by the attendant at once, for measuring.
+    pub attendant_user: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network {
+    pub address: IpAddr,
+    pub prefix: u8,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    pub overflow: Option<String>,
+    #[serde(default)]
+    pub wrap_up: Span,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Unit {
+    pub name: String,
+    /// The SIP user its duty room registers as.
+    #[serde(default)]
+    pub user: String,
+    pub secret: Option<Secret>,
+    /// Dialled when not registered: a `sip:` URI or digits.
+    #[serde(default)]
+    pub phone: String,
+    pub superior: Option<String>,
+}
+
+/// Files beside the configuration.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Tables {
+    pub seats: PathBuf,
+    pub officers: PathBuf,
+    pub grids: PathBuf,
+    pub subscribers: Option<PathBuf>,
+    pub keywords: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub struct Answer {
+    /// Heard by a chosen seat before it is connected; `0ms` turns it off.
+    pub tone: Span,
+    pub seat_answers_within: Span,
+    pub triage_grace: Span,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Sink {
+    pub http: HttpSink,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSink {
+    pub url: String,
+    /// `whsec_…`, signs every delivery.
+    pub secret: Secret,
+    /// Tries before an event goes to the dead letters; the waits grow from 1 s to 60 s.
+    #[serde(default = "default_tries")]
+    pub tries: u32,
+}
+
+/// A secret by reference; literal text is for the demo only.
+#[derive(Deserialize, Clone, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Secret {
+    File(PathBuf),
+    Env(String),
+    #[serde(skip)]
+    Text(String),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Secret {
+    /// # Errors
+    /// Says which file or variable is missing, never a value.
+    pub fn resolve(&self, base: &Path) -> Result<String, String> {
+        match self {
+            Secret::File(path) => std::fs::read_to_string(base.join(path))
+                .map(|t| t.trim().to_owned())
+                .map_err(|e| format!("secret file {}: {e}", path.display())),
+            Secret::Env(name) => std::env::var(name).map_err(|_| format!("environment variable {name} is not set")),
+            Secret::Text(text) => Ok(text.clone()),
+        }
+    }
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `auto`, `human` or `json`.
+    pub format: String,
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { format: "auto".into(), level: "info".into() }
+    }
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Answer {
+            tone: Span(Duration::from_millis(300)),
+            seat_answers_within: Span(Duration::from_secs(1)),
+            triage_grace: Span(Duration::from_secs(12)),
+        }
+    }
+}
+
+/// A duration as text: `300ms`, `20s`, `5m`, `2h`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Span(pub Duration);
+
+fn default_realm() -> String {
+    "gateway".into()
+}
+fn default_channel() -> codecs::record::Channel {
+    codecs::record::Channel::Voice110
+}
+fn default_tries() -> u32 {
+    20
+}
+
+macro_rules! from_text {
+    ($type:ident, $parse:expr) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(d)?;
+                let parse: fn(&str) -> Result<$type, String> = $parse;
+                parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+from_text!(Span, |text| {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| format!("`{text}` is not a duration such as 300ms, 20s, 5m or 2h"))?;
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(format!("`{text}` is not a duration such as 300ms, 20s, 5m or 2h")),
+    };
+    Ok(Span(Duration::from_millis(number.saturating_mul(ms))))
+});
+
+from_text!(PortRange, |text| {
+    let (from, to) = text.split_once('-').ok_or(format!("`{text}` is not a range such as 20000-31999"))?;
+    match (from.trim().parse::<u16>(), to.trim().parse::<u16>()) {
+        (Ok(from), Ok(to)) if 1024 <= from && from < to => Ok(PortRange { from, to }),
+        _ => Err(format!("`{text}` is not a range of ports from 1024 to 65535")),
+    }
+});
+
+from_text!(Network, |text| {
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+    let address: IpAddr = address.parse().map_err(|_| format!("`{text}` is not an address or network"))?;
+    let width = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = prefix.map_or(Ok(width), |p| p.parse::<u8>().map_err(|_| format!("`{text}`: bad prefix length")))?;
+    if prefix > width {
+        return Err(format!("`{text}`: the prefix is longer than the address"));
+    }
+    Ok(Network { address, prefix })
+});
+
+/// Reads a configuration.
+///
+/// # Errors
+/// Every syntax error and unknown key with file, line and what would be right.
+pub fn parse(path: &Path, text: &str) -> Result<Config, Vec<Problem>> {
+    let config: Config = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |s| line_of(text, s.start));
+        vec![Problem { code: "GW-0102", at: format!("{}:{line}", path.display()), what: suggest(error.message()) }]
+    })?;
+    let mut problems = Vec::new();
+    let mut complain = |key: &str, code, what: String| {
+        let line = text.lines().position(|l| l.trim_start().starts_with(key)).map_or(1, |i| i + 1);
+        problems.push(Problem { code, at: format!("{}:{line}", path.display()), what });
+    };
+    if config.config_version != 1 {
+        complain(
+            "config_version",
+            "GW-0101",
+            format!("config_version {} is unknown; this gateway reads 1", config.config_version),
+        );
+    }
+    if config.city.unit.len() != 12 || !config.city.unit.bytes().all(|b| b.is_ascii_digit()) {
+        complain("unit", "GW-0201", "city.unit is not 12 digits (GA/T 380)".into());
+    }
+    if config.node.digit > 9 {
+        complain("digit", "GW-0202", "node.digit is not 0 to 9".into());
+    }
+    for (name, trunk) in &config.trunk {
+        if !config.group.contains_key(&trunk.group) {
+            let known: Vec<&str> = config.group.keys().map(String::as_str).collect();
+            complain(
+                "group",
+                "GW-0210",
+                format!("trunk.{name}: group `{}` does not exist; there are: {}", trunk.group, known.join(", ")),
+            );
+        }
+    }
+    for (name, group) in &config.group {
+        if let Some(overflow) = group.overflow.as_ref().filter(|o| !config.group.contains_key(*o)) {
+            complain("overflow", "GW-0210", format!("group.{name}: overflow group `{overflow}` does not exist"));
+        }
+    }
+    for (code, unit) in &config.unit {
+        if let Some(superior) = unit.superior.as_ref().filter(|s| !config.unit.contains_key(*s)) {
+            complain("superior", "GW-0212", format!("unit.{code}: superior `{superior}` does not exist"));
+        }
+    }
+    for (name, sink) in &config.sink {
+        if !sink.http.url.starts_with("http://") {
+            complain("url", "GW-0230", format!("sink.{name}: only http:// addresses can be reached by this build"));
+        }
+    }
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// The line of a byte offset, from 1.
+pub fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
+}
+
+/// serde's "unknown field `x`, expected one of …" with the nearest of those named first.
+fn suggest(message: &str) -> String {
+    let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let Some((&wrong, known)) = words.split_first().filter(|_| message.starts_with("unknown field")) else {
+        return message.to_owned();
+    };
+    let best = known.iter().min_by_key(|k| edits(wrong, k)).filter(|k| edits(wrong, k) <= 3);
+    match best {
+        Some(best) => format!("unknown key `{wrong}`, did you mean `{best}`? Known here: {}", known.join(", ")),
+        None => format!("unknown key `{wrong}`. Known here: {}", known.join(", ")),
+    }
+}
+
+/// Levenshtein distance.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = include_str!("../../deploy/example/city.toml");
+
+    fn problems(from: &str, to: &str) -> Vec<Problem> {
+        assert!(GOOD.contains(from), "the example has {from}");
+        parse(Path::new("city.toml"), &GOOD.replacen(from, to, 1)).expect_err("refused")
+    }
+
+    #[test]
+    fn the_example_is_accepted() {
+        parse(Path::new("city.toml"), GOOD).expect("accepted");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+        let p = &problems("wrap_up", "wrap_upp")[0];
+        let line = GOOD.lines().position(|l| l.contains("wrap_up")).expect("there") + 1;
+        assert_eq!(p.at, format!("city.toml:{line}"));
+        assert!(p.what.contains("did you mean `wrap_up`"), "{}", p.what);
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused_with_the_reason() {
+        for (from, to, what) in [
+            ("\"20000-31999\"", "\"31999\"", "range"),
+            ("\"20s\"", "\"20\"", "duration"),
+            ("127.0.0.0/8", "127.0.0.0/40", "prefix"),
+            ("unit    = \"370400000000\"", "unit    = \"37\"", "12 digits"),
+            ("group   = \"default\"", "group   = \"defalt\"", "does not exist"),
+        ] {
+            let p = problems(from, to);
+            assert!(p[0].what.contains(what), "{from}: {}", p[0].what);
+        }
+    }
+
+    #[test]
+    fn a_secret_never_shows_itself() {
+        assert_eq!(format!("{:?}", Secret::Text("whsec_x".into())), "Secret");
+    }
+}

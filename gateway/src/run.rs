@@ -1,0 +1,133 @@
+//! `gateway run` and `gateway check`: the same reading of the same files, so neither passes what the other refuses.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use codecs::webhook::Secret;
+
+use crate::assembly::{self, Settings, SinkSettings};
+use crate::city::{self, City};
+use crate::config::{self, Config, Problem};
+use crate::{cli, metrics};
+
+const BAD_CONFIGURATION: u8 = 78;
+/// How long a drain waits for calls to end before it hangs them up.
+const DRAIN: Duration = Duration::from_secs(3600);
+
+/// Reads a configuration and everything it names.
+fn load(path: &Path) -> Result<(Config, City), Vec<Problem>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| vec![Problem { code: "GW-0103", at: path.display().to_string(), what: e.to_string() }])?;
+    let config = config::parse(path, &text)?;
+    let base = path.parent().unwrap_or(Path::new("."));
+    let city = city::load(&config, base)?;
+    Ok((config, city))
+}
+
+fn tell(problems: &[Problem]) -> ExitCode {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+    eprintln!("✗ {} problem(s) · exit code {BAD_CONFIGURATION}", problems.len());
+    ExitCode::from(BAD_CONFIGURATION)
+}
+
+pub fn check(path: &Path) -> ExitCode {
+    match load(path) {
+        Err(problems) => tell(&problems),
+        Ok((config, city)) => {
+            println!(
+                "✔ {}: {} seats in {} groups, {} officers and duty rooms, {} grids, {} trunks, {} sinks",
+                config.city.name,
+                city.seats.len(),
+                city.groups.len(),
+                city.responders.len(),
+                city.grids.iter().count(),
+                city.trunks.len(),
+                config.sink.len()
+            );
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+pub fn run(path: &Path) -> ExitCode {
+    let (config, city) = match load(path) {
+        Ok(loaded) => loaded,
+        Err(problems) => return tell(&problems),
+    };
+    cli::init_log(&config.log.format, &config.log.level);
+    match serve(&config, city, path.parent().unwrap_or(Path::new("."))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
+    let mut sinks = Vec::new();
+    for (name, sink) in &config.sink {
+        let text = sink.http.secret.resolve(base).map_err(|e| anyhow::anyhow!("sink.{name}: {e}"))?;
+        let secret = Secret::parse(&text).map_err(|e| anyhow::anyhow!("sink.{name}: {e}"))?;
+        sinks.push(SinkSettings { name: name.clone(), url: sink.http.url.clone(), secret, tries: sink.http.tries });
+    }
+    let settings = Settings {
+        unit: config.city.unit.clone(),
+        node: config.node.digit,
+        realm: config.city.realm.clone(),
+        data: base.join(&config.node.data_dir),
+        sip: config.listen.sip,
+        http: config.listen.http,
+        admin: config.listen.admin,
+        rtp_address: config.listen.rtp.address,
+        rtp_advertise: config.listen.rtp.advertise.unwrap_or(config.listen.rtp.address),
+        rtp_ports: config.listen.rtp.ports,
+        sinks,
+        peers: None,
+    };
+    let prometheus = metrics::install()?;
+    let admin = prometheus.clone();
+    let running = assembly::start(city, settings, prometheus)?;
+    println!(
+        "{}",
+        serde_json::json!({ "ready": { "sip": running.sip.to_string(), "http": running.http.to_string(), "admin": running.admin.to_string() } })
+    );
+    tracing::info!(city = %config.city.name, sip = %running.sip, http = %running.http, admin = %running.admin, version = env!("CARGO_PKG_VERSION"), "ready");
+    let signals = Arc::new(AtomicUsize::new(0));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        let counted = Arc::clone(&signals);
+        // SAFETY is signal-hook's: the handler only adds to an atomic.
+        signal_hook::flag::register_usize(signal, counted, 1)?;
+    }
+    wait_and_drain(&running, &signals, &admin);
+    running.stop();
+    Ok(())
+}
+
+/// The first signal drains; the process ends when no call is left, or at the second signal.
+fn wait_and_drain(
+    running: &assembly::Running,
+    signals: &AtomicUsize,
+    prometheus: &metrics_exporter_prometheus::PrometheusHandle,
+) {
+    while signals.swap(0, Ordering::Relaxed) == 0 {
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    tracing::info!("draining: OPTIONS and /readyz say so, calls go on");
+    running.drain();
+    let mut waited = Duration::ZERO;
+    while signals.load(Ordering::Relaxed) == 0 && waited < DRAIN {
+        let step = Duration::from_millis(200);
+        std::thread::park_timeout(step);
+        waited += step;
+        let idle = prometheus.render().lines().any(|l| l == "gateway_calls 0");
+        if idle && waited > Duration::from_millis(1200) {
+            return;
+        }
+    }
+}
