@@ -1,1 +1,15 @@
+//! The black box's other side: callers, seats, officers and a receiver, on the wire alone.
+//!
+//! Knows the formats of `codecs` and nothing of the gateway's machines, so that what it says of the gateway is
+//! what any peer would say.
 
+pub mod api;
+pub mod calls;
+pub mod clock;
+pub mod ear;
+pub mod peers;
+pub mod receiver;
+mod ua;
+
+pub use ear::{Code, Ear, Voice};
+pub use peers::{AgentId, Behaviour, Happening, PartyKey, Peers, Remote};

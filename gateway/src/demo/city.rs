@@ -1,0 +1,196 @@
+//! The synthetic city: twelve districts, 432 grids, seats, officers, duty rooms, and the accounts of load tools.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use codecs::geo::{Point, Polygon};
+use codecs::record::{Channel, Role};
+use switchboard::{Grid, GridMap, Group, GroupId, Keyword, Policy, Responder, Seat, Subscriber, Trunk};
+
+use crate::city::{City, account, room};
+
+pub const UNIT: &str = "370400000000";
+pub const REALM: &str = "gateway.demo";
+pub const PASSWORD: &str = "demo";
+const DISTRICTS: u32 = 12;
+const GRIDS_A_DISTRICT: u32 = 36;
+/// Degrees of a grid's side: about two kilometres.
+const SIDE: f64 = 0.02;
+const WEST: f64 = 117.40;
+const SOUTH: f64 = 34.70;
+const FAMILY: [&str; 10] = ["王", "李", "张", "刘", "陈", "杨", "赵", "黄", "周", "吴"];
+const GIVEN: [&str; 10] = ["伟", "芳", "娜", "敏", "静", "强", "磊", "军", "洋", "勇"];
+
+/// Where every outside caller of trunk `loopback` is believed to be; the spare officers stand there.
+pub const DEFAULT_GRID: &str = "370407-019";
+/// The caller of the second scene lives here; its officers do not pick up.
+pub const RINGING_GRID: &str = "370404-010";
+pub const RINGING_CALLER: &str = "06325550010";
+pub const KNIFE_CALLER: &str = "06325550001";
+const KNIFE_GRID: &str = "370403-005";
+
+pub fn station(district: u32) -> String {
+    format!("{:06}510000", 370_402 + district)
+}
+
+fn grid_id(district: u32, n: u32) -> String {
+    format!("{:06}-{:03}", 370_402 + district, n + 1)
+}
+
+fn name(n: u32) -> String {
+    format!("{}{}", FAMILY[(n % 10) as usize], GIVEN[(n / 10 % 10) as usize])
+}
+
+fn grids() -> GridMap {
+    let mut grids = Vec::new();
+    for district in 0..DISTRICTS {
+        for n in 0..GRIDS_A_DISTRICT {
+            // Four districts by three, each of six grids by six.
+            let x = WEST + SIDE * f64::from(district % 4 * 6 + n % 6);
+            let y = SOUTH + SIDE * f64::from(district / 4 * 6 + n / 6);
+            grids.push(Grid::new(grid_id(district, n), station(district), vec![square(x, y)]));
+        }
+    }
+    grids.push(Grid::new("LOAD".into(), station(0), vec![square(WEST - 1.0, SOUTH)]));
+    GridMap::new(grids)
+}
+
+fn square(x: f64, y: f64) -> Polygon {
+    let p = |dx: f64, dy: f64| Point { lon: x + dx, lat: y + dy };
+    Polygon { rings: vec![vec![p(0.0, 0.0), p(SIDE, 0.0), p(SIDE, SIDE), p(0.0, SIDE), p(0.0, 0.0)]] }
+}
+
+/// Officers 2001 to 2290, one or two a grid of the first grids of each district; 2291 to 2300 in the default grid;
+/// 4001 to 4600 in grid LOAD.
+fn responders() -> Vec<Responder> {
+    let officer = |no: u32, grid: String, unit: String| Responder {
+        no: no.to_string(),
+        name: name(no),
+        role: Role::Officer,
+        unit,
+        grids: vec![grid],
+        user: no.to_string(),
+        phone: String::new(),
+        on_duty: true,
+        superior: None,
+    };
+    let mut all = Vec::new();
+    let free = (0..DISTRICTS * GRIDS_A_DISTRICT).filter(|i| grid_id(i % DISTRICTS, i / DISTRICTS) != DEFAULT_GRID);
+    for (n, i) in free.cycle().take(290).enumerate() {
+        let district = i % DISTRICTS;
+        all.push(officer(2001 + n as u32, grid_id(district, i / DISTRICTS), station(district)));
+    }
+    all.extend((2291..=2300).map(|no| officer(no, DEFAULT_GRID.into(), station(5))));
+    all.extend((4001..=4600).map(|no| officer(no, "LOAD".into(), station(0))));
+    for district in 0..DISTRICTS {
+        let code = station(district);
+        let called = format!("第{}派出所值班室", district + 1);
+        all.push(room(&code, &called, &format!("u{code}"), "", Some(UNIT.into()), UNIT));
+    }
+    all.push(room(UNIT, "市局指挥中心", &format!("u{UNIT}"), "", None, UNIT));
+    all
+}
+
+/// The officers of a grid.
+pub fn officers_of(responders: &[Responder], grid: &str) -> Vec<String> {
+    responders.iter().filter(|r| r.grids.iter().any(|g| g == grid)).map(|r| r.user.clone()).collect()
+}
+
+fn subscribers(grids: &GridMap) -> BTreeMap<String, Subscriber> {
+    let at = |grid: &str| grids.get(grid).map(|g| g.middle);
+    [(KNIFE_CALLER, "赵敏", "城东路 8 号", KNIFE_GRID), (RINGING_CALLER, "孙丽", "解放街 21 号", RINGING_GRID)]
+        .into_iter()
+        .map(|(number, name, address, grid)| {
+            (number.to_owned(), Subscriber { name: name.into(), address: address.into(), at: at(grid) })
+        })
+        .collect()
+}
+
+fn keywords() -> Vec<Keyword> {
+    [
+        ("杀人", 1, "100400"),
+        ("持刀", 2, "100200"),
+        ("绑架", 1, "101000"),
+        ("爆炸", 1, "100800"),
+        ("抢劫", 2, "100200"),
+        ("跳楼", 2, "500100"),
+        ("着火", 2, "400100"),
+        ("诈骗", 3, "100700"),
+    ]
+    .into_iter()
+    .map(|(word, level, category)| Keyword { word: word.into(), level, category: Some(category.into()) })
+    .collect()
+}
+
+/// The whole city; `outbound` is where its trunk `demo` takes outgoing calls.
+pub fn city(outbound: SocketAddr) -> City {
+    let group = |name: &str, overflow: Option<u32>| Group {
+        name: name.into(),
+        overflow: overflow.map(GroupId),
+        wrap_up: Duration::ZERO,
+    };
+    let groups = vec![group("default", None), group("script", Some(2)), group("reserve", None), group("load", None)];
+    let (mut seats, mut seat_users) = (Vec::new(), Vec::new());
+    let mut add = |from: u32, to: u32, group: u32, preferred: bool| {
+        for id in from..=to {
+            seats.push(Seat { id: id.to_string(), name: name(id), group: GroupId(group), preferred });
+            seat_users.push(id.to_string());
+        }
+    };
+    add(1001, 1060, 0, false);
+    // Real phones come first.
+    add(1061, 1064, 0, true);
+    add(1101, 1104, 1, false);
+    add(1201, 1202, 2, false);
+    add(3001, 3600, 3, false);
+    let responders = responders();
+    let users = seat_users.iter().chain(responders.iter().map(|r| &r.user));
+    let accounts = users.map(|user| account(user, REALM, PASSWORD)).collect();
+    let grids = grids();
+    let source = |a: [u8; 4], prefix| vec![(IpAddr::V4(Ipv4Addr::from(a)), prefix)];
+    let trunk = |name: &str, sources, group, grid: &str, outbound| Trunk {
+        name: name.into(),
+        sources,
+        group: GroupId(group),
+        channel: Channel::Voice110,
+        default_grid: Some(grid.into()),
+        outbound,
+        attendant_user: Some("bench".into()),
+    };
+    let trunks = vec![
+        trunk("loopback", source([127, 0, 0, 0], 8), 0, DEFAULT_GRID, None),
+        trunk("demo", source([127, 0, 0, 10], 32), 1, KNIFE_GRID, Some(outbound)),
+        trunk("load", source([127, 0, 0, 3], 32), 3, "LOAD", None),
+    ];
+    City {
+        groups,
+        seats,
+        seat_users,
+        responders,
+        default_unit: UNIT.into(),
+        accounts,
+        trunks,
+        subscribers: subscribers(&grids),
+        grids: Arc::new(grids),
+        keywords: keywords(),
+        policy: Policy::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_city_has_its_size_and_every_grid_finds_itself() {
+        let city = city("127.0.0.1:1".parse().expect("an address"));
+        assert!(city.grids.iter().count() > 400);
+        for grid in city.grids.iter() {
+            assert_eq!(city.grids.at(grid.middle).map(|g| &g.id), Some(&grid.id));
+        }
+        assert!(!officers_of(&city.responders, RINGING_GRID).is_empty());
+        assert_eq!(officers_of(&city.responders, DEFAULT_GRID).len(), 10);
+    }
+}

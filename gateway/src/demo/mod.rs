@@ -1,0 +1,213 @@
+//! `gateway demo`: a synthetic city, its people simulated over real loopback sockets, and a script whose every ✔
+//! is computed from what those sockets received.
+
+mod checks;
+mod city;
+mod script;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use codecs::webhook::Secret;
+use loadtest::clock::Clock;
+use loadtest::{Behaviour, Peers};
+
+use crate::assembly::{self, Settings, SinkSettings};
+use crate::config::PortRange;
+use crate::{cli, metrics};
+
+const MARKER: &str = ".gateway-demo";
+const SINK_SECRET: &str = "whsec_cG9saWNlLTExMC1kZW1vLXNlY3JldC0zMi1ieXRlcyE=";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// End after the script: 0 only if every ✔ held
+    #[arg(long)]
+    exit: bool,
+    /// Makes a run repeatable
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where recordings, journal and sink bodies go
+    #[arg(long, default_value = "./demo-data")]
+    data: PathBuf,
+    /// Added to every port
+    #[arg(long, default_value_t = 0)]
+    port_offset: u16,
+    /// Break one thing, so that its ✔ must fail
+    #[arg(long, value_parser = ["bridge", "record", "sink"])]
+    sabotage: Option<String>,
+    /// No script: be there for softphones and load tools
+    #[arg(long, conflicts_with = "exit")]
+    no_script: bool,
+}
+
+/// Lines for people on a terminal, NDJSON elsewhere.
+pub(crate) struct Out {
+    human: bool,
+}
+
+impl Out {
+    fn line(&self, text: &str, json: serde_json::Value) {
+        let mut out = std::io::stdout().lock();
+        let _ = if self.human { writeln!(out, "{text}") } else { writeln!(out, "{json}") };
+        let _ = out.flush();
+    }
+}
+
+pub fn demo(args: &Args) -> ExitCode {
+    cli::init_log("auto", "warn");
+    if let Err(error) = prepare(&args.data) {
+        eprintln!("error: {error:#}");
+        return ExitCode::from(2);
+    }
+    match run(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Empties the data directory, if it is ours or new.
+fn prepare(data: &Path) -> anyhow::Result<()> {
+    if data.exists() {
+        let empty = std::fs::read_dir(data).with_context(|| data.display().to_string())?.next().is_none();
+        if !data.join(MARKER).exists() && !empty {
+            bail!("{} exists and is not a demo's; choose another --data", data.display());
+        }
+        std::fs::remove_dir_all(data).with_context(|| data.display().to_string())?;
+    }
+    std::fs::create_dir_all(data).with_context(|| data.display().to_string())?;
+    std::fs::write(data.join(MARKER), b"").with_context(|| data.display().to_string())?;
+    Ok(())
+}
+
+fn port(base: u16, offset: u16) -> anyhow::Result<u16> {
+    base.checked_add(offset).context("--port-offset goes beyond port 65535")
+}
+
+fn run(args: &Args) -> anyhow::Result<bool> {
+    let clock = Clock::start();
+    let out = Out { human: std::io::stdout().is_terminal() };
+    let offset = args.port_offset;
+    let local = |p: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), p);
+    let signals = Arc::new(AtomicUsize::new(0));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register_usize(signal, Arc::clone(&signals), 1)?;
+    }
+
+    let sip = local(port(15060, offset)?);
+    let mut peers = Peers::new(clock)?;
+    let trunk_ip = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10));
+    let quick = |ms| Behaviour::Answer { after: Duration::from_millis(ms) };
+    let trunk = peers.add_agent(trunk_ip, sip, 0, quick(500))?;
+    let seats = peers.add_agent(local(0).ip(), sip, 1, quick(20))?;
+    let officers = peers.add_agent(local(0).ip(), sip, 2, quick(1200 + args.seed % 7 * 100))?;
+    let secret = Secret::parse(SINK_SECRET).map_err(anyhow::Error::msg)?;
+    let forget = args.sabotage.as_deref() == Some("sink");
+    let sink_file = args.data.join("sink").join("demo.ndjson");
+    let (sink_address, received) = loadtest::receiver::start(local(0), secret.clone(), &sink_file, forget)?;
+
+    let city = city::city(peers.local(trunk));
+    let ringing = city::officers_of(&city.responders, city::RINGING_GRID);
+    let rooms: Vec<String> =
+        city.responders.iter().filter(|r| r.user.starts_with('u')).map(|r| r.user.clone()).collect();
+    let settings = Settings {
+        unit: city::UNIT.into(),
+        node: 1,
+        realm: city::REALM.into(),
+        data: args.data.clone(),
+        sip,
+        http: local(port(8110, offset)?),
+        admin: local(port(9110, offset)?),
+        rtp_address: local(0).ip(),
+        rtp_advertise: local(0).ip(),
+        rtp_ports: PortRange { from: port(20000, offset)?, to: port(31999, offset)? },
+        sinks: vec![SinkSettings { name: "demo".into(), url: format!("http://{sink_address}/"), secret, tries: 20 }],
+        peers: Some(peers_page(&args.data, offset)),
+    };
+    let running = assembly::start(city, settings, metrics::install()?)?;
+    let ready = serde_json::json!({ "ready": { "sip": running.sip.port(), "http": running.http.port(), "admin": running.admin.port() } });
+    out.line(
+        &format!(
+            "110 网关 {} · 示例市 12 区 / 432 网格 · 数据 {}\n  SIP udp+tcp {}   API http://{}   指标 http://{}/metrics",
+            env!("CARGO_PKG_VERSION"),
+            args.data.display(),
+            running.sip,
+            running.http,
+            running.admin
+        ),
+        ready,
+    );
+
+    for user in (1001..=1060).chain(1101..=1104).chain(1201..=1202) {
+        peers.register(seats, &user.to_string(), city::PASSWORD);
+    }
+    for user in 2001..=2290 {
+        peers.register(officers, &user.to_string(), city::PASSWORD);
+    }
+    for user in &rooms {
+        peers.register(officers, user, city::PASSWORD);
+    }
+    for user in &ringing {
+        peers.behave(officers, user, Behaviour::RingOn);
+    }
+    if args.sabotage.as_deref() == Some("bridge") {
+        peers.deafen(officers);
+    }
+    let remote = peers.remote();
+    let thread = std::thread::Builder::new().name("peers".into()).spawn(move || peers.run())?;
+    let registered = 66 + 290 + rooms.len();
+    let mut stage = script::Stage::new(
+        script::Cast { trunk, seats, officers },
+        remote.clone(),
+        clock,
+        running.http,
+        &running.token,
+    );
+    stage.wait_registered(registered)?;
+
+    let mut held = true;
+    if !args.no_script {
+        held = script::play(&mut stage, &out, &args.data, &received, args.sabotage.as_deref(), clock)?;
+    }
+    if !args.exit && signals.load(Ordering::Relaxed) == 0 {
+        out.line(
+            &format!(
+                "── 继续运行,等待你的电话 (Ctrl-C 结束)\n   录音 {0}/recordings/   警情 gateway alert list --data {0}\n   softphone: sip:110@{1}   座席 1061–1064 / 民警 2291–2300, password demo",
+                args.data.display(),
+                running.sip
+            ),
+            serde_json::json!({ "waiting": running.sip.to_string() }),
+        );
+        while signals.load(Ordering::Relaxed) == 0 {
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+    running.stop();
+    remote.ask(Peers::finish);
+    let _ = thread.join();
+    Ok(held)
+}
+
+/// What load tools need to know.
+fn peers_page(data: &Path, offset: u16) -> serde_json::Value {
+    serde_json::json!({
+        "sip": format!("127.0.0.1:{}", 15060 + offset),
+        "http": format!("127.0.0.1:{}", 8110 + offset),
+        "realm": city::REALM,
+        "password": city::PASSWORD,
+        "token_file": data.join("token"),
+        "load": { "source": "127.0.0.3", "seats": [3001, 3600], "officers": [4001, 4600] },
+        "spare": { "seats": [1061, 1064], "officers": [2291, 2300] },
+        "bench_user": "bench",
+    })
+}

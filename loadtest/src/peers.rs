@@ -1,0 +1,715 @@
+//! All simulated parties on one thread: their sockets, dialogs, voices and ears.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use bytes::Bytes;
+use codecs::audio::FRAME;
+use codecs::rtp::{HEADER_LEN, Packet};
+use codecs::sip::{CSeq, Message, Method, Name, NameAddr};
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::clock::Clock;
+use crate::ear::{Code, Ear, Voice};
+use crate::ua::{self, Dialog, Phase, T1};
+
+const TICK: Duration = Duration::from_millis(20);
+/// Tokens from here on are media sockets.
+const MEDIA: usize = 1000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct AgentId(usize);
+
+/// A leg of ours, for as long as these peers live.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PartyKey(pub u64);
+
+/// What a phone does when it is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Behaviour {
+    Answer {
+        after: Duration,
+    },
+    /// Rings and rings.
+    RingOn,
+    Busy,
+}
+
+/// What came to pass, as our sockets saw it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Happening {
+    Registered {
+        user: String,
+    },
+    /// A call of ours was answered.
+    Answered {
+        party: PartyKey,
+    },
+    Ringing {
+        party: PartyKey,
+    },
+    /// A call of ours was refused, or timed out (408).
+    Refused {
+        party: PartyKey,
+        code: u16,
+    },
+    /// A phone of ours is called; `number` is who calls.
+    Called {
+        party: PartyKey,
+        user: String,
+        number: String,
+        alert_no: String,
+    },
+    /// ... and has answered.
+    PickedUp {
+        party: PartyKey,
+        user: String,
+        number: String,
+    },
+    /// The caller gave up before the phone answered.
+    Cancelled {
+        party: PartyKey,
+    },
+    /// The first audio came.
+    Heard {
+        party: PartyKey,
+    },
+    Ended {
+        party: PartyKey,
+    },
+}
+
+struct Agent {
+    socket: UdpSocket,
+    local: SocketAddr,
+    gateway: SocketAddr,
+    secrets: HashMap<String, String>,
+    behaviour: BTreeMap<String, Behaviour>,
+    default: Behaviour,
+    role: u8,
+    deaf: bool,
+}
+
+struct Party {
+    agent: usize,
+    dialog: Dialog,
+    user: String,
+    number: String,
+    answer_at: Option<Duration>,
+    media: Option<usize>,
+    code: Code,
+}
+
+struct Media {
+    socket: UdpSocket,
+    target: Option<SocketAddr>,
+    voice: Voice,
+    ear: Ear,
+    sequence: u16,
+    timestamp: u32,
+    /// Packets still to be sent; `None`: as long as the call lasts.
+    left: Option<u32>,
+    heard: bool,
+    party: PartyKey,
+    speaking: bool,
+}
+
+type Command = Box<dyn FnOnce(&mut Peers) + Send>;
+
+/// Another thread's way to the peers.
+#[derive(Clone)]
+pub struct Remote {
+    commands: Sender<Command>,
+    waker: std::sync::Arc<mio::Waker>,
+}
+
+impl Remote {
+    /// Runs `work` on the peers' thread and waits for what it returns; `None` when they are gone.
+    pub fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Peers) -> T + Send + 'static) -> Option<T> {
+        let (reply, answer) = channel();
+        let command = Box::new(move |peers: &mut Peers| {
+            let _ = reply.send(work(peers));
+        });
+        self.commands.send(command).ok()?;
+        self.waker.wake().ok()?;
+        answer.recv().ok()
+    }
+}
+
+pub struct Peers {
+    pub clock: Clock,
+    poll: Poll,
+    agents: Vec<Agent>,
+    parties: BTreeMap<PartyKey, Party>,
+    by_call: HashMap<(usize, Vec<u8>), PartyKey>,
+    media: HashMap<usize, Media>,
+    next_id: u64,
+    next_media: usize,
+    next_tick: Duration,
+    /// Sent for a leg in all; `None`: 50 packets a second.
+    pub probe: Option<u32>,
+    happenings: VecDeque<(Duration, Happening)>,
+    registering: BTreeMap<(usize, String), (u32, Duration, Bytes)>,
+    code_of: HashMap<String, u32>,
+    commands: Receiver<Command>,
+    remote: Remote,
+    ended: bool,
+    /// Ears of legs that are over, for the questions that come after.
+    pub past: BTreeMap<PartyKey, (Code, Ear)>,
+}
+
+impl Peers {
+    /// # Errors
+    /// When the kernel gives no epoll.
+    pub fn new(clock: Clock) -> io::Result<Peers> {
+        let poll = Poll::new()?;
+        let waker = std::sync::Arc::new(mio::Waker::new(poll.registry(), Token(usize::MAX))?);
+        let (sender, commands) = channel();
+        Ok(Peers {
+            clock,
+            poll,
+            agents: Vec::new(),
+            parties: BTreeMap::new(),
+            by_call: HashMap::new(),
+            media: HashMap::new(),
+            next_id: 1,
+            next_media: MEDIA,
+            next_tick: Duration::ZERO,
+            probe: None,
+            happenings: VecDeque::new(),
+            registering: BTreeMap::new(),
+            code_of: HashMap::new(),
+            commands,
+            remote: Remote { commands: sender, waker },
+            ended: false,
+            past: BTreeMap::new(),
+        })
+    }
+
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
+
+    /// A socket on `address` whose phones speak as `role` (0 caller, 1 seat, 2 officer).
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn add_agent(
+        &mut self,
+        address: IpAddr,
+        gateway: SocketAddr,
+        role: u8,
+        default: Behaviour,
+    ) -> io::Result<AgentId> {
+        self.add_agent_at(SocketAddr::new(address, 0), gateway, role, default)
+    }
+
+    /// As `add_agent`, on a given port.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn add_agent_at(
+        &mut self,
+        address: SocketAddr,
+        gateway: SocketAddr,
+        role: u8,
+        default: Behaviour,
+    ) -> io::Result<AgentId> {
+        let std = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
+        let _ = std.set_recv_buffer_size(4 * 1024 * 1024);
+        std.bind(&address.into())?;
+        std.set_nonblocking(true)?;
+        let mut socket = UdpSocket::from_std(std.into());
+        let local = socket.local_addr()?;
+        let id = self.agents.len();
+        self.poll.registry().register(&mut socket, Token(id), Interest::READABLE)?;
+        self.agents.push(Agent {
+            socket,
+            local,
+            gateway,
+            secrets: HashMap::new(),
+            behaviour: BTreeMap::new(),
+            default,
+            role,
+            deaf: false,
+        });
+        Ok(AgentId(id))
+    }
+
+    pub fn local(&self, agent: AgentId) -> SocketAddr {
+        self.agents[agent.0].local
+    }
+
+    /// Where an agent's requests go from now on.
+    pub fn set_gateway(&mut self, agent: AgentId, gateway: SocketAddr) {
+        self.agents[agent.0].gateway = gateway;
+    }
+
+    /// A deaf agent's legs hear nothing: for breaking on purpose what is to be noticed.
+    pub fn deafen(&mut self, agent: AgentId) {
+        self.agents[agent.0].deaf = true;
+    }
+
+    /// Registers a phone; `Registered` follows.
+    pub fn register(&mut self, agent: AgentId, user: &str, secret: &str) {
+        self.agents[agent.0].secrets.insert(user.to_owned(), secret.to_owned());
+        self.send_register(agent.0, user, 1, None);
+    }
+
+    pub fn behave(&mut self, agent: AgentId, user: &str, behaviour: Behaviour) {
+        self.agents[agent.0].behaviour.insert(user.to_owned(), behaviour);
+    }
+
+    /// Places a call; every leg that belongs to it speaks with the call's index.
+    pub fn call(&mut self, agent: AgentId, number: &str, to: &str, index: u32) -> io::Result<PartyKey> {
+        let now = self.clock.now();
+        let id = self.new_id();
+        let (local, gateway, role) = {
+            let a = &self.agents[agent.0];
+            (a.local, a.gateway, a.role)
+        };
+        self.code_of.insert(number.to_owned(), index);
+        let key = PartyKey(id);
+        let code = Code { role, call: index };
+        let (media, address) = self.open_media(local.ip(), key, code)?;
+        let uri = format!("sip:{to}@{gateway}");
+        let (dialog, bytes) = ua::invite(now, id, local, gateway, number, &uri, &ua::sdp(address));
+        self.by_call.insert((agent.0, dialog.call_id.clone()), key);
+        let party = Party {
+            agent: agent.0,
+            dialog,
+            user: number.into(),
+            number: number.into(),
+            answer_at: None,
+            media: Some(media),
+            code,
+        };
+        self.parties.insert(key, party);
+        self.send(agent.0, gateway, &bytes);
+        Ok(key)
+    }
+
+    /// BYE, CANCEL or 486: whatever ends this leg from our side.
+    pub fn hang_up(&mut self, key: PartyKey) {
+        let now = self.clock.now();
+        let id = self.new_id();
+        let Some(party) = self.parties.get_mut(&key) else { return };
+        let (agent, peer) = (party.agent, party.dialog.peer);
+        let local = self.agents[agent].local;
+        let bytes = match party.dialog.phase {
+            Phase::Calling => {
+                party.dialog.phase = Phase::Ending;
+                party.dialog.cancel(local)
+            }
+            Phase::Up => {
+                party.dialog.phase = Phase::Ending;
+                party.dialog.cseq += 1;
+                party.dialog.request("BYE", party.dialog.cseq, local, &format!("z9hG4bKb{id}"))
+            }
+            Phase::Called => {
+                let Some(bytes) = party.dialog.respond(486, local, key.0, b"") else { return };
+                self.send(agent, peer, &bytes);
+                return self.end(key);
+            }
+            Phase::Ending | Phase::Gone => return,
+        };
+        party.dialog.repeat = Some((bytes.clone(), now + T1, T1));
+        party.dialog.give_up = now + T1 * 8;
+        self.silence(key);
+        self.send(agent, peer, &bytes);
+    }
+
+    /// What a leg has heard lately, and how it would be known itself.
+    pub fn ear(&mut self, key: PartyKey) -> Option<(Code, &mut Ear)> {
+        if let Some(party) = self.parties.get(&key) {
+            let media = party.media?;
+            return self.media.get_mut(&media).map(|m| (party.code, &mut m.ear));
+        }
+        self.past.get_mut(&key).map(|(code, ear)| (*code, ear))
+    }
+
+    pub fn poll_happening(&mut self) -> Option<(Duration, Happening)> {
+        self.happenings.pop_front()
+    }
+
+    /// Legs up or coming.
+    pub fn legs(&self) -> usize {
+        self.parties.len()
+    }
+
+    /// Ends the loop of `run`.
+    pub fn finish(&mut self) {
+        self.ended = true;
+    }
+
+    /// Serves the parties until `finish`.
+    pub fn run(&mut self) {
+        while !self.ended {
+            self.step(TICK);
+        }
+    }
+
+    /// One round: waits at most `patience` for something to do, and does it.
+    pub fn step(&mut self, patience: Duration) {
+        let mut events = Events::with_capacity(1024);
+        let now = self.clock.now();
+        let tick = self.next_tick.saturating_sub(now);
+        let _ = self.poll.poll(&mut events, Some(tick.min(patience)));
+        for event in &events {
+            match event.token().0 {
+                usize::MAX => {}
+                token if token >= MEDIA => self.read_media(token),
+                agent => self.read_agent(agent),
+            }
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            command(self);
+        }
+        let now = self.clock.now();
+        if now >= self.next_tick {
+            self.next_tick = if now > self.next_tick + TICK * 5 { now + TICK } else { self.next_tick + TICK };
+            self.speak();
+            self.wake(now);
+        }
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        self.happenings.push_back((self.clock.now(), happening));
+    }
+
+    fn send(&self, agent: usize, to: SocketAddr, bytes: &[u8]) {
+        let _ = self.agents[agent].socket.send_to(bytes, to);
+    }
+
+    fn send_register(&mut self, agent: usize, user: &str, cseq: u32, challenge: Option<&Message>) {
+        let a = &self.agents[agent];
+        let secret = a.secrets.get(user).cloned().unwrap_or_default();
+        let Some(bytes) = ua::register(a.local, a.gateway, user, &secret, cseq, challenge) else { return };
+        self.send(agent, a.gateway, &bytes);
+        let again = self.clock.now() + T1;
+        self.registering.insert((agent, user.to_owned()), (cseq, again, bytes));
+    }
+
+    fn open_media(&mut self, ip: IpAddr, party: PartyKey, code: Code) -> io::Result<(usize, SocketAddr)> {
+        let mut socket = UdpSocket::bind(SocketAddr::new(ip, 0))?;
+        let address = socket.local_addr()?;
+        let token = self.next_media;
+        self.next_media += 1;
+        self.poll.registry().register(&mut socket, Token(token), Interest::READABLE)?;
+        let media = Media {
+            socket,
+            target: None,
+            voice: Voice::new(code),
+            ear: Ear::default(),
+            sequence: token as u16,
+            timestamp: token as u32 * 7919,
+            left: self.probe,
+            heard: false,
+            party,
+            speaking: false,
+        };
+        self.media.insert(token, media);
+        Ok((token, address))
+    }
+
+    fn read_agent(&mut self, agent: usize) {
+        let mut buffer = [0u8; 65_536];
+        while let Ok((len, from)) = self.agents[agent].socket.recv_from(&mut buffer) {
+            let Ok(message) = Message::frame(Bytes::copy_from_slice(&buffer[..len])) else { continue };
+            match message.code() {
+                Some(code) => self.handle_response(agent, &message, code),
+                None => self.handle_request(agent, from, message),
+            }
+        }
+    }
+
+    fn handle_response(&mut self, agent: usize, message: &Message, code: u16) {
+        let Some(cseq) = message.get(Name::CSeq).and_then(CSeq::parse) else { return };
+        if cseq.method == Method::Register {
+            return self.handle_registered(agent, message, code, cseq.number);
+        }
+        let call_id = message.get(Name::CallId).unwrap_or_default().to_vec();
+        let Some(&key) = self.by_call.get(&(agent, call_id)) else { return };
+        match (cseq.method, code) {
+            (Method::Invite, 100..200) => {
+                if let Some(party) = self.parties.get_mut(&key)
+                    && party.dialog.phase == Phase::Calling
+                {
+                    party.dialog.repeat = None;
+                    party.dialog.give_up = self.clock.now() + T1 * 240;
+                }
+                if code == 180 {
+                    self.happen(Happening::Ringing { party: key });
+                }
+            }
+            (Method::Invite, 200..300) => self.handle_answer(key, message),
+            (Method::Invite, _) => self.handle_refusal(key, message, code),
+            (Method::Bye, 200..) => self.end(key),
+            (Method::Cancel, _) => {
+                if let Some(party) = self.parties.get_mut(&key) {
+                    party.dialog.repeat = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_registered(&mut self, agent: usize, message: &Message, code: u16, cseq: u32) {
+        let to = message.get(Name::To).and_then(NameAddr::parse).and_then(|n| n.uri().map(|u| u.number().to_vec()));
+        let user = String::from_utf8_lossy(&to.unwrap_or_default()).into_owned();
+        let Some(&(wanted, ..)) = self.registering.get(&(agent, user.clone())) else { return };
+        if wanted != cseq {
+            return;
+        }
+        match code {
+            401 if cseq < 4 => self.send_register(agent, &user, cseq + 1, Some(message)),
+            200 => {
+                self.registering.remove(&(agent, user.clone()));
+                self.happen(Happening::Registered { user });
+            }
+            _ => {
+                self.registering.remove(&(agent, user));
+            }
+        }
+    }
+
+    fn handle_answer(&mut self, key: PartyKey, message: &Message) {
+        let id = self.new_id();
+        let Some(party) = self.parties.get_mut(&key) else { return };
+        let (agent, peer) = (party.agent, party.dialog.peer);
+        let local = self.agents[agent].local;
+        if let Some(ack) = party.dialog.ack.clone() {
+            return self.send(agent, peer, &ack);
+        }
+        let ack = party.dialog.acknowledge(message, local, &format!("z9hG4bKk{id}"));
+        party.dialog.repeat = None;
+        let cancelled = party.dialog.phase == Phase::Ending;
+        party.dialog.phase = Phase::Up;
+        party.dialog.give_up = Duration::MAX;
+        let media = party.media;
+        self.send(agent, peer, &ack);
+        if cancelled {
+            return self.hang_up(key);
+        }
+        if let Some(media) = media.and_then(|m| self.media.get_mut(&m)) {
+            media.target = ua::media_target(message);
+            media.speaking = true;
+        }
+        self.happen(Happening::Answered { party: key });
+    }
+
+    fn handle_refusal(&mut self, key: PartyKey, message: &Message, code: u16) {
+        let Some(party) = self.parties.get(&key) else { return };
+        let (agent, peer) = (party.agent, party.dialog.peer);
+        let ack = party.dialog.ack_refusal(message, self.agents[agent].local);
+        self.send(agent, peer, &ack);
+        self.happen(Happening::Refused { party: key, code });
+        self.end(key);
+    }
+
+    fn handle_request(&mut self, agent: usize, from: SocketAddr, message: Message) {
+        let call_id = message.get(Name::CallId).unwrap_or_default().to_vec();
+        let known = self.by_call.get(&(agent, call_id)).copied();
+        match (message.method(), known) {
+            (Some(Method::Invite), None) => self.take_invite(agent, from, &message),
+            (Some(Method::Invite), Some(key)) => {
+                if let Some(answer) = self.parties.get(&key).and_then(|p| p.dialog.answer.clone()) {
+                    self.send(agent, from, &answer);
+                }
+            }
+            (Some(Method::Ack), Some(key)) => {
+                if let Some(party) = self.parties.get_mut(&key) {
+                    party.dialog.repeat = None;
+                }
+            }
+            (Some(Method::Cancel), Some(key)) => {
+                self.reply(agent, from, &message, 200);
+                let Some(party) = self.parties.get_mut(&key).filter(|p| p.dialog.phase == Phase::Called) else {
+                    return;
+                };
+                let local = self.agents[agent].local;
+                if let Some(bytes) = party.dialog.respond(487, local, key.0, b"") {
+                    self.send(agent, from, &bytes);
+                }
+                self.happen(Happening::Cancelled { party: key });
+                self.end(key);
+            }
+            (Some(Method::Bye), Some(key)) => {
+                self.reply(agent, from, &message, 200);
+                self.end(key);
+            }
+            (Some(Method::Ack), None) => {}
+            (Some(Method::Bye | Method::Cancel), None) => self.reply(agent, from, &message, 481),
+            _ => self.reply(agent, from, &message, 200),
+        }
+    }
+
+    fn reply(&self, agent: usize, to: SocketAddr, request: &Message, code: u16) {
+        let bytes = codecs::sip::Writer::response(request, code, b"p", to).finish();
+        self.send(agent, to, &bytes);
+    }
+
+    fn take_invite(&mut self, agent: usize, from: SocketAddr, message: &Message) {
+        let now = self.clock.now();
+        let id = self.new_id();
+        let uri = codecs::sip::Uri::parse(message.request_uri());
+        let user = String::from_utf8_lossy(uri.as_ref().map(codecs::sip::Uri::number).unwrap_or_default()).into_owned();
+        let number =
+            message.get(Name::From).and_then(NameAddr::parse).and_then(|n| n.uri().map(|u| u.number().to_vec()));
+        let number = String::from_utf8_lossy(&number.unwrap_or_default()).into_owned();
+        let alert_no = String::from_utf8_lossy(message.get_text("X-Alert-No").unwrap_or_default()).into_owned();
+        let Some(mut dialog) = ua::invited(now, id, from, message) else { return };
+        let (local, role, default) = {
+            let a = &self.agents[agent];
+            (a.local, a.role, a.behaviour.get(&user).copied().unwrap_or(a.default))
+        };
+        let key = PartyKey(id);
+        let code = Code { role, call: self.code_of.get(&number).copied().unwrap_or_default() };
+        let first = if default == Behaviour::Busy { 486 } else { 180 };
+        let Some(bytes) = dialog.respond(first, local, id, b"") else { return };
+        self.send(agent, from, &bytes);
+        self.happen(Happening::Called { party: key, user: user.clone(), number: number.clone(), alert_no });
+        if default == Behaviour::Busy {
+            return;
+        }
+        let Ok((media, _)) = self.open_media(local.ip(), key, code) else { return };
+        if let Some(m) = self.media.get_mut(&media) {
+            m.target = ua::media_target(message);
+        }
+        self.by_call.insert((agent, dialog.call_id.clone()), key);
+        let answer_at = match default {
+            Behaviour::Answer { after } => Some(now + after),
+            Behaviour::RingOn | Behaviour::Busy => None,
+        };
+        self.parties.insert(key, Party { agent, dialog, user, number, answer_at, media: Some(media), code });
+        if answer_at.is_some_and(|at| at <= now) {
+            self.pick_up(key);
+        }
+    }
+
+    fn pick_up(&mut self, key: PartyKey) {
+        let now = self.clock.now();
+        let Some(party) = self.parties.get_mut(&key) else { return };
+        party.answer_at = None;
+        let (agent, peer) = (party.agent, party.dialog.peer);
+        let local = self.agents[agent].local;
+        let Some(media) = party.media.and_then(|m| self.media.get_mut(&m)) else { return };
+        let Ok(address) = media.socket.local_addr() else { return };
+        media.speaking = true;
+        let Some(bytes) = party.dialog.respond(200, local, key.0, &ua::sdp(address)) else { return };
+        party.dialog.phase = Phase::Up;
+        party.dialog.repeat = Some((bytes.clone(), now + T1, T1));
+        party.dialog.give_up = now + T1 * 64;
+        let (user, number) = (party.user.clone(), party.number.clone());
+        self.send(agent, peer, &bytes);
+        self.happen(Happening::PickedUp { party: key, user, number });
+    }
+
+    fn silence(&mut self, key: PartyKey) {
+        if let Some(media) = self.parties.get(&key).and_then(|p| p.media).and_then(|m| self.media.get_mut(&m)) {
+            media.speaking = false;
+        }
+    }
+
+    fn end(&mut self, key: PartyKey) {
+        let Some(mut party) = self.parties.remove(&key) else { return };
+        party.dialog.phase = Phase::Gone;
+        self.by_call.remove(&(party.agent, party.dialog.call_id));
+        if let Some(mut media) = party.media.and_then(|m| self.media.remove(&m)) {
+            let _ = self.poll.registry().deregister(&mut media.socket);
+            self.past.insert(key, (party.code, media.ear));
+        }
+        self.happen(Happening::Ended { party: key });
+    }
+
+    fn read_media(&mut self, token: usize) {
+        let mut buffer = [0u8; 2048];
+        let mut first = None;
+        let deaf = |p: &PartyKey| self.parties.get(p).is_some_and(|p| self.agents[p.agent].deaf);
+        if let Some(media) = self.media.get_mut(&token).filter(|m| !deaf(&m.party)) {
+            while let Ok((len, _)) = media.socket.recv_from(&mut buffer) {
+                let Some(packet) = Packet::parse(&buffer[..len]).filter(|p| p.payload_type == 8) else { continue };
+                media.ear.hear(packet.sequence, packet.payload);
+                if !std::mem::replace(&mut media.heard, true) {
+                    first = Some(media.party);
+                }
+            }
+        }
+        if let Some(party) = first {
+            self.happen(Happening::Heard { party });
+        }
+    }
+
+    fn speak(&mut self) {
+        let mut buffer = [0u8; HEADER_LEN + FRAME];
+        #[expect(clippy::iter_over_hash_type, reason = "the order in which packets leave does not matter")]
+        for media in self.media.values_mut().filter(|m| m.speaking && m.left != Some(0)) {
+            let Some(target) = media.target else { continue };
+            let payload = media.voice.next_frame();
+            let packet = Packet {
+                payload_type: 8,
+                marker: false,
+                sequence: media.sequence,
+                timestamp: media.timestamp,
+                ssrc: media.party.0 as u32,
+                payload: &payload,
+            };
+            let len = packet.write(&mut buffer);
+            let _ = media.socket.send_to(&buffer[..len], target);
+            media.sequence = media.sequence.wrapping_add(1);
+            media.timestamp = media.timestamp.wrapping_add(FRAME as u32);
+            media.left = media.left.map(|l| l - 1);
+        }
+    }
+
+    /// Retransmissions, answers that are due, calls that are given up.
+    fn wake(&mut self, now: Duration) {
+        let mut due = Vec::new();
+        let mut over = Vec::new();
+        for (key, party) in &mut self.parties {
+            if party.answer_at.is_some_and(|at| at <= now) {
+                due.push(*key);
+            }
+            if let Some((bytes, at, interval)) = &mut party.dialog.repeat
+                && *at <= now
+            {
+                *interval *= 2;
+                *at = now + *interval;
+                let _ = self.agents[party.agent].socket.send_to(bytes, party.dialog.peer);
+            }
+            if party.dialog.give_up <= now {
+                over.push((*key, party.dialog.phase));
+            }
+        }
+        for key in due {
+            self.pick_up(key);
+        }
+        for (key, phase) in over {
+            if phase == Phase::Calling {
+                self.happen(Happening::Refused { party: key, code: 408 });
+            }
+            self.end(key);
+        }
+        let again: Vec<(usize, Bytes)> = self
+            .registering
+            .iter_mut()
+            .filter(|(_, (_, at, _))| *at <= now)
+            .map(|((agent, _), (_, at, bytes))| {
+                *at = now + T1 * 2;
+                (*agent, bytes.clone())
+            })
+            .collect();
+        for (agent, bytes) in again {
+            self.send(agent, self.agents[agent].gateway, &bytes);
+        }
+    }
+}
