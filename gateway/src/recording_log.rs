@@ -33,7 +33,6 @@ struct At {
 }
 
 struct Live {
-    no: AlertNo,
     last: At,
     first_segment: u32,
 }
@@ -106,7 +105,6 @@ impl RecordingLog {
         let at = At { segment: self.segment, offset: self.offset };
         self.offset += record.len() as u64;
         self.live.entry(chunk.key).and_modify(|l| l.last = at).or_insert(Live {
-            no,
             last: at,
             first_segment: at.segment,
         });

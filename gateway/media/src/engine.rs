@@ -260,6 +260,8 @@ impl Engine {
             let id = LegId { index: index as u32, generation: leg.generation };
             let mut out = Out { sent: &mut self.sent, bytes: &mut self.bytes, events: &mut self.events };
             if leg.room.is_none() {
+                // Nobody listens yet: what came is old by the time somebody does.
+                leg.stream.jitter.pull(&mut [0; FRAME]);
                 match leg.next_played(id, out.events) {
                     Some(codes) => send(leg, id, &codes, &mut out),
                     None => leg.stream.advance(false),
@@ -562,6 +564,43 @@ mod tests {
         assert_eq!((played.len(), played[249], played[250]), (320, 0x2A, 0xD5));
         let events: Vec<_> = std::iter::from_fn(|| engine.poll_event()).collect();
         assert_eq!(events, [Event::FirstOut { leg }, Event::Played { leg }]);
+    }
+
+    #[test]
+    fn what_a_leg_said_before_it_joined_is_not_heard_afterwards() {
+        let mut engine = Engine::default();
+        let room = engine.add_room();
+        let (a, b) = (
+            engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1 }),
+            engine.add_leg(&agreed(1, Law::A), LegConfig { seed: 2 }),
+        );
+        engine.join(Mono(0), b, room, 2);
+        let mut heard = Vec::new();
+        for tick in 0..30u64 {
+            let mut buffer = [0; 200];
+            let payload = [if tick < 15 { 0x2A } else { 0x15 }; 160];
+            let packet = Packet {
+                payload_type: 8,
+                marker: false,
+                sequence: tick as u16,
+                timestamp: tick as u32 * 160,
+                ssrc: 1,
+                payload: &payload,
+            };
+            let len = packet.write(&mut buffer);
+            engine.handle_rtp(
+                Mono::from_millis(tick * 20),
+                a,
+                SocketAddr::from(([127, 0, 0, 1], 4000)),
+                &buffer[..len],
+            );
+            if tick == 17 {
+                engine.join(Mono::from_millis(tick * 20), a, room, 1);
+            }
+            engine.tick(Mono::from_millis(tick * 20), Wall(0));
+            heard.extend(engine.packets().filter(|p| p.leg == b && !p.rtcp).map(|p| p.bytes[12 + 80]));
+        }
+        assert!(heard[17..].iter().all(|c| *c == 0x15), "{heard:02x?}");
     }
 
     #[test]

@@ -166,13 +166,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let remote = peers.remote();
     let thread = std::thread::Builder::new().name("peers".into()).spawn(move || peers.run())?;
     let registered = 66 + 290 + rooms.len();
-    let mut stage = script::Stage::new(
-        script::Cast { trunk, seats, officers },
-        remote.clone(),
-        clock,
-        running.http,
-        &running.token,
-    );
+    let mut stage = script::Stage::new(trunk, remote.clone(), clock, running.http, &running.token);
     stage.wait_registered(registered)?;
 
     let mut held = true;

@@ -16,15 +16,9 @@ use super::{Out, checks, city};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-pub struct Cast {
-    pub trunk: AgentId,
-    pub seats: AgentId,
-    pub officers: AgentId,
-}
-
 /// The director's view of the stage: what has happened, and the API for what a call taker would press.
 pub struct Stage {
-    cast: Cast,
+    trunk: AgentId,
     remote: Remote,
     clock: Clock,
     api: Api,
@@ -40,8 +34,8 @@ struct Placed {
 }
 
 impl Stage {
-    pub fn new(cast: Cast, remote: Remote, clock: Clock, http: SocketAddr, token: &str) -> Stage {
-        Stage { cast, remote, clock, api: Api::new(http, token), seen: Vec::new() }
+    pub fn new(trunk: AgentId, remote: Remote, clock: Clock, http: SocketAddr, token: &str) -> Stage {
+        Stage { trunk, remote, clock, api: Api::new(http, token), seen: Vec::new() }
     }
 
     fn look(&mut self) {
@@ -79,7 +73,7 @@ impl Stage {
     }
 
     fn call(&mut self, number: &str, index: u32) -> anyhow::Result<Placed> {
-        let (trunk, caller) = (self.cast.trunk, number.to_owned());
+        let (trunk, caller) = (self.trunk, number.to_owned());
         let at = self.clock.now();
         let party = self.remote.ask(move |p: &mut Peers| p.call(trunk, &caller, "110", index));
         let party = party.context("the peers are gone")??;
