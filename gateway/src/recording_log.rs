@@ -104,10 +104,7 @@ impl RecordingLog {
         self.files[&self.segment].write_all_at(&record, self.offset)?;
         let at = At { segment: self.segment, offset: self.offset };
         self.offset += record.len() as u64;
-        self.live.entry(chunk.key).and_modify(|l| l.last = at).or_insert(Live {
-            last: at,
-            first_segment: at.segment,
-        });
+        self.live.entry(chunk.key).and_modify(|l| l.last = at).or_insert(Live { last: at, first_segment: at.segment });
         Ok(())
     }
 

@@ -199,7 +199,7 @@ fn peers_page(data: &Path, offset: u16) -> serde_json::Value {
         "http": format!("127.0.0.1:{}", 8110 + offset),
         "realm": city::REALM,
         "password": city::PASSWORD,
-        "token_file": data.join("token"),
+        "token_file": std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned()).join("token"),
         "load": { "source": "127.0.0.3", "seats": [3001, 3600], "officers": [4001, 4600] },
         "spare": { "seats": [1061, 1064], "officers": [2291, 2300] },
         "bench_user": "bench",
