@@ -18,9 +18,11 @@ pub enum Input {
     Stop,
 }
 
+type Tap = broadcast::Sender<Arc<[u8]>>;
+
 /// Live audio by alert and track: A-law, a tenth of a second at a time.
 #[derive(Clone, Default)]
-pub struct Taps(Arc<DashMap<(String, String), broadcast::Sender<Arc<[u8]>>>>);
+pub struct Taps(Arc<DashMap<(String, String), Tap>>);
 
 impl Taps {
     pub fn listen(&self, no: &str, track: &str) -> broadcast::Receiver<Arc<[u8]>> {

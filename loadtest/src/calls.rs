@@ -322,7 +322,6 @@ impl Run<'_> {
     /// Hangs up what has been held long enough, after listening to it.
     fn end_held(&mut self, now: Duration) {
         let held = |c: &Call| !c.hung_up && c.connected_at.is_some_and(|at| at + self.plan.hold <= now);
-        #[expect(clippy::iter_over_hash_type, reason = "all that are due are ended, in whatever order")]
         let due: Vec<String> = self.calls.values().filter(|c| held(c)).map(|c| c.number.clone()).collect();
         // A call that was answered but never connected is given up when its officer can no longer come in time.
         let lost =

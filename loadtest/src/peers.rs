@@ -651,7 +651,6 @@ impl Peers {
 
     fn speak(&mut self) {
         let mut buffer = [0u8; HEADER_LEN + FRAME];
-        #[expect(clippy::iter_over_hash_type, reason = "the order in which packets leave does not matter")]
         for media in self.media.values_mut().filter(|m| m.speaking && m.left != Some(0)) {
             let Some(target) = media.target else { continue };
             let payload = media.voice.next_frame();

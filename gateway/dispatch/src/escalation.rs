@@ -8,8 +8,7 @@ use std::time::Duration;
 use codecs::record::{Role, TryResult};
 use codecs::time::Mono;
 
-use crate::ResponderId;
-use crate::call::LegNo;
+use crate::{LegNo, ResponderId};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Rung {

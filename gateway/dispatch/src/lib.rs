@@ -9,7 +9,7 @@ pub mod officer;
 pub mod policy;
 pub mod seat;
 
-pub use call::{CALLER, Call, Fact, Input, LegNo, Output, Target, Why};
+pub use call::{CALLER, Call, Fact, Input, Output, Target, Why};
 pub use escalation::Rung;
 pub use policy::Policy;
 pub use seat::{SeatId, SeatPool};
@@ -21,3 +21,7 @@ pub struct CallKey(pub u64);
 /// An officer, a duty room or a superior's room: anybody on the ladder.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ResponderId(pub u32);
+
+/// A leg of a call, numbered by its call.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LegNo(pub u32);

@@ -52,7 +52,8 @@ impl<K: Ord + Copy> TimerQueue<K> {
         Some(key)
     }
 
-    pub fn len(&self) -> usize {
+    /// Timers armed.
+    pub fn armed(&self) -> usize {
         self.queue.len()
     }
 }

@@ -204,7 +204,7 @@ impl Shard {
         Shard {
             sip,
             media: Engine::default(),
-            mint: Mint::new(config.seed ^ 0x6D65_6469_61),
+            mint: Mint::new(config.seed ^ 0x006D_6564_6961),
             calls: BTreeMap::new(),
             next_call: 1,
             by_session: HashMap::new(),

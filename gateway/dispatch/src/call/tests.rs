@@ -1,5 +1,6 @@
 //! The call machine as stories: inputs at milliseconds, outputs as lines.
 
+use codecs::record::IncidentKind;
 use expect_test::{Expect, expect};
 
 use super::*;

@@ -273,7 +273,7 @@ impl Endpoint {
 
     /// Sessions, transactions and armed timers alive: all zero means nothing was left behind.
     pub fn population(&self) -> (usize, usize, usize) {
-        (self.sessions.len(), self.transactions.len(), self.timers.len())
+        (self.sessions.len(), self.transactions.len(), self.timers.armed())
     }
 
     /// The binding of a registered user.

@@ -1,0 +1,183 @@
+//! What a call hears, asks for and tells.
+
+use std::time::Duration;
+
+use codecs::record::{AnswerMode, IncidentKind, Role, TryResult};
+use codecs::time::Mono;
+
+use crate::escalation::Rung;
+use crate::seat::{Outcome, SeatId};
+use crate::{LegNo, ResponderId};
+
+/// Whom to call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    Seat(SeatId),
+    Responder(ResponderId),
+    /// The reporter's own number, to call back.
+    Reporter,
+}
+
+/// What sets the officer's leg off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    Triage,
+    Action,
+    /// Twelve seconds without a triage.
+    Grace,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input {
+    /// The desk chose a seat for this call.
+    SeatReserved {
+        seat: SeatId,
+        overflow: bool,
+    },
+    /// The desk reserved a responder for the rung asked for, or found nobody.
+    ResponderReserved {
+        responder: ResponderId,
+        role: Role,
+    },
+    NoResponder,
+    LegRinging {
+        leg: LegNo,
+    },
+    LegAnswered {
+        leg: LegNo,
+    },
+    /// The leg ended without having been answered.
+    LegFailed {
+        leg: LegNo,
+        result: TryResult,
+    },
+    /// An answered leg is gone.
+    LegEnded {
+        leg: LegNo,
+    },
+    /// What was played to the leg is over.
+    Played {
+        leg: LegNo,
+    },
+    /// First audio from the leg, and first audio to it.
+    LegHeard {
+        leg: LegNo,
+    },
+    LegHears {
+        leg: LegNo,
+    },
+    /// The reporter says nothing: silent, perhaps unable to.
+    CallerSilent,
+    Triaged {
+        kind: IncidentKind,
+    },
+    ThreeWay,
+    /// The seat wants this one in the call; the desk has reserved them already.
+    TransferTo {
+        responder: ResponderId,
+        role: Role,
+    },
+    /// The seat ends the call for everybody.
+    HangUp,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    WantSeat {
+        answer_by: Mono,
+    },
+    UnwantSeat,
+    ReleaseSeat {
+        seat: SeatId,
+        outcome: Outcome,
+    },
+    WantResponder {
+        rung: Rung,
+        share: Duration,
+    },
+    ReleaseResponder {
+        responder: ResponderId,
+        result: TryResult,
+        after: Duration,
+    },
+    /// 180 to the reporter.
+    Ring,
+    /// 200 to the reporter.
+    AnswerCaller,
+    StartLeg {
+        leg: LegNo,
+        target: Target,
+        role: Role,
+    },
+    DropLeg {
+        leg: LegNo,
+    },
+    /// The 300 ms tone; `Played` follows.
+    PlayTone {
+        leg: LegNo,
+    },
+    /// The attendant's words, again and again.
+    PlayAttendant {
+        leg: LegNo,
+    },
+    StopPlaying {
+        leg: LegNo,
+    },
+    Join {
+        leg: LegNo,
+        role: Role,
+    },
+    Fact(Fact),
+    /// Nothing of the call is left; the machine may be dropped.
+    Over,
+}
+
+/// What goes on the record.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Fact {
+    Offered {
+        seat: SeatId,
+    },
+    AttendantAnswered {
+        after: Duration,
+    },
+    Answered {
+        seat: SeatId,
+        mode: AnswerMode,
+        after: Duration,
+    },
+    TwoWay,
+    Silent,
+    ResponderWanted {
+        why: Why,
+    },
+    Tried {
+        leg: LegNo,
+        responder: ResponderId,
+        rung: Role,
+    },
+    TryEnded {
+        leg: LegNo,
+        responder: ResponderId,
+        result: TryResult,
+    },
+    Bridged {
+        responder: ResponderId,
+        after: Duration,
+    },
+    NobodyLeft,
+    LegEnded {
+        leg: LegNo,
+        role: Role,
+    },
+    /// The reporter gave up before a human answered.
+    Abandoned {
+        attended: bool,
+    },
+    /// A call-back did not reach the reporter.
+    Unreached,
+    Breach {
+        timer: &'static str,
+    },
+    Ended,
+}

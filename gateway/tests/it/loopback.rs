@@ -1,0 +1,331 @@
+//! The binary on real sockets: a call answered, recorded, reported; bad input; drain. Ports are the kernel's choice.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use loadtest::api::Api;
+use loadtest::clock::Clock;
+use loadtest::{AgentId, Behaviour, Happening, PartyKey, Peers};
+
+struct Gateway {
+    child: Child,
+    sip: SocketAddr,
+    http: SocketAddr,
+    admin: SocketAddr,
+    dir: PathBuf,
+}
+
+impl Gateway {
+    /// A gateway of the example configuration, on ports of the kernel's choice, in a directory of its own.
+    fn start(name: &str, rtp: u16) -> Gateway {
+        let dir = std::env::temp_dir().join(format!("gw-it-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/example");
+        for table in ["seats.csv", "officers.csv", "subscribers.csv", "keywords.csv", "grids.geojson"] {
+            std::fs::copy(example.join(table), dir.join(table)).expect("a table");
+        }
+        let text = std::fs::read_to_string(example.join("city.toml")).expect("the example");
+        let text = text
+            .replace("127.0.0.1:5060", "127.0.0.1:0")
+            .replace("127.0.0.1:8110", "127.0.0.1:0")
+            .replace("127.0.0.1:9110", "127.0.0.1:0")
+            .replace("20000-31999", &format!("{rtp}-{}", rtp + 400));
+        std::fs::write(dir.join("city.toml"), text).expect("a configuration");
+        Gateway::run(dir)
+    }
+
+    fn run(dir: PathBuf) -> Gateway {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args(["run", "--config"])
+            .arg(dir.join("city.toml"))
+            .env("UNIT_SECRET", "unit")
+            .env("COMMAND_SINK_SECRET", "whsec_cG9saWNlLTExMC1kZW1vLXNlY3JldC0zMi1ieXRlcyE=")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the gateway starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a first line");
+        let ready: serde_json::Value = serde_json::from_str(&line).expect("the ready line");
+        let address = |what: &str| ready["ready"][what].as_str().expect("an address").parse().expect("an address");
+        Gateway { sip: address("sip"), http: address("http"), admin: address("admin"), child, dir }
+    }
+
+    fn api(&self) -> Api {
+        let token = std::fs::read_to_string(self.dir.join("data/token")).expect("a token");
+        Api::new(self.http, token.trim())
+    }
+
+    fn kill(mut self) -> PathBuf {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("waited");
+        std::mem::take(&mut self.dir)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if self.dir.exists() && !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+struct World {
+    peers: Peers,
+    trunk: AgentId,
+    seen: Vec<Happening>,
+}
+
+impl World {
+    fn new(gateway: &Gateway) -> World {
+        let mut peers = Peers::new(Clock::start()).expect("peers");
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let quick = Behaviour::Answer { after: Duration::ZERO };
+        let trunk = peers.add_agent(local, gateway.sip, 0, quick).expect("a trunk");
+        let seats = peers.add_agent(local, gateway.sip, 1, quick).expect("seats");
+        let officers = peers.add_agent(local, gateway.sip, 2, quick).expect("officers");
+        let mut world = World { peers, trunk, seen: Vec::new() };
+        world.peers.register(seats, "1001", "change-me");
+        world.peers.register(seats, "1002", "change-me");
+        world.peers.register(officers, "2001", "change-me");
+        world.until(|s| s.iter().filter(|h| matches!(h, Happening::Registered { .. })).count() == 3);
+        world
+    }
+
+    /// Serves the peers until `held` holds; ten seconds are a failure.
+    fn until(&mut self, held: impl Fn(&[Happening]) -> bool) {
+        let end = self.peers.clock.now() + Duration::from_secs(10);
+        while !held(&self.seen) {
+            assert!(self.peers.clock.now() < end, "within ten seconds; seen: {:?}", self.seen);
+            self.peers.step(Duration::from_millis(5));
+            while let Some((_, happening)) = self.peers.poll_happening() {
+                self.seen.push(happening);
+            }
+        }
+    }
+
+    fn serve(&mut self, time: Duration) {
+        let end = self.peers.clock.now() + time;
+        while self.peers.clock.now() < end {
+            self.peers.step(Duration::from_millis(5));
+            while let Some((_, happening)) = self.peers.poll_happening() {
+                self.seen.push(happening);
+            }
+        }
+    }
+
+    fn answered_call(&mut self, number: &str) -> PartyKey {
+        let party = self.peers.call(self.trunk, number, "110", 3).expect("a call");
+        self.until(|s| s.contains(&Happening::Answered { party }) && s.contains(&Happening::Heard { party }));
+        party
+    }
+}
+
+/// Asks until the answer satisfies; ten seconds are a failure.
+fn eventually<T>(world: &mut World, mut ask: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..200 {
+        if let Some(value) = ask() {
+            return value;
+        }
+        world.serve(Duration::from_millis(50));
+    }
+    panic!("within ten seconds");
+}
+
+#[test]
+fn a_call_is_answered_triaged_bridged_recorded_and_on_record() {
+    let gateway = Gateway::start("call", 42_000);
+    let mut world = World::new(&gateway);
+    let mut api = gateway.api();
+    let party = world.answered_call("06325551234");
+    let seat = world.seen.iter().find_map(|h| match h {
+        Happening::PickedUp { user, .. } => Some(if user == "1001" { "S01" } else { "S02" }),
+        _ => None,
+    });
+    let seat = seat.expect("a seat picked up");
+    let body = r#"{"kind":"report","text":"有人持刀"}"#;
+    let (status, reply) = api.request("POST", &format!("/v1/seats/{seat}/triage"), body).expect("answered");
+    assert_eq!(status, 200, "{reply}");
+    let reply: serde_json::Value = serde_json::from_str(&reply).expect("JSON");
+    let no = reply["alert_no"].as_str().expect("a number").to_owned();
+    world.until(|s| s.iter().any(|h| matches!(h, Happening::PickedUp { user, .. } if user == "2001")));
+    let (status, _) = api
+        .request("POST", &format!("/v1/alerts/{no}/transcript"), r#"{"by":"caller","body":"要爆炸了"}"#)
+        .expect("answered");
+    assert_eq!(status, 200);
+    world.serve(Duration::from_millis(600));
+    world.peers.hang_up(party);
+    let record = eventually(&mut world, || {
+        let (status, body) = api.request("GET", &format!("/v1/alerts/{no}"), "").expect("answered");
+        let record: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        (status == 200 && record["state"] == "closed").then_some(record)
+    });
+    assert_eq!(record["incident"]["level"], 1);
+    assert_eq!(record["incident"]["keywords"].as_array().map(Vec::len), Some(2));
+    assert_eq!(record["reporter"]["subscriber"]["name"], "赵敏");
+    assert_eq!(record["dispatch"][0]["officer"], "370402001");
+    let tracks: Vec<&str> =
+        record["media"].as_array().expect("media").iter().filter_map(|m| m["track"].as_str()).collect();
+    assert_eq!(tracks, ["mix", "caller", "seat", "officer"]);
+    for media in record["media"].as_array().expect("media") {
+        let file =
+            std::fs::read(gateway.dir.join("data").join(media["uri"].as_str().expect("a path"))).expect("a file");
+        assert!(codecs::audio::wav::Wav::parse(&file).is_ok());
+    }
+    let (_, metrics) = Api::new(gateway.admin, "").request("GET", "/metrics", "").expect("answered");
+    assert!(
+        metrics.contains("gateway_call_answer_seconds_bucket{trunk=\"telecom\",mode=\"seat\",le=\"3\"} 1"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn after_a_kill_the_recording_and_the_record_are_there_and_numbers_go_on() {
+    let gateway = Gateway::start("kill", 42_500);
+    let mut world = World::new(&gateway);
+    let party = world.answered_call("13800000001");
+    world.serve(Duration::from_millis(1500));
+    let _ = party;
+    let dir = gateway.kill();
+    let again = Gateway::run(dir);
+    let mut api = again.api();
+    let mut world = World::new(&again);
+    let record = eventually(&mut world, || {
+        let (_, body) = api.request("GET", "/v1/alerts", "").expect("answered");
+        let page: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let alert = page["alerts"].as_array()?.iter().find(|a| a["state"] == "closed")?.clone();
+        Some(alert)
+    });
+    assert!(record["marks"].as_array().is_some_and(|m| m.iter().any(|m| m == "interrupted_by_restart")));
+    let mix = record["media"].as_array().expect("media").iter().find(|m| m["track"] == "mix").expect("a mix");
+    // 1.5 s were served after the answer; at most 200 ms may be missing.
+    assert!(mix["duration_ms"].as_u64().expect("a number") >= 1300, "{mix}");
+    world.answered_call("13800000002");
+    let numbers = eventually(&mut world, || {
+        let (_, body) = api.request("GET", "/v1/alerts", "").expect("answered");
+        let page: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let numbers: Vec<String> =
+            page["alerts"].as_array()?.iter().filter_map(|a| a["id"]["alert_no"].as_str().map(str::to_owned)).collect();
+        (numbers.len() == 2).then_some(numbers)
+    });
+    assert_ne!(numbers[0], numbers[1]);
+}
+
+#[test]
+fn bad_input_is_refused_and_the_next_call_is_answered() {
+    let gateway = Gateway::start("bad", 43_000);
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../codecs/corpus");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    for folder in ["rfc4475", "rfc5118"] {
+        for entry in std::fs::read_dir(corpus.join(folder)).expect("the corpus") {
+            let path = entry.expect("an entry").path();
+            let bytes = std::fs::read(&path).expect("a file");
+            let _ = socket.send_to(&bytes, gateway.sip);
+            let mut stream = TcpStream::connect(gateway.sip).expect("connected");
+            let _ = stream.write_all(&bytes);
+        }
+    }
+    let mut api = gateway.api();
+    for (method, path, body, status) in [
+        ("POST", "/v1/seats/S01/triage", "{}", 422),
+        ("POST", "/v1/seats/S01/triage", r#"{"kind":"report","level":9}"#, 422),
+        ("POST", "/v1/seats/S01/three-way", "", 409),
+        ("POST", "/v1/seats/nobody/three-way", "", 404),
+        ("PUT", "/v1/officers/nobody/duty", r#"{"on_duty":true}"#, 404),
+        ("PUT", "/v1/officers/370402001/position", r#"{"lon":200,"lat":1}"#, 422),
+        ("PUT", "/v1/officers/370402001/position", r#"{"lon":117.5,"lat":34.8}"#, 204),
+        ("PUT", "/v1/officers/370402001/duty", r#"{"on_duty":true}"#, 200),
+        ("GET", "/v1/alerts/123", "", 404),
+        ("GET", "/nowhere", "", 404),
+    ] {
+        let (got, body) = api.request(method, path, body).expect("answered");
+        assert_eq!(got, status, "{method} {path}: {body}");
+        assert!(status < 300 || body.contains("\"code\":\"GW-4"), "{body}");
+    }
+    let (status, _) = Api::new(gateway.http, "wrong").request("GET", "/v1/alerts", "").expect("answered");
+    assert_eq!(status, 401);
+    let mut world = World::new(&gateway);
+    world.answered_call("13800000003");
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_holder() {
+    let gateway = Gateway::start("port", 43_500);
+    let text = std::fs::read_to_string(gateway.dir.join("city.toml")).expect("a configuration");
+    let taken = text.replacen("127.0.0.1:0", &gateway.sip.to_string(), 1);
+    let path = gateway.dir.join("taken.toml");
+    std::fs::write(&path, taken).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        .args(["run", "--config"])
+        .arg(&path)
+        .env("UNIT_SECRET", "unit")
+        .env("COMMAND_SINK_SECRET", "whsec_cG9saWNlLTExMC1kZW1vLXNlY3JldC0zMi1ieXRlcyE=")
+        .output()
+        .expect("ran");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(&gateway.sip.port().to_string()) && said.contains(&format!("pid {}", gateway.child.id())),
+        "{said}"
+    );
+}
+
+#[test]
+fn sigterm_drains_and_then_ends() {
+    let mut gateway = Gateway::start("drain", 44_000);
+    let mut admin = Api::new(gateway.admin, "");
+    assert_eq!(admin.request("GET", "/readyz", "").expect("answered").0, 200);
+    let pid = gateway.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("ran").success());
+    let status = gateway.child.wait().expect("ended");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_broken_configuration_names_file_line_and_key() {
+    let dir = std::env::temp_dir().join(format!("gw-it-config-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let path = dir.join("city.toml");
+    std::fs::write(&path, "config_version = 1\n[city]\nnmae = \"x\"\n").expect("written");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_gateway")).args(["check", "--config"]).arg(&path).output().expect("ran");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(said.contains("city.toml:3") && said.contains("did you mean `name`"), "{said}");
+    std::fs::remove_dir_all(dir).expect("removed");
+}
+
+#[test]
+fn the_live_stream_gives_every_event_from_the_last_id_on() {
+    let gateway = Gateway::start("sse", 44_500);
+    let mut world = World::new(&gateway);
+    let party = world.answered_call("13800000004");
+    world.peers.hang_up(party);
+    world.until(|s| s.contains(&Happening::Ended { party }));
+    let token = std::fs::read_to_string(gateway.dir.join("data/token")).expect("a token");
+    let mut stream = TcpStream::connect(gateway.http).expect("connected");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+    let request = format!(
+        "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nLast-Event-ID: 0\r\n\r\n",
+        token.trim()
+    );
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !text.contains("alert.ended.v1") {
+        let len = stream.read(&mut buffer).expect("the stream goes on until the end of the alert");
+        text.push_str(&String::from_utf8_lossy(&buffer[..len]));
+    }
+    let order: Vec<usize> = ["alert.arrived.v1", "alert.offered.v1", "alert.answered.v1", "alert.recorded.v1"]
+        .iter()
+        .map(|k| text.find(k).expect("there"))
+        .collect();
+    assert!(order.is_sorted(), "{order:?}");
+}

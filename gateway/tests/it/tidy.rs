@@ -1,0 +1,223 @@
+//! The house rules that no compiler checks: floors, absences, cycles, sizes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// What each crate may depend on; nothing else. Below `gateway` there is no I/O crate and no runtime.
+const ALLOWED: [(&str, &[&str]); 7] = [
+    (
+        "codecs",
+        &[
+            "base64",
+            "bytes",
+            "crc32c",
+            "hmac",
+            "md-5",
+            "memchr",
+            "rtcp-types",
+            "rtp-rs",
+            "schemars",
+            "serde",
+            "serde_json",
+            "sha2",
+            "smallvec",
+        ],
+    ),
+    ("gateway/sip", &["bytes", "codecs", "slab", "smallvec"]),
+    ("gateway/media", &["codecs", "slab"]),
+    ("gateway/dispatch", &["codecs"]),
+    ("gateway/casework", &["aho-corasick", "codecs"]),
+    ("gateway/switchboard", &["bytes", "casework", "codecs", "dispatch", "media", "sip"]),
+    ("gateway/sim", &["bytes", "codecs", "sip", "switchboard"]),
+];
+
+/// The crates in which no clock, no runtime and no device may appear.
+const PURE: [&str; 6] =
+    ["codecs", "gateway/sip", "gateway/media", "gateway/dispatch", "gateway/casework", "gateway/switchboard"];
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a source folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The file without its tests.
+fn production(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).expect("a source file");
+    text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn every_crate_depends_on_what_it_may_and_on_nothing_else() {
+    for (krate, allowed) in ALLOWED {
+        let manifest = std::fs::read_to_string(root().join(krate).join("Cargo.toml")).expect("a manifest");
+        let manifest: toml::Table = manifest.parse().expect("TOML");
+        let used: Vec<&String> = manifest["dependencies"].as_table().expect("a table").keys().collect();
+        for dependency in used {
+            assert!(allowed.contains(&dependency.as_str()), "{krate} may not depend on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn below_the_shell_nothing_reads_a_clock_a_socket_a_file_or_chance() {
+    let banned = [
+        "Instant::now",
+        "SystemTime",
+        "std::net::Udp",
+        "std::net::Tcp",
+        "std::fs",
+        "std::thread",
+        "async fn",
+        ".await",
+        "tokio",
+        "Mutex",
+        "RwLock",
+        "rand::",
+        "println!",
+        "unsafe ",
+    ];
+    for krate in PURE {
+        for file in sources(&root().join(krate).join("src")) {
+            let text = production(&file);
+            if file.ends_with("tests.rs") {
+                continue;
+            }
+            for word in banned {
+                let code = text.lines().filter(|l| !l.trim_start().starts_with("//")).any(|l| l.contains(word));
+                assert!(!code, "{} uses {word}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_stands_in_one_file_only() {
+    for krate in ["gateway/src", "loadtest/src", "bench/src", "gateway/sim/src"] {
+        for file in sources(&root().join(krate)) {
+            let text = std::fs::read_to_string(&file).expect("a source file");
+            assert!(file.ends_with("src/udp.rs") || !text.contains("unsafe {"), "{}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_top_level_is_the_users() {
+    let allowed: BTreeSet<&str> = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "gateway",
+        "codecs",
+        "loadtest",
+        "bench",
+        "deploy",
+        "README.md",
+        "README.zh-CN.md",
+        "docs",
+        "SECURITY.md",
+        "LICENSE",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "clippy.toml",
+        "rustfmt.toml",
+        "deny.toml",
+        ".cargo",
+        ".ci",
+        ".git",
+        ".gitignore",
+        "target",
+        "demo-data",
+    ]
+    .into();
+    for entry in std::fs::read_dir(root()).expect("the workspace") {
+        let name = entry.expect("an entry").file_name().into_string().expect("a name");
+        assert!(allowed.contains(name.as_str()), "{name} at the top level");
+    }
+}
+
+/// Top modules of a crate and whom each names by `crate::`.
+fn module_graph(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in sources(src) {
+        let inside = file.strip_prefix(src).expect("inside");
+        let top = inside.components().next().expect("a component").as_os_str().to_str().expect("a name");
+        let top = top.strip_suffix(".rs").unwrap_or(top).to_owned();
+        if top == "lib" || top == "main" {
+            continue;
+        }
+        let named = production(&file);
+        let uses = named.lines().filter(|l| !l.trim_start().starts_with("//")).flat_map(|l| {
+            l.split("crate::")
+                .skip(1)
+                .map(|rest| {
+                    rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default().to_owned()
+                })
+                .collect::<Vec<_>>()
+        });
+        graph.entry(top.clone()).or_default().extend(uses.filter(|u| *u != top));
+        // `use crate::{a, b}` on one line.
+        for line in named.lines().filter(|l| l.trim_start().starts_with("use crate::{")) {
+            let list = line.trim_start().trim_start_matches("use crate::{").trim_end_matches("};");
+            graph
+                .entry(top.clone())
+                .or_default()
+                .extend(list.split(',').map(|m| m.trim().split("::").next().unwrap_or_default().to_owned()));
+        }
+    }
+    let tops: BTreeSet<String> = graph.keys().cloned().collect();
+    for uses in graph.values_mut() {
+        uses.retain(|u| tops.contains(u));
+    }
+    graph
+}
+
+#[test]
+fn no_crate_below_the_shell_has_a_module_cycle() {
+    for krate in PURE {
+        let graph = module_graph(&root().join(krate).join("src"));
+        let mut left = graph.clone();
+        while let Some(leaf) =
+            left.iter().find(|(_, uses)| uses.iter().all(|u| !left.contains_key(u))).map(|(m, _)| m.clone())
+        {
+            left.remove(&leaf);
+        }
+        assert!(left.is_empty(), "{krate}: modules in a cycle: {:?}", left.keys().collect::<Vec<_>>());
+        assert!(graph.len() <= 13, "{krate} has {} top modules", graph.len());
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_and_stays_readable() {
+    let mut folders: Vec<PathBuf> = PURE.iter().map(|k| root().join(k).join("src")).collect();
+    folders.extend(["gateway/src", "gateway/sim/src", "loadtest/src"].map(|k| root().join(k)));
+    for file in folders.iter().flat_map(|f| sources(f)) {
+        let text = std::fs::read_to_string(&file).expect("a source file");
+        let is_tests = file.ends_with("tests.rs");
+        assert!(is_tests || text.starts_with("//!"), "{} has no header", file.display());
+        let lines = production(&file).lines().count();
+        assert!(is_tests || lines <= 700, "{} has {lines} lines", file.display());
+    }
+}
+
+#[test]
+fn the_readme_and_ci_run_the_same_two_commands() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let ci = std::fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
+    for command in ["cargo run --release -- demo", "cargo test --workspace"] {
+        assert!(readme.contains(command), "README.md says `{command}`");
+        assert!(ci.contains(command), ".ci/run runs `{command}`");
+    }
+}
