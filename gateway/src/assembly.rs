@@ -213,8 +213,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         let at = clock.wall();
         let fact =
             |fact| casebook_thread::Input::Message(ToCasebook::Fact { no, at, fact, request: RequestId::default() });
-        let _ = casebook_sender.send(fact(Fact::Mark("interrupted_by_restart")));
-        let _ = casebook_sender.send(fact(Fact::Ended));
+        let _ = casebook_sender.send(fact(Fact::Interrupted));
         let media: Vec<_> = recovered.iter().filter(|c| c.no == no).flat_map(|c| c.media.clone()).collect();
         let _ = casebook_sender.send(casebook_thread::Input::Recorded { no, media });
     }

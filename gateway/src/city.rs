@@ -27,11 +27,25 @@ pub struct City {
     pub policy: Policy,
 }
 
-/// A phone's account, its secret hashed at once.
-pub fn account(user: &str, realm: &str, secret: &str) -> Account {
-    // MD5 first: baresip as Debian ships it knows no other.
-    let ha1 = [Algorithm::Md5, Algorithm::Sha256].map(|a| (a, ha1(a, user, realm, secret)));
-    Account { user: user.to_owned(), ha1: ha1.to_vec() }
+/// Both algorithms, MD5 first, for phones that choose.
+pub const BOTH: &[Algorithm] = &[Algorithm::Md5, Algorithm::Sha256];
+/// For phones that give up at the sight of anything else, such as baresip with the libre of Debian 12.
+pub const MD5: &[Algorithm] = &[Algorithm::Md5];
+
+/// A phone's account, its secret hashed at once under each algorithm that it will be offered.
+pub fn account(user: &str, realm: &str, secret: &str, offered: &[Algorithm]) -> Account {
+    let ha1 = offered.iter().map(|a| (*a, ha1(*a, user, realm, secret))).collect();
+    Account { user: user.to_owned(), ha1 }
+}
+
+/// The optional column `digest` of seats and officers: `md5`, `sha256` or `both`, which is the default.
+fn offered(text: &str) -> Option<&'static [Algorithm]> {
+    match text {
+        "" | "both" => Some(BOTH),
+        "md5" => Some(MD5),
+        "sha256" => Some(&[Algorithm::Sha256]),
+        _ => None,
+    }
 }
 
 struct Table<'a> {
@@ -70,7 +84,7 @@ impl<'a> Table<'a> {
         self.columns.iter().position(|c| *c == column).map_or("", |i| row.1[i])
     }
 
-    fn problem(&self, row: &(usize, Vec<&'a str>), code: &'static str, what: String) -> Problem {
+    fn problem(&self, row: &(usize, Vec<&str>), code: &'static str, what: String) -> Problem {
         Problem { code, at: format!("{}:{}", self.file, row.0), what }
     }
 }
@@ -108,7 +122,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
     for (code, unit) in &config.unit {
         if let (false, Some(secret)) = (unit.user.is_empty(), &unit.secret) {
             match secret.resolve(base) {
-                Ok(secret) => accounts.push(account(&unit.user, realm, &secret)),
+                Ok(secret) => accounts.push(account(&unit.user, realm, &secret, BOTH)),
                 Err(what) => p.push(Problem { code: "GW-0120", at: format!("unit.{code}.secret"), what }),
             }
         }
@@ -218,7 +232,7 @@ fn seats(
             preferred: cell("skills").split(' ').any(|s| s == "preferred"),
         });
         users.push(cell("user").to_owned());
-        accounts.push(account(cell("user"), realm, cell("secret")));
+        accounts.push(account(cell("user"), realm, cell("secret"), digest(&table, row, p)));
     }
     (seats, users)
 }
@@ -272,7 +286,7 @@ fn officers(
             ));
         }
         if !cell("user").is_empty() {
-            accounts.push(account(cell("user"), realm, cell("secret")));
+            accounts.push(account(cell("user"), realm, cell("secret"), digest(&table, row, p)));
         }
         officers.push(Responder {
             no: cell("police_no").into(),
@@ -326,4 +340,12 @@ fn keywords(file: &Path, p: &mut Vec<Problem>) -> Vec<Keyword> {
         }
     }
     all
+}
+
+fn digest(table: &Table<'_>, row: &(usize, Vec<&str>), p: &mut Vec<Problem>) -> &'static [Algorithm] {
+    let text = table.columns.iter().position(|c| *c == "digest").map_or("", |i| row.1[i]);
+    offered(text).unwrap_or_else(|| {
+        p.push(table.problem(row, "GW-0231", format!("digest `{text}` is unknown; it is md5, sha256 or both")));
+        BOTH
+    })
 }

@@ -143,6 +143,11 @@ impl Alerts {
                 let number = record.reporter.phone.clone();
                 self.outputs.push_back(Output::CallBack { no, number });
             }
+            // The call-back that was owed or under way died with the process.
+            Fact::Interrupted if record.state == State::Abandoned => {
+                let number = record.reporter.phone.clone();
+                self.outputs.push_back(Output::CallBack { no, number });
+            }
             Fact::Recorded { .. } if is_finished(record) => {
                 let record = self.open.get_mut(&no).expect("looked up above");
                 record.state = State::Closed;
@@ -177,13 +182,13 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             answer_leg(record, 0, at);
             Some(Step::AttendantAnswered)
         }
-        Fact::Answered { seat, mode, after_ms } => {
+        Fact::Answered { leg: number, seat, mode, after_ms } => {
             t.answer = Some(at);
             record.call.mode = Some(*mode);
             record.call.seat = Some(seat.clone());
             record.call.answer_ms = Some(*after_ms);
             answer_leg(record, 0, at);
-            let mut taker = leg(1, Role::Taker, seat.no.clone(), at);
+            let mut taker = leg(*number, Role::Taker, seat.no.clone(), at);
             taker.answered = Some(at);
             record.call.legs.push(taker);
             meet(record, "T1", at);
@@ -297,19 +302,31 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             Some(Step::Updated)
         }
         Fact::Ended => {
-            t.end = Some(at);
-            for leg in record.call.legs.iter_mut().filter(|l| l.end.is_none()) {
-                leg.end = Some(at);
-            }
+            end_call(record, at);
             if !matches!(record.state, State::Abandoned | State::Unreached) {
                 record.state = State::Ended;
             }
             None
         }
+        Fact::Interrupted => {
+            mark(record, "interrupted_by_restart");
+            let owed = matches!(record.state, State::Abandoned | State::Callback) && !record.reporter.phone.is_empty();
+            record.state = if owed { State::Abandoned } else { State::Ended };
+            end_call(record, at);
+            Some(Step::Updated)
+        }
         Fact::Recorded { media } => {
             record.media.extend(media.iter().cloned());
             Some(Step::Recorded)
         }
+    }
+}
+
+/// Every leg that is still up ends here.
+fn end_call(record: &mut AlertRecord, at: Stamp) {
+    record.call.t.end = Some(at);
+    for leg in record.call.legs.iter_mut().filter(|l| l.end.is_none()) {
+        leg.end = Some(at);
     }
 }
 

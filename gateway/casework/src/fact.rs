@@ -28,6 +28,7 @@ pub enum Fact {
     },
     AttendantAnswered,
     Answered {
+        leg: u32,
         seat: SeatInfo,
         mode: AnswerMode,
         after_ms: u64,
@@ -85,6 +86,8 @@ pub enum Fact {
     },
     Mark(&'static str),
     Ended,
+    /// The process died with this alert open; whatever was up is over.
+    Interrupted,
     Recorded {
         media: Vec<Media>,
     },

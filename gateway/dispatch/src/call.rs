@@ -18,7 +18,7 @@ pub use message::{Fact, Input, Output, Target, Why};
 /// The reporter's leg.
 pub const CALLER: LegNo = LegNo(0);
 
-use crate::escalation::{Ladder, Step, Try};
+use crate::escalation::{Ladder, RING_AT_MOST, Step, Try};
 use crate::policy::{ANSWER_WITHIN, OFFICER_WITHIN, Policy};
 use crate::seat::{Outcome, SeatId};
 
@@ -63,6 +63,8 @@ pub struct Call {
     breach_at: Option<Mono>,
     triage_at: Option<Mono>,
     officer_breach_at: Option<Mono>,
+    /// A call-back rings this long.
+    ring_until: Option<Mono>,
     ladder: Option<Ladder>,
     /// Responders in the conversation, and whether they are heard and hear.
     bridged: Vec<Bridged>,
@@ -120,6 +122,7 @@ impl Call {
             breach_at: None,
             triage_at: None,
             officer_breach_at: None,
+            ring_until: None,
             ladder: None,
             bridged: Vec::new(),
             caller_heard: false,
@@ -174,9 +177,15 @@ impl Call {
         if self.seat.as_ref().is_some_and(|s| matches!(s.phase, Phase::Inviting { give_up_at } if give_up_at <= now)) {
             self.next_seat();
         }
-        if let Some(ladder) = &mut self.ladder
-            && ladder.due().is_some_and(|at| at <= now)
-        {
+        while let Some(leg) = self.ladder.as_ref().and_then(|l| l.expired(now)) {
+            self.outputs.push_back(Output::DropLeg { leg });
+            self.leg_failed(now, leg, TryResult::NoAnswer);
+        }
+        if due(&mut self.ring_until, now) && self.caller == Caller::BeingCalled {
+            self.outputs.push_back(Output::DropLeg { leg: CALLER });
+            self.leg_failed(now, CALLER, TryResult::NoAnswer);
+        }
+        if let Some(ladder) = self.ladder.as_mut().filter(|l| l.is_due(now)) {
             let step = ladder.climb(now);
             self.take_step(step);
         }
@@ -196,6 +205,7 @@ impl Call {
             (self.breach_at, "T1 answer guarantee"),
             (self.triage_at, "triage grace"),
             (self.officer_breach_at, "T2 officer guarantee"),
+            (self.ring_until, "call-back rings out"),
             (seat, "seat no answer"),
             (self.ladder.as_ref().and_then(Ladder::due), "next on the ladder"),
         ]
@@ -252,6 +262,7 @@ impl Call {
         }
         if leg == CALLER && self.caller == Caller::BeingCalled {
             self.caller = Caller::Connected;
+            self.ring_until = None;
             self.outputs.push_back(Output::Join { leg: CALLER, role: Role::Reporter });
             return;
         }
@@ -284,6 +295,7 @@ impl Call {
             }
             Caller::ToBeCalled => {
                 self.caller = Caller::BeingCalled;
+                self.ring_until = Some(now + RING_AT_MOST);
                 self.outputs.push_back(Output::StartLeg {
                     leg: CALLER,
                     target: Target::Reporter,
@@ -300,11 +312,11 @@ impl Call {
             return;
         }
         let mode = if seat.overflow { AnswerMode::Overflow } else { AnswerMode::Seat };
-        let seat = seat.seat;
+        let (leg, seat) = (seat.leg, seat.seat);
         self.answered_at = Some(now);
         self.breach_at = None;
         let after = now.since(self.arrived);
-        self.fact(Fact::Answered { seat, mode, after });
+        self.fact(Fact::Answered { leg, seat, mode, after });
         if self.triage_at.is_some_and(|at| at <= now) {
             self.triage_at = Some(now);
         }
@@ -528,6 +540,7 @@ impl Call {
             return;
         }
         (self.attendant_at, self.breach_at, self.triage_at, self.officer_breach_at) = (None, None, None, None);
+        self.ring_until = None;
         match self.seat.take() {
             Some(seat) => {
                 let talked = matches!(seat.phase, Phase::Connected);

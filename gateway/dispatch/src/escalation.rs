@@ -17,6 +17,9 @@ pub enum Rung {
     Superior,
 }
 
+/// Nobody's telephone rings longer than this: whoever has it is free for other calls then.
+pub(crate) const RING_AT_MOST: Duration = Duration::from_secs(30);
+
 /// Nearest, next nearest, duty room, superior.
 const RUNGS: [Rung; 4] = [Rung::Officer, Rung::Officer, Rung::Unit, Rung::Superior];
 
@@ -136,7 +139,18 @@ impl Ladder {
     }
 
     pub fn due(&self) -> Option<Mono> {
-        self.next_at
+        let expiry = self.tries.iter().filter(|t| !t.answered).map(|t| t.started + RING_AT_MOST).min();
+        [self.next_at, expiry].into_iter().flatten().min()
+    }
+
+    /// A try that has rung long enough.
+    pub fn expired(&self, now: Mono) -> Option<LegNo> {
+        self.tries.iter().find(|t| !t.answered && t.started + RING_AT_MOST <= now).map(|t| t.leg)
+    }
+
+    /// Whether it is time for the next rung.
+    pub fn is_due(&self, now: Mono) -> bool {
+        self.next_at.is_some_and(|at| at <= now)
     }
 
     /// How a try that is cut off is to be counted.

@@ -9,7 +9,7 @@ use codecs::geo::{Point, Polygon};
 use codecs::record::{Channel, Role};
 use switchboard::{Grid, GridMap, Group, GroupId, Keyword, Policy, Responder, Seat, Subscriber, Trunk};
 
-use crate::city::{City, account, room};
+use crate::city::{BOTH, City, MD5, account, room};
 
 pub const UNIT: &str = "370400000000";
 pub const REALM: &str = "gateway.demo";
@@ -147,7 +147,9 @@ pub fn city(outbound: SocketAddr) -> City {
     add(3001, 3600, 3, false);
     let responders = responders();
     let users = seat_users.iter().chain(responders.iter().map(|r| &r.user));
-    let accounts = users.map(|user| account(user, REALM, PASSWORD)).collect();
+    let spare =
+        |user: &String| user.parse().is_ok_and(|n: u32| (1061..=1064).contains(&n) || (2291..=2300).contains(&n));
+    let accounts = users.map(|u| account(u, REALM, PASSWORD, if spare(u) { MD5 } else { BOTH })).collect();
     let grids = grids();
     let source = |a: [u8; 4], prefix| vec![(IpAddr::V4(Ipv4Addr::from(a)), prefix)];
     let trunk = |name: &str, sources, group, grid: &str, outbound| Trunk {

@@ -58,7 +58,7 @@ fn a_call_with_an_officer_goes_through_its_steps_in_a_sealed_chain() {
     let facts = vec![
         arrival(),
         Fact::Offered { seat: seat() },
-        Fact::Answered { seat: seat(), mode: AnswerMode::Seat, after_ms: 370 },
+        Fact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 370 },
         Fact::Triaged { kind: IncidentKind::Report, category: None, level: None, text: "有人持刀".into() },
         Fact::ResponderWanted { why: "triage" },
         Fact::Tried { leg: 2, unit: "U".into(), officer: "2001".into(), role: Role::Officer, reason: "nearest".into() },
@@ -108,7 +108,7 @@ fn an_abandoned_call_keeps_its_number_and_is_called_back() {
     assert_eq!(types, ["arrived", "abandoned", "call back 13800138000", "recorded"]);
     let later = vec![
         Fact::CallingBack,
-        Fact::Answered { seat: seat(), mode: AnswerMode::Seat, after_ms: 9000 },
+        Fact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 9000 },
         Fact::Ended,
         Fact::Recorded { media: vec![] },
     ];
@@ -120,7 +120,7 @@ fn an_abandoned_call_keeps_its_number_and_is_called_back() {
 #[test]
 fn a_missed_deadline_is_an_event_and_stays_on_the_record() {
     let mut a = alerts();
-    let late = Fact::Answered { seat: seat(), mode: AnswerMode::Overflow, after_ms: 4000 };
+    let late = Fact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Overflow, after_ms: 4000 };
     let (types, revisions) =
         feed(&mut a, vec![arrival(), Fact::AttendantAnswered, Fact::Breach { timer: "T1" }, Fact::TwoWay, late]);
     assert_eq!(types, ["arrived", "attendant_answered", "deadline.breach", "answered"]);
@@ -155,4 +155,17 @@ fn a_record_survives_json_and_goes_on_after_a_restart() {
     assert!(b.handle_fact(Wall(T0 + 9_000_000_000), no(), next));
     let Some(Output::Event(event)) = b.poll_output() else { panic!("an event") };
     assert_eq!((event.data.rev, event.data.prev_hash.as_str()), (3, revisions[1].hash.as_str()));
+}
+
+#[test]
+fn a_call_back_that_died_with_the_process_is_owed_again() {
+    let mut a = alerts();
+    feed(&mut a, vec![arrival(), Fact::Abandoned { attended: false }, Fact::Ended, Fact::CallingBack]);
+    let (types, _) = feed(&mut a, vec![Fact::Interrupted, Fact::Recorded { media: vec![] }]);
+    assert_eq!(types, ["updated", "call back 13800138000", "recorded"]);
+    let mut b = alerts();
+    feed(&mut b, vec![arrival(), Fact::Offered { seat: seat() }]);
+    let (types, revisions) = feed(&mut b, vec![Fact::Interrupted, Fact::Recorded { media: vec![] }]);
+    assert_eq!(types, ["updated", "recorded", "ended", "released"]);
+    assert_eq!(revisions[0].marks, ["interrupted_by_restart"]);
 }

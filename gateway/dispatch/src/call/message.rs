@@ -142,6 +142,7 @@ pub enum Fact {
         after: Duration,
     },
     Answered {
+        leg: LegNo,
         seat: SeatId,
         mode: AnswerMode,
         after: Duration,

@@ -86,7 +86,7 @@ fn a_free_seat_answers_after_its_tone() {
         0.350 Join leg: 1, role: Taker
         0.350 AnswerCaller
         0.350 Join leg: 0, role: Reporter
-        0.370 FactAnswered seat: 7, mode: Seat, after: 370ms
+        0.370 FactAnswered leg: 1, seat: 7, mode: Seat, after: 370ms
         0.380 FactTwoWay
     "#]]);
 }
@@ -110,7 +110,7 @@ fn an_unattended_call_is_answered_by_the_attendant_before_three_seconds_and_keep
         4.050 PlayTone leg: 1
         4.350 Join leg: 1, role: Taker
         4.350 StopPlaying leg: 0
-        4.350 FactAnswered seat: 2, mode: Seat, after: 4.35s
+        4.350 FactAnswered leg: 1, seat: 2, mode: Seat, after: 4.35s
     "#]]);
 }
 
@@ -258,7 +258,38 @@ fn an_abandoned_report_is_called_back_seat_first() {
         0.350 Join leg: 1, role: Taker
         0.350 StartLeg leg: 0, target: Reporter, role: Reporter
         2.000 Join leg: 0, role: Reporter
-        2.020 FactAnswered seat: 1, mode: Seat, after: 2.02s
+        2.020 FactAnswered leg: 1, seat: 1, mode: Seat, after: 2.02s
+    "#]]);
+}
+
+#[test]
+fn nobody_rings_for_ever() {
+    let mut s = Story::answered();
+    s.at(2000, Input::ThreeWay).at(2001, responder(1, Role::Officer)).until(9002);
+    for _ in 0..3 {
+        s.at(9003, Input::NoResponder);
+    }
+    s.text.clear();
+    s.until(60_000);
+    s.tells(&expect![[r#"
+        30.000 FactBreach timer: "T2"
+        32.001 DropLeg leg: 2
+        32.001 FactTryEnded leg: 2, responder: 1, result: NoAnswer
+        32.001 ReleaseResponder responder: 1, result: NoAnswer, after: 30s
+        32.001 FactNobodyLeft
+    "#]]);
+    let mut s = Story { call: Call::calling_back(Mono(0), Policy::default()), now: Mono(0), text: String::new() };
+    s.drain();
+    s.at(5, seat(1)).at(50, Input::LegAnswered { leg: LegNo(1) }).at(350, Input::Played { leg: LegNo(1) });
+    s.text.clear();
+    s.until(60_000);
+    s.tells(&expect![[r#"
+        30.350 DropLeg leg: 0
+        30.350 FactUnreached
+        30.350 DropLeg leg: 1
+        30.350 ReleaseSeat seat: 1, outcome: Talked
+        30.350 FactEnded
+        30.350 Over
     "#]]);
 }
 

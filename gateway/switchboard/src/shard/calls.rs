@@ -341,12 +341,12 @@ impl Shard {
                 self.outputs.push_back(Output::Observed(Observed::Answered { trunk, mode, after }));
                 casework::Fact::AttendantAnswered
             }
-            Fact::Answered { mode, after, .. } => {
+            Fact::Answered { leg, mode, after, .. } => {
                 let seat = seat();
                 slot.result = "answered";
                 let trunk = self.config.trunks[slot.trunk].name.clone();
                 self.outputs.push_back(Output::Observed(Observed::Answered { trunk, mode, after }));
-                casework::Fact::Answered { seat, mode, after_ms: after.as_millis() as u64 }
+                casework::Fact::Answered { leg: leg.0, seat, mode, after_ms: after.as_millis() as u64 }
             }
             Fact::TwoWay => casework::Fact::TwoWay,
             Fact::Silent => casework::Fact::Silent,

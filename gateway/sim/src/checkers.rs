@@ -1,0 +1,140 @@
+//! What must hold: some of it at every instant, the rest when the world has come to rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use codecs::record::{AlertNo, AlertRecord, Role, Stamp, State};
+use codecs::time::Mono;
+
+use crate::downstream::{Journal, Sink};
+use crate::gateway::{Gateway, PORTS, SEATS};
+use crate::rules::Rule;
+
+/// T1 and a little for the machine itself.
+const ANSWER_WITHIN: Duration = Duration::from_millis(3001);
+
+/// Calls that the gateway has read and not answered yet, by Call-ID.
+#[derive(Default)]
+pub struct Unanswered {
+    since: BTreeMap<Vec<u8>, Mono>,
+    seen: BTreeSet<Vec<u8>>,
+    pub worst: Duration,
+}
+
+impl Unanswered {
+    pub fn arrived(&mut self, now: Mono, call_id: &[u8]) {
+        if self.seen.insert(call_id.to_vec()) {
+            self.since.insert(call_id.to_vec(), now);
+        }
+    }
+    pub fn finished(&mut self, now: Mono, call_id: &[u8]) {
+        if let Some(at) = self.since.remove(call_id) {
+            self.worst = self.worst.max(now.since(at));
+        }
+    }
+    /// A crash forgets them; the carrier's repeats bring them in anew.
+    pub fn forget(&mut self) {
+        for id in std::mem::take(&mut self.since).into_keys() {
+            self.seen.remove(&id);
+        }
+    }
+    pub fn check(&self, now: Mono) -> Result<(), String> {
+        match self.since.values().min() {
+            Some(at) if now.since(*at) > ANSWER_WITHIN => Err(format!("a call of {at} is not answered at {now}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// At every instant: nobody waits while a seat is free.
+pub fn nobody_waits_beside_a_free_seat(gateway: &Gateway) -> Result<(), String> {
+    let g = gateway.desk.gauges();
+    if g.waiting > 0 && g.seats_idle > 0 {
+        Err(format!("{} wait while {} seats are free", g.waiting, g.seats_idle))
+    } else {
+        Ok(())
+    }
+}
+
+/// At rest: no leg, port, timer, seat or officer is left behind.
+pub fn nothing_left_behind(gateway: &Gateway) -> Result<(), String> {
+    let c = gateway.shard.counts();
+    if (c.calls, c.sessions, c.transactions, c.media_legs, c.rooms) != (0, 0, 0, 0, 0)
+        || c.ports_free != usize::from(PORTS)
+    {
+        return Err(format!("left behind: {c:?}"));
+    }
+    let g = gateway.desk.gauges();
+    if g.seats_idle != SEATS as usize || g.officers_busy != 0 || g.waiting != 0 {
+        return Err(format!("left behind: {g:?}"));
+    }
+    Ok(())
+}
+
+/// At rest: every durable event is at every sink, same bytes each time, each revision once and in order.
+pub fn delivered(journal: &Journal, sink: &Sink, broken: Option<Rule>) -> Result<(), String> {
+    let mut bodies: BTreeMap<&str, &[u8]> = BTreeMap::new();
+    for (id, bytes) in &sink.got {
+        if bodies.insert(id, bytes).is_some_and(|before| before != &bytes[..]) {
+            return Err(format!("{id} was sent with different bytes"));
+        }
+    }
+    let accepted: Vec<&str> = sink.accepted(broken).into_iter().map(|(id, _)| id.as_str()).collect();
+    let written: Vec<&str> = journal.events().map(|e| e.event.id.as_str()).collect();
+    if accepted != written {
+        return Err(format!("a sink accepted {} events of {}", accepted.len(), written.len()));
+    }
+    Ok(())
+}
+
+/// Every revision of every alert: counted, sealed, chained; numbers sound and given once.
+pub fn chained(journal: &Journal) -> Result<BTreeMap<String, AlertRecord>, String> {
+    let mut last: BTreeMap<String, AlertRecord> = BTreeMap::new();
+    for entry in journal.events() {
+        let data = &entry.event.data;
+        let no = &data.id.alert_no;
+        AlertNo::parse(no).ok_or_else(|| format!("{no} is no alert number"))?;
+        let before = last.get(no);
+        let (rev, hash) = before.map_or((0, String::new()), |b| (b.rev, b.hash.clone()));
+        if data.rev != rev + 1 || data.prev_hash != hash {
+            return Err(format!("{}: does not follow revision {rev}", entry.event.id));
+        }
+        if !data.is_sealed() {
+            return Err(format!("{}: is not sealed", entry.event.id));
+        }
+        if before.is_some_and(|b| b.source.message_id != data.source.message_id) {
+            return Err(format!("{no} was given to two reports"));
+        }
+        last.insert(no.clone(), data.clone());
+    }
+    Ok(last)
+}
+
+/// At rest: every alert has come to its end, and whoever gave up before an answer has been called back.
+pub fn ended(alerts: &BTreeMap<String, AlertRecord>) -> Result<(), String> {
+    match alerts.values().find(|a| a.state != State::Closed) {
+        Some(open) => Err(format!("{} stayed {:?}", open.id.alert_no, open.state)),
+        None => Ok(()),
+    }
+}
+
+/// Nobody is in two conversations at one time.
+pub fn one_at_a_time(alerts: &BTreeMap<String, AlertRecord>) -> Result<(), String> {
+    let mut busy: BTreeMap<&str, Vec<(Stamp, Stamp, &str)>> = BTreeMap::new();
+    for alert in alerts.values() {
+        for leg in alert.call.legs.iter().filter(|l| l.role != Role::Reporter) {
+            if let (Some(from), Some(to)) = (leg.answered, leg.end) {
+                busy.entry(&leg.party).or_default().push((from, to, &alert.id.alert_no));
+            }
+        }
+    }
+    for (who, mut spans) in busy {
+        spans.sort();
+        for pair in spans.windows(2) {
+            if pair[1].0 < pair[0].1 {
+                return Err(format!("{who} was in {} and {} at once", pair[0].2, pair[1].2));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! The gateway as the shell would hold it, minus the threads: shard, desk and casebook, and what passes between them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use codecs::geo::{Point, Polygon};
+use codecs::record::{AlertRecord, Channel, Role};
+use codecs::time::Mono;
+use sip::{Binding, Flow};
+use switchboard::{
+    Casebook, Desk, DeskConfig, Grid, GridMap, Group, GroupId, Keyword, KeywordTable, Policy, Responder, Seat,
+    SerialBlock, Shard, ShardConfig, ToDesk, Trunk,
+};
+
+pub const SEATS: u32 = 6;
+pub const OFFICERS: u32 = 10;
+pub const PORTS: u16 = 120;
+pub const UNIT: &str = "370400000000";
+pub const SELF: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), 5060);
+/// Trunk, seats, officers.
+pub const PARTIES: [SocketAddr; 3] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 5060),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 5060),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3)), 5060),
+];
+
+pub struct Gateway {
+    pub shard: Shard,
+    pub desk: Desk,
+    pub casebook: Casebook,
+}
+
+fn grids() -> GridMap {
+    let p = |lon: f64, lat: f64| Point { lon, lat };
+    let ring = vec![p(117.0, 34.0), p(117.1, 34.0), p(117.1, 34.1), p(117.0, 34.1)];
+    GridMap::new(vec![Grid::new("G".into(), "370402510000".into(), vec![Polygon { rings: vec![ring] }])])
+}
+
+fn responders() -> Vec<Responder> {
+    let one = |no: String, role, unit: &str, user: String| Responder {
+        name: no.clone(),
+        no,
+        role,
+        unit: unit.into(),
+        grids: vec!["G".into()],
+        user,
+        phone: String::new(),
+        on_duty: true,
+        superior: None,
+    };
+    let station = "370402510000";
+    let mut all: Vec<Responder> =
+        (0..OFFICERS).map(|n| one(format!("2{n:03}"), Role::Officer, station, format!("2{n:03}"))).collect();
+    all.push(Responder { superior: Some(UNIT.into()), ..one(station.into(), Role::Unit, station, "u1".into()) });
+    all.push(one(UNIT.into(), Role::Superior, UNIT, "u2".into()));
+    all
+}
+
+impl Gateway {
+    /// A start, first or after a crash: what the journal holds open is taken up.
+    pub fn start(seed: u64, serials: SerialBlock, next_sequence: u64, open: Vec<AlertRecord>) -> Gateway {
+        let grids = Arc::new(grids());
+        let keyword = Keyword { word: "持刀".into(), level: 2, category: None };
+        let mut casebook = Casebook::new(
+            "/gw/sim/1".into(),
+            "1".into(),
+            KeywordTable::new(vec![keyword]).expect("builds"),
+            next_sequence,
+        );
+        for record in open {
+            casebook.restore(record);
+        }
+        let seats = (0..SEATS)
+            .map(|n| Seat { id: format!("1{n:03}"), name: String::new(), group: GroupId(0), preferred: false })
+            .collect();
+        let desk = Desk::new(DeskConfig {
+            groups: vec![Group { name: "g".into(), overflow: None, wrap_up: Duration::from_secs(1) }],
+            seats,
+            seat_users: (0..SEATS).map(|n| format!("1{n:03}")).collect(),
+            responders: responders(),
+            grids: Arc::clone(&grids),
+            default_unit: UNIT.into(),
+        });
+        let mut shard = Shard::new(ShardConfig {
+            shard: 0,
+            sip_address: SELF,
+            rtp_address: SELF.ip(),
+            realm: "sim".into(),
+            accounts: Vec::new(),
+            seed,
+            trunks: vec![Trunk {
+                name: "t".into(),
+                sources: vec![(PARTIES[0].ip(), 32)],
+                group: GroupId(0),
+                channel: Channel::Voice110,
+                default_grid: Some("G".into()),
+                outbound: Some(PARTIES[0]),
+                attendant_user: None,
+            }],
+            subscribers: BTreeMap::new(),
+            grids,
+            policy: Policy::default(),
+            unit: UNIT.into(),
+            node: 1,
+            tone: vec![0xD5; 2400].into(),
+            attendant: vec![0xD5; 8000].into(),
+            serials,
+        });
+        for n in 0..PORTS {
+            shard.grant_port(20_000 + n * 2);
+        }
+        Gateway { shard, desk, casebook }
+    }
+
+    /// Everybody who can register does.
+    pub fn register_all(&mut self, now: Mono) {
+        let seats = (0..SEATS).map(|n| (format!("1{n:03}"), 1));
+        let officers = (0..OFFICERS).map(|n| (format!("2{n:03}"), 2)).chain([("u1".into(), 2), ("u2".into(), 2)]);
+        for (user, party) in seats.chain(officers) {
+            let contact = format!("sip:{user}@{}", PARTIES[party]).into_bytes();
+            let binding =
+                Binding { contact, flow: Flow::udp(PARTIES[party]), expires_at: now + Duration::from_secs(36_000) };
+            self.desk.handle(now, ToDesk::Registered { user, binding });
+        }
+    }
+
+    pub fn next_timeout(&self) -> Option<Mono> {
+        [self.shard.poll_timeout().map(|t| t.0), self.desk.poll_timeout().map(|t| t.0)].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,76 @@
+//! Rules that can be turned off, one at a time, to see that the checkers notice.
+
+/// Each is a promise of the product, broken where the world touches it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rule {
+    /// A call whose seat did not pick up asks for another.
+    ReOffer,
+    /// A seat is reserved for one call.
+    Reservation,
+    /// A receiver drops what it has.
+    DeDuplication,
+    /// Nothing is acknowledged before the disk has it.
+    SyncBeforeAcknowledgement,
+    /// A seat comes back after its call.
+    SeatRelease,
+    /// An officer comes back after a try.
+    ResponderRelease,
+    /// A media port comes back after its leg.
+    PortRelease,
+    /// The journal keeps the order.
+    JournalOrder,
+    /// A cursor moves only past what was delivered.
+    CursorAfterDelivery,
+    /// Serials are reserved before they are used.
+    SerialReservation,
+    /// Every recording ends.
+    RecordingEnd,
+    /// An abandoned report is called back.
+    CallBack,
+    /// A revision is sealed and stays as it was sealed.
+    Seal,
+    /// The call's timers are served.
+    CallTimers,
+}
+
+impl Rule {
+    pub const ALL: [Rule; 14] = [
+        Rule::ReOffer,
+        Rule::Reservation,
+        Rule::DeDuplication,
+        Rule::SyncBeforeAcknowledgement,
+        Rule::SeatRelease,
+        Rule::ResponderRelease,
+        Rule::PortRelease,
+        Rule::JournalOrder,
+        Rule::CursorAfterDelivery,
+        Rule::SerialReservation,
+        Rule::RecordingEnd,
+        Rule::CallBack,
+        Rule::Seal,
+        Rule::CallTimers,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::ReOffer => "re-offer",
+            Rule::Reservation => "reservation",
+            Rule::DeDuplication => "de-duplication",
+            Rule::SyncBeforeAcknowledgement => "fsync-before-acknowledgement",
+            Rule::SeatRelease => "seat-release",
+            Rule::ResponderRelease => "responder-release",
+            Rule::PortRelease => "port-release",
+            Rule::JournalOrder => "journal-order",
+            Rule::CursorAfterDelivery => "cursor-after-delivery",
+            Rule::SerialReservation => "serial-reservation",
+            Rule::RecordingEnd => "recording-end",
+            Rule::CallBack => "call-back",
+            Rule::Seal => "seal",
+            Rule::CallTimers => "call-timers",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Rule> {
+        Rule::ALL.into_iter().find(|r| r.name() == name)
+    }
+}

@@ -1,0 +1,643 @@
+//! One world: everything that is on its way, in the order in which it comes, until nothing is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use codecs::record::{AlertNo, IncidentKind};
+use codecs::sip::{Message, Name};
+use codecs::time::{Mono, Wall};
+use sip::{Flow, Output as SipOutput};
+use switchboard::{
+    Action, CasebookOutput, DeskOutput, Fact, Observed, RequestId, ShardOutput, TICK, ToCasebook, ToDesk, ToShard,
+};
+
+use crate::chance::Chance;
+use crate::checkers::{self, Unanswered};
+use crate::downstream::{Journal, Sink};
+use crate::gateway::{Gateway, PARTIES, SEATS, SELF};
+use crate::party::{Deed, Party};
+use crate::rules::Rule;
+
+const BEGIN: Mono = Mono(1_000_000_000_000);
+const EPOCH: i64 = 1_795_276_800_000_000_000;
+/// After the last report everything must have come to rest within this.
+const REST: Duration = Duration::from_secs(400);
+
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub reports: u32,
+    /// Over how long they arrive.
+    pub spread: Duration,
+    /// One readable line an event.
+    pub tell: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Shape { reports: 24, spread: Duration::from_secs(40), tell: false }
+    }
+}
+
+/// What came of a world, or of many.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Outcome {
+    pub violation: Option<String>,
+    pub reached: BTreeMap<&'static str, u64>,
+    pub worst_answer: Duration,
+    pub fingerprint: u64,
+}
+
+/// Everything that the worlds together must have gone through.
+const WANTED: [&str; 14] = [
+    "report",
+    "lost packet",
+    "doubled packet",
+    "crash",
+    "sink refused",
+    "answered by a seat",
+    "answered by the attendant",
+    "bridged",
+    "abandoned",
+    "breach",
+    "triage",
+    "acknowledged",
+    "seat passed over",
+    "officer not reached",
+];
+
+impl Outcome {
+    pub fn add(&mut self, other: &Outcome) {
+        for (what, n) in &other.reached {
+            *self.reached.entry(what).or_default() += n;
+        }
+        self.worst_answer = self.worst_answer.max(other.worst_answer);
+    }
+    pub fn unreached(&self) -> Vec<&'static str> {
+        WANTED.into_iter().filter(|w| !self.reached.contains_key(w)).collect()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, n) in &self.reached {
+            writeln!(f, "{n:>8}  {what}")?;
+        }
+        write!(f, "worst answer {:.3} s; every promise held", self.worst_answer.as_secs_f64())
+    }
+}
+
+enum Coming {
+    ToGateway {
+        from: SocketAddr,
+        bytes: Bytes,
+    },
+    ToParty {
+        party: usize,
+        bytes: Bytes,
+    },
+    Deed {
+        party: usize,
+        deed: Deed,
+    },
+    Report {
+        n: u64,
+    },
+    Tick,
+    Synced,
+    SinkTurn {
+        sink: usize,
+    },
+    Recorded {
+        no: AlertNo,
+    },
+    Crash,
+    Restart,
+    /// A call taker looks at what they have.
+    Desk,
+}
+
+struct World {
+    now: Mono,
+    chance: Chance,
+    shape: Shape,
+    broken: Option<Rule>,
+    gateway: Option<Gateway>,
+    parties: [Party; 3],
+    journal: Journal,
+    sinks: [Sink; 2],
+    queue: BTreeMap<(Mono, u64), Coming>,
+    count: u64,
+    loss: u64,
+    ticking: bool,
+    outcome: Outcome,
+    unanswered: Unanswered,
+    next_request: u64,
+    /// Requests out, and those acknowledged with their alert.
+    acknowledged: Vec<AlertNo>,
+    want_count: BTreeMap<u64, u32>,
+    last_reserved: Option<ToShard>,
+}
+
+/// Runs one seed to its end, or to the first promise that did not hold.
+pub fn run(seed: u64, shape: Shape, broken: Option<Rule>) -> Outcome {
+    let mut chance = Chance::new(seed);
+    let parties = [0, 1, 2].map(|role| Party::new(role, chance.seed()));
+    let loss = [0, 1, 3][chance.below(3) as usize];
+    let mut world = World {
+        now: BEGIN,
+        shape,
+        broken,
+        gateway: None,
+        parties,
+        journal: Journal::default(),
+        sinks: [Sink::default(), Sink::default()],
+        queue: BTreeMap::new(),
+        count: 0,
+        loss,
+        ticking: false,
+        outcome: Outcome::default(),
+        unanswered: Unanswered::default(),
+        next_request: 1,
+        acknowledged: Vec::new(),
+        want_count: BTreeMap::new(),
+        last_reserved: None,
+        chance,
+    };
+    let result = world.live();
+    world.outcome.violation = result.err();
+    world.outcome.worst_answer = world.unanswered.worst;
+    world.outcome
+}
+
+impl World {
+    fn live(&mut self) -> Result<(), String> {
+        self.start();
+        for n in 0..u64::from(self.shape.reports) {
+            let at = self.chance.ms(10, self.shape.spread.as_millis() as u64);
+            self.plan(at, Coming::Report { n });
+        }
+        if self.chance.percent(30) {
+            let at = self.chance.ms(1000, 45_000);
+            self.plan(at, Coming::Crash);
+        }
+        self.plan(Duration::from_millis(100), Coming::Desk);
+        let end = BEGIN + self.shape.spread + REST;
+        while let Some(next) = self.next_instant().filter(|at| *at <= end) {
+            self.now = self.now.max(next);
+            self.unanswered.check(self.now)?;
+            if self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= self.now) {
+                let (_, coming) = self.queue.pop_first().expect("seen above");
+                self.come(coming);
+            } else {
+                self.wake();
+            }
+            self.settle()?;
+        }
+        self.at_rest()
+    }
+
+    fn at_rest(&mut self) -> Result<(), String> {
+        let gateway = self.gateway.as_ref().ok_or("the gateway is down at the end")?;
+        checkers::nothing_left_behind(gateway)?;
+        let alerts = checkers::chained(&self.journal)?;
+        checkers::ended(&alerts)?;
+        checkers::one_at_a_time(&alerts)?;
+        for sink in &self.sinks {
+            checkers::delivered(&self.journal, sink, self.broken)?;
+        }
+        for no in &self.acknowledged {
+            let kept =
+                self.journal.events().any(|e| e.event.subject == no.as_str() && e.event.data.incident.kind.is_some());
+            if !kept {
+                return Err(format!("the triage of {no} was acknowledged and is not in the journal"));
+            }
+        }
+        let abandoned = |e: &crate::downstream::Entry| e.event.kind.contains(".abandoned.");
+        self.reach_n("abandoned", self.journal.events().filter(|e| abandoned(e)).count() as u64);
+        for entry in self.journal.events() {
+            for byte in entry.event.hash.bytes() {
+                self.outcome.fingerprint = self.outcome.fingerprint.rotate_left(5) ^ u64::from(byte);
+            }
+        }
+        Ok(())
+    }
+
+    fn reach(&mut self, what: &'static str) {
+        self.reach_n(what, 1);
+    }
+
+    fn reach_n(&mut self, what: &'static str, n: u64) {
+        if n > 0 {
+            *self.outcome.reached.entry(what).or_default() += n;
+        }
+    }
+
+    fn tell(&self, text: fmt::Arguments<'_>) {
+        if self.shape.tell {
+            println!("{:>9.3} {text}", self.now.since(BEGIN).as_secs_f64());
+        }
+    }
+
+    fn wall(&self) -> Wall {
+        Wall(EPOCH + self.now.since(BEGIN).as_nanos() as i64)
+    }
+
+    fn plan(&mut self, after: Duration, coming: Coming) {
+        self.count += 1;
+        self.queue.insert((self.now + after, self.count), coming);
+    }
+
+    fn next_instant(&self) -> Option<Mono> {
+        let queued = self.queue.keys().next().map(|k| k.0);
+        let parties = self.parties.iter().filter_map(|p| p.endpoint.poll_timeout().map(|t| t.0)).min();
+        // Broken, the gateway's timers are looked at only when somebody happens to come by.
+        let served = self.broken != Some(Rule::CallTimers);
+        let gateway = self.gateway.as_ref().filter(|_| served).and_then(Gateway::next_timeout);
+        [queued, parties, gateway].into_iter().flatten().min()
+    }
+
+    fn start(&mut self) {
+        let serials = self.journal.grant(self.broken);
+        self.journal.durable = self.journal.entries.len();
+        let next = self.journal.entries.len() as u64 + 1;
+        let open = self.journal.open();
+        let interrupted: Vec<AlertNo> = open.iter().filter_map(|r| AlertNo::parse(&r.id.alert_no)).collect();
+        let mut gateway = Gateway::start(self.chance.seed(), serials, next, open);
+        gateway.register_all(self.now);
+        self.gateway = Some(gateway);
+        for no in interrupted {
+            self.fact(no, Fact::Interrupted);
+            self.fact(no, Fact::Recorded { media: Vec::new() });
+        }
+    }
+
+    fn fact(&mut self, no: AlertNo, fact: Fact) {
+        let at = self.wall();
+        if let Some(gateway) = &mut self.gateway {
+            gateway.casebook.handle(ToCasebook::Fact { no, at, fact, request: RequestId::default() });
+        }
+        self.settle_casebook();
+    }
+
+    fn come(&mut self, coming: Coming) {
+        let (now, wall) = (self.now, self.wall());
+        match coming {
+            Coming::ToGateway { from, bytes } => {
+                let Some(gateway) = &mut self.gateway else { return };
+                note_arrival(&mut self.unanswered, now, &bytes);
+                gateway.shard.handle_sip(now, wall, Flow::udp(from), bytes);
+            }
+            Coming::ToParty { party, bytes } => {
+                self.parties[party].endpoint.handle_message(now, Flow::udp(SELF), bytes)
+            }
+            Coming::Deed { party, deed } => {
+                if let Some((port, from, bytes)) = self.parties[party].act(now, deed, &mut self.chance)
+                    && let Some(gateway) = &mut self.gateway
+                {
+                    gateway.shard.handle_media(now, port, false, from, &bytes);
+                }
+            }
+            Coming::Report { n } => {
+                self.reach("report");
+                self.tell(format_args!("☎ report {n}"));
+                let session = self.parties[0].call(now, n);
+                if self.chance.percent(15) {
+                    let after = self.chance.ms(100, 2800);
+                    self.plan(after, Coming::Deed { party: 0, deed: Deed::HangUp(session) });
+                }
+            }
+            Coming::Tick => {
+                self.ticking = false;
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.shard.tick(now, wall);
+                }
+            }
+            Coming::Synced => self.synced(),
+            Coming::SinkTurn { sink } => self.sink_turn(sink),
+            Coming::Recorded { no } => self.fact(no, Fact::Recorded { media: Vec::new() }),
+            Coming::Crash => {
+                self.reach("crash");
+                self.tell(format_args!("✂ kill -9"));
+                self.gateway = None;
+                self.journal.crash();
+                self.unanswered.forget();
+                self.queue.retain(|_, c| !matches!(c, Coming::Synced | Coming::Recorded { .. }));
+                self.plan(Duration::from_millis(500), Coming::Restart);
+            }
+            Coming::Restart => self.start(),
+            Coming::Desk => {
+                self.wake();
+                self.press_triage();
+                if now < BEGIN + self.shape.spread + Duration::from_secs(60) {
+                    let after = self.chance.ms(300, 2000);
+                    self.plan(after, Coming::Desk);
+                }
+            }
+        }
+    }
+
+    /// Some seat that has a call presses what its call taker has heard.
+    fn press_triage(&mut self) {
+        let seat = format!("1{:03}", self.chance.below(u64::from(SEATS)));
+        let kind =
+            [IncidentKind::Report, IncidentKind::UrgentHelp, IncidentKind::Consult][self.chance.below(3) as usize];
+        let Some(gateway) = &mut self.gateway else { return };
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        let text = "有人持刀".to_owned();
+        let action = Action::Triage { kind, category: None, level: None, text, place: None };
+        gateway.desk.handle(self.now, ToDesk::SeatAction { seat, action, request });
+        self.reach("triage");
+    }
+
+    fn wake(&mut self) {
+        let (now, wall) = (self.now, self.wall());
+        for party in &mut self.parties {
+            party.endpoint.handle_timeout(now);
+        }
+        if let Some(gateway) = &mut self.gateway {
+            gateway.desk.handle_timeout(now);
+            gateway.shard.handle_timeout(now, wall);
+        }
+    }
+
+    /// Drains everybody until nobody has anything left to say at this instant.
+    fn settle(&mut self) -> Result<(), String> {
+        loop {
+            let mut quiet = true;
+            for party in 0..3 {
+                while let Some(output) = self.parties[party].endpoint.poll_output() {
+                    quiet = false;
+                    self.party_says(party, output);
+                }
+            }
+            while let Some(output) = self.gateway.as_mut().and_then(|g| g.shard.poll_output()) {
+                quiet = false;
+                self.shard_says(output);
+            }
+            while let Some(output) = self.gateway.as_mut().and_then(|g| g.desk.poll_output()) {
+                quiet = false;
+                self.desk_says(output);
+            }
+            if quiet {
+                break;
+            }
+        }
+        self.settle_casebook();
+        if let Some(gateway) = &self.gateway {
+            checkers::nobody_waits_beside_a_free_seat(gateway)?;
+            if gateway.shard.counts().media_legs > 0 && !self.ticking {
+                self.ticking = true;
+                self.plan(TICK, Coming::Tick);
+            }
+        }
+        Ok(())
+    }
+
+    /// Over the wire: late, twice, or never.
+    fn carry(&mut self, make: impl Fn() -> Coming) {
+        if self.chance.percent(self.loss) {
+            return self.reach("lost packet");
+        }
+        let latency = self.chance.ms(1, 20);
+        self.plan(latency, make());
+        if self.chance.percent(2) {
+            self.reach("doubled packet");
+            let latency = self.chance.ms(1, 60);
+            self.plan(latency, make());
+        }
+    }
+
+    fn party_says(&mut self, party: usize, output: SipOutput) {
+        match output {
+            SipOutput::Send { bytes, .. } => {
+                self.carry(|| Coming::ToGateway { from: PARTIES[party], bytes: bytes.clone() });
+            }
+            SipOutput::Close { .. } => {}
+            SipOutput::Event(event) => {
+                for (after, deed) in self.parties[party].react(event, &mut self.chance) {
+                    self.plan(after, Coming::Deed { party, deed });
+                }
+            }
+        }
+    }
+
+    fn shard_says(&mut self, output: ShardOutput) {
+        let now = self.now;
+        match output {
+            ShardOutput::Send { flow, bytes } => {
+                note_answer(&mut self.unanswered, now, &bytes);
+                self.tell(format_args!("gateway → {} {}", flow.remote, first_line(&bytes)));
+                let party = PARTIES.iter().position(|p| *p == flow.remote);
+                if let Some(party) = party {
+                    self.carry(|| Coming::ToParty { party, bytes: bytes.clone() });
+                }
+            }
+            ShardOutput::Desk(message) => self.tell_desk(message),
+            ShardOutput::Casebook(message) => {
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.casebook.handle(message);
+                }
+                self.settle_casebook();
+            }
+            ShardOutput::RecordingEnded { no, .. } => {
+                if self.broken != Some(Rule::RecordingEnd) {
+                    self.plan(Duration::from_millis(15), Coming::Recorded { no });
+                }
+            }
+            ShardOutput::PortFreed(port) => {
+                if self.broken != Some(Rule::PortRelease)
+                    && let Some(gateway) = &mut self.gateway
+                {
+                    gateway.shard.grant_port(port);
+                }
+            }
+            ShardOutput::WantSerials => {
+                let block = self.journal.grant(self.broken);
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.casebook.take_sequence();
+                    let wall = Wall(EPOCH);
+                    gateway.shard.handle_message(now, wall, ToShard::Serials(block));
+                }
+            }
+            ShardOutput::Observed(observed) => match observed {
+                Observed::Answered { mode, .. } => self.reach(match mode {
+                    codecs::record::AnswerMode::Attendant => "answered by the attendant",
+                    codecs::record::AnswerMode::Seat | codecs::record::AnswerMode::Overflow => "answered by a seat",
+                }),
+                Observed::Bridged { .. } => self.reach("bridged"),
+                Observed::Breach { .. } => self.reach("breach"),
+                Observed::Panicked => self.reach("panic"),
+                Observed::CallEnded { .. } => {}
+            },
+            ShardOutput::Chunk { .. } | ShardOutput::PortTaken(_) | ShardOutput::Close { .. } => {}
+        }
+    }
+
+    fn tell_desk(&mut self, message: ToDesk) {
+        match &message {
+            ToDesk::WantSeat { call, .. } if self.broken == Some(Rule::Reservation) && self.reserve_twice(*call) => {
+                return;
+            }
+            ToDesk::WantSeat { call, .. } => {
+                let count = self.want_count.entry(call.0).or_default();
+                *count += 1;
+                if *count > 1 {
+                    self.reach("seat passed over");
+                    if self.broken == Some(Rule::ReOffer) {
+                        return;
+                    }
+                }
+            }
+            ToDesk::ReleaseSeat { .. } if self.broken == Some(Rule::SeatRelease) => return,
+            ToDesk::ReleaseResponder { result, .. } => {
+                if matches!(
+                    result,
+                    codecs::record::TryResult::NoAnswer
+                        | codecs::record::TryResult::Busy
+                        | codecs::record::TryResult::Superseded
+                ) {
+                    self.reach("officer not reached");
+                }
+                if self.broken == Some(Rule::ResponderRelease) {
+                    return;
+                }
+            }
+            _ => {}
+        }
+        if let Some(gateway) = &mut self.gateway {
+            gateway.desk.handle(self.now, message);
+        }
+    }
+
+    /// The seat that the last call got is told to this one too, as if it were free.
+    fn reserve_twice(&mut self, call: switchboard::CallKey) -> bool {
+        let Some(ToShard::SeatReserved { seat, overflow, info, contact, .. }) = self.last_reserved.take() else {
+            return false;
+        };
+        let (now, wall) = (self.now, self.wall());
+        let Some(gateway) = &mut self.gateway else { return false };
+        gateway.shard.handle_message(now, wall, ToShard::SeatReserved { call, seat, overflow, info, contact });
+        true
+    }
+
+    fn desk_says(&mut self, output: DeskOutput) {
+        let (now, wall) = (self.now, self.wall());
+        match output {
+            DeskOutput::Shard(message) => {
+                let Some(gateway) = &mut self.gateway else { return };
+                if let ToShard::SeatReserved { .. } = &message {
+                    self.last_reserved = Some(message.clone());
+                }
+                gateway.shard.handle_message(now, wall, message);
+            }
+            DeskOutput::Reply(_) => {}
+        }
+    }
+
+    fn settle_casebook(&mut self) {
+        while let Some(output) = self.gateway.as_mut().and_then(|g| g.casebook.poll_output()) {
+            match output {
+                CasebookOutput::Append { event, .. } => {
+                    self.tell(format_args!("journal {} {}", event.kind, event.id));
+                    self.journal.append(*event, self.broken, &mut self.chance);
+                }
+                CasebookOutput::Reply(reply) => {
+                    if let Ok(Some(no)) = reply.result {
+                        self.reach("acknowledged");
+                        self.acknowledged.push(no);
+                    }
+                }
+                CasebookOutput::Shard(message) => {
+                    if matches!(message, ToShard::CallBack { .. }) && self.broken == Some(Rule::CallBack) {
+                        continue;
+                    }
+                    let (now, wall) = (self.now, self.wall());
+                    if let Some(gateway) = &mut self.gateway {
+                        gateway.shard.handle_message(now, wall, message);
+                    }
+                }
+            }
+        }
+        if self.broken == Some(Rule::SyncBeforeAcknowledgement)
+            && let Some(gateway) = &mut self.gateway
+        {
+            gateway.casebook.handle_durable(u64::MAX);
+            let replies: Vec<_> = std::iter::from_fn(|| gateway.casebook.poll_output()).collect();
+            for output in replies {
+                if let CasebookOutput::Reply(reply) = output
+                    && let Ok(Some(no)) = reply.result
+                {
+                    self.acknowledged.push(no);
+                }
+            }
+        }
+        if self.journal.syncing.is_none() && self.journal.entries.len() > self.journal.durable && self.gateway.is_some()
+        {
+            self.journal.syncing = Some(self.journal.entries.len());
+            let slow = if self.chance.percent(3) { 3000 } else { 12 };
+            let after = self.chance.ms(1, slow);
+            self.plan(after, Coming::Synced);
+        }
+    }
+
+    fn synced(&mut self) {
+        let Some(upto) = self.journal.syncing.take() else { return };
+        self.journal.durable = upto;
+        if let Some(gateway) = &mut self.gateway {
+            gateway.casebook.handle_durable(upto as u64);
+        }
+        self.settle_casebook();
+        for sink in 0..self.sinks.len() {
+            self.plan(Duration::from_millis(1), Coming::SinkTurn { sink });
+        }
+    }
+
+    fn sink_turn(&mut self, sink: usize) {
+        let before = self.sinks[sink].cursor;
+        if self.sinks[sink].step(&self.journal, self.broken, &mut self.chance) {
+            if self.sinks[sink].cursor == before {
+                self.reach("sink refused");
+            }
+            let after = self.chance.ms(1, 15);
+            self.plan(after, Coming::SinkTurn { sink });
+        }
+    }
+}
+
+fn call_id_of(bytes: &Bytes) -> Option<(Message, Vec<u8>)> {
+    let message = Message::frame(bytes.clone()).ok()?;
+    let id = message.get(Name::CallId)?.to_vec();
+    Some((message, id))
+}
+
+fn is_invite(message: &Message) -> bool {
+    message.get(Name::CSeq).is_some_and(|c| c.ends_with(b"INVITE"))
+}
+
+/// The first INVITE of a call outside any dialog starts the clock.
+fn note_arrival(unanswered: &mut Unanswered, now: Mono, bytes: &Bytes) {
+    if let Some((message, id)) = call_id_of(bytes)
+        && message.method() == Some(codecs::sip::Method::Invite)
+    {
+        unanswered.arrived(now, &id);
+    }
+}
+
+/// Any final answer to it stops it: 200, or 487 for one that gave up.
+fn note_answer(unanswered: &mut Unanswered, now: Mono, bytes: &Bytes) {
+    if let Some((message, id)) = call_id_of(bytes)
+        && message.code().is_some_and(|c| c >= 200)
+        && is_invite(&message)
+    {
+        unanswered.finished(now, &id);
+    }
+}
+
+fn first_line(bytes: &Bytes) -> String {
+    let end = bytes.iter().position(|b| *b == b'\r').unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
