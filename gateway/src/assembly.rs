@@ -168,7 +168,11 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         next_serial: restored.next_serial,
         failed: false,
     };
-    let serials = thread.reserve().context("reserving alert numbers")?;
+    let serials = thread.reserve().unwrap_or_else(|error| {
+        // Calls are answered all the same; each number says that it was not reserved.
+        tracing::error!(%error, "GW-3101 no alert numbers could be reserved");
+        switchboard::SerialBlock { from: restored.next_serial, until: restored.next_serial }
+    });
 
     let mut responders = city.responders;
     for responder in &mut responders {
@@ -233,13 +237,16 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         durable: durable_seen.clone(),
         taps: taps.clone(),
         idempotent: Arc::default(),
+        replays: Arc::new(settings.sinks.iter().map(|s| (s.name.clone(), Arc::new(Notify::new()))).collect()),
     };
+    let replays = Arc::clone(&api.replays);
     let (ready, ready_seen) = watch::channel(true);
     let admin = Admin { prometheus, ready: ready_seen, peers: settings.peers.map(Arc::new) };
     let (http_address, admin_address) = (api_listener.local_addr()?, admin_listener.local_addr()?);
     serve(&runtime, api_listener, http::api(api))?;
     serve(&runtime, admin_listener, http::admin(admin))?;
     for sink in settings.sinks {
+        let replay = Arc::clone(&replays[&sink.name]);
         let sink = HttpSink {
             name: sink.name,
             url: sink.url,
@@ -249,13 +256,28 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
             journal: journal.clone(),
             clock,
             durable: durable_seen.clone(),
-            replay: Arc::new(Notify::new()),
+            replay,
         };
         runtime.spawn(sink.run());
     }
 
-    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-        std::thread::Builder::new().name(name.into()).spawn(work).with_context(|| format!("thread {name}"))
+    let ready_seen_by = ready.clone();
+    let spawn = |name: &'static str, work: Box<dyn FnOnce() + Send>| {
+        let ready = ready_seen_by.clone();
+        let guarded = move || {
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_ok() {
+                return;
+            }
+            tracing::error!(thread = name, "GW-1004 a thread has failed");
+            ready.send_replace(false);
+            metrics::gauge!("gateway_threads_failed").increment(1.0);
+            // Without its shard the process answers nobody: the supervisor starts it anew within a second, and what
+            // was being said is in the recording log.
+            if name == "shard-0" {
+                std::process::exit(1);
+            }
+        };
+        std::thread::Builder::new().name(name.into()).spawn(guarded).with_context(|| format!("thread {name}"))
     };
     let to_casebook = casebook_sender.clone();
     let (data, follower, runtime_handle) = (settings.data.clone(), durable_seen, runtime.handle().clone());

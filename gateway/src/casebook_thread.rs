@@ -97,6 +97,9 @@ pub fn restore(dir: &Path) -> anyhow::Result<Restored> {
     let writer = Writer::open(dir, |frame| match frame.kind {
         Kind::Event => {
             if let Ok(event) = serde_json::from_slice::<CloudEvent>(frame.payload) {
+                // Numbers minted without a reservation are taken as well.
+                let minted = AlertNo::parse(&event.subject).map_or(0, |no| no.serial());
+                next_serial = next_serial.max(minted + 1);
                 if event.data.state == codecs::record::State::Closed {
                     open.remove(&event.subject);
                 } else {

@@ -52,6 +52,8 @@ pub struct Api {
     pub durable: watch::Receiver<u64>,
     pub taps: Taps,
     pub idempotent: Arc<DashMap<String, (u16, String)>>,
+    /// Rings a sink to try its dead letters again.
+    pub replays: Arc<std::collections::BTreeMap<String, Arc<tokio::sync::Notify>>>,
 }
 
 /// The admin listener's state.
@@ -104,6 +106,7 @@ pub fn api(state: Api) -> Router {
         .route("/v1/alerts/{no}/audio/{leg}", get(tap_audio))
         .route("/v1/events", get(events))
         .route("/v1/seats/{id}/{action}", post(seat_action))
+        .route("/v1/sinks/{name}/replay", post(replay_sink))
         .route("/v1/officers/{no}/duty", put(officer_duty))
         .route("/v1/officers/{no}/position", put(officer_position))
         .layer(middleware::from_fn_with_state(state.clone(), authenticate));
@@ -195,6 +198,13 @@ struct Transcript {
 
 async fn add_transcript(State(state): State<Api>, Path(no): Path<String>, body: Bytes) -> Result<Response, Problem> {
     let line: Transcript = parse_body(&body)?;
+    if line.by.is_empty() || line.by.len() > 32 || line.body.chars().count() > 2000 {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "GW-4422",
+            "by is 1 to 32 bytes, body at most 2000 characters",
+        ));
+    }
     let no = match AlertNo::parse(&no) {
         Some(no) => no,
         None => {
@@ -240,7 +250,8 @@ async fn events(State(state): State<Api>, headers: HeaderMap) -> Result<Response
     let reader = Reader::new(&state.journal, Cursor { segment, offset: 0 });
     let feed = stream::unfold((reader, state.durable.clone(), from), |(mut reader, mut durable, from)| async move {
         loop {
-            match reader.next_frame() {
+            let until = *durable.borrow_and_update();
+            match reader.next_durable(until) {
                 Ok(Some(frame)) if frame.kind == Kind::Event && frame.sequence > from => {
                     let kind = event_type(&frame.payload);
                     let data = String::from_utf8_lossy(&frame.payload);
@@ -309,7 +320,8 @@ async fn seat_action(
             ));
         }
     };
-    once(&state, &headers, async {
+    let scope = format!("{seat} {action:?}");
+    once(&state, &headers, &scope, async {
         let request = new_request(&state);
         ask(&state, request, || state.shard.send(Input::Desk(ToDesk::SeatAction { seat, action, request }))).await
     })
@@ -331,6 +343,15 @@ fn triage(t: Triage) -> Result<Action, Problem> {
     };
     let place = (t.grid.is_some() || point.is_some()).then_some(Place { grid: t.grid, point });
     Ok(Action::Triage { kind: t.kind, category: t.category, level: t.level, text: t.text, place })
+}
+
+/// 202: the dead letters are being tried again.
+async fn replay_sink(State(state): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let Some(replay) = state.replays.get(&name) else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such sink"));
+    };
+    replay.notify_one();
+    Ok(StatusCode::ACCEPTED.into_response())
 }
 
 #[derive(Deserialize)]
@@ -394,13 +415,14 @@ async fn ask(state: &Api, request: RequestId, send: impl FnOnce()) -> Result<Res
     }
 }
 
-/// The same `Idempotency-Key` gets the same answer, and the work is done once.
+/// The same `Idempotency-Key` on the same request gets the same answer, and the work is done once.
 async fn once(
     state: &Api,
     headers: &HeaderMap,
+    scope: &str,
     work: impl Future<Output = Result<Response, Problem>>,
 ) -> Result<Response, Problem> {
-    let Some(key) = headers.get("idempotency-key").and_then(|v| v.to_str().ok()).map(str::to_owned) else {
+    let Some(key) = headers.get("idempotency-key").and_then(|v| v.to_str().ok()).map(|k| format!("{k} {scope}")) else {
         return work.await;
     };
     if let Some(known) = state.idempotent.get(&key) {

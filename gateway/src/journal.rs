@@ -191,6 +191,25 @@ impl Reader {
         Reader { dir: dir.to_owned(), cursor, file: None, buffer: Vec::new() }
     }
 
+    /// The next frame that is durable: numbered `until` or below. What is written and not synced may yet vanish.
+    ///
+    /// # Errors
+    /// When the files cannot be read.
+    pub fn next_durable(&mut self, until: u64) -> io::Result<Option<Read>> {
+        let before = self.cursor;
+        let segment_before = self.file.is_some();
+        match self.next_frame()? {
+            Some(read) if read.sequence > until => {
+                if self.cursor.segment != before.segment || !segment_before {
+                    self.file = None;
+                }
+                self.cursor = before;
+                Ok(None)
+            }
+            other => Ok(other),
+        }
+    }
+
     /// The next frame; `None` when the writer has come no further.
     ///
     /// # Errors

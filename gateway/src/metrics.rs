@@ -40,6 +40,7 @@ fn describe() {
     counter!("gateway_recording_errors_total", "Recording chunks or files that could not be written, by reason");
     counter!("gateway_sink_delivered_total", "Events a sink has acknowledged");
     counter!("gateway_sink_errors_total", "Failed deliveries, by sink");
+    gauge!("gateway_threads_failed", "Threads of the gateway that have failed; anything but 0 wants a restart");
     gauge!("gateway_calls", "Calls up now");
     gauge!("gateway_seats", "Seats by state");
     gauge!("gateway_officers", "Officers by state");

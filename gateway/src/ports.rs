@@ -75,6 +75,9 @@ impl Ports {
 
     pub fn taken(&mut self, port: u16) {
         if let Some(pair) = self.pairs.get_mut(&port) {
+            // What lies in the sockets from before is nobody's of this leg.
+            let mut old = [0u8; 2048];
+            while pair.rtp.recv_from(&mut old).is_ok() || pair.rtcp.recv_from(&mut old).is_ok() {}
             pair.in_use = true;
             self.idle -= 1;
         }

@@ -45,7 +45,8 @@ pub fn follow(
     let mut reader = Reader::new(journal, cursor.unwrap_or_default());
     loop {
         loop {
-            if apply_some(&mut db, &mut reader)? == 0 {
+            let until = *durable.borrow_and_update();
+            if apply_some(&mut db, &mut reader, until)? == 0 {
                 break;
             }
         }
@@ -56,7 +57,7 @@ pub fn follow(
 }
 
 /// One transaction's worth.
-fn apply_some(db: &mut Connection, reader: &mut Reader) -> anyhow::Result<usize> {
+fn apply_some(db: &mut Connection, reader: &mut Reader, until: u64) -> anyhow::Result<usize> {
     let transaction = db.transaction()?;
     let mut applied = 0;
     let mut last = None;
@@ -66,7 +67,7 @@ fn apply_some(db: &mut Connection, reader: &mut Reader) -> anyhow::Result<usize>
              ON CONFLICT (no) DO UPDATE SET rev = ?2, sequence = ?3, record = ?4 WHERE ?2 > rev",
         )?;
         while applied < 1000
-            && let Some(frame) = reader.next_frame()?
+            && let Some(frame) = reader.next_durable(until)?
         {
             applied += 1;
             last = Some(frame.next);

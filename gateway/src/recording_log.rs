@@ -172,17 +172,27 @@ impl RecordingLog {
             }
         }
         let mut cuts = Vec::new();
+        let mut all_cut = true;
         for (no, chunks) in calls.values() {
             // Calls that had ended before the crash have been cut; their records may still lie in the log.
             if !has_been_cut(&self.out_dir, *no, chunks) {
-                cuts.push(cut(&self.out_dir, *no, chunks, true)?);
+                match cut(&self.out_dir, *no, chunks, true) {
+                    Ok(cut) => cuts.push(cut),
+                    Err(error) => {
+                        all_cut = false;
+                        tracing::error!(alert = %no, %error, "GW-3202 an interrupted recording could not be cut; the log keeps it");
+                    }
+                }
             }
+        }
+        self.segment = segments.last().copied().unwrap_or(0);
+        if !all_cut {
+            return Ok(cuts);
         }
         rustix::fs::syncfs(File::open(&self.out_dir)?)?;
         for &segment in &segments {
             std::fs::remove_file(self.path(segment))?;
         }
-        self.segment = segments.last().copied().unwrap_or(0);
         Ok(cuts)
     }
 
@@ -231,13 +241,13 @@ fn fresh_dir(out: &Path, no: AlertNo) -> PathBuf {
         .expect("numbers do not run out")
 }
 
+/// Whether a manifest names exactly this mix: a call that had ended before the crash.
 fn has_been_cut(out: &Path, no: AlertNo, chunks: &[Vec<u8>]) -> bool {
     let Some((_, mix)) = tracks(chunks).remove(&recording::MIX) else { return false };
+    let hash = hex(&Sha256::digest(wav::write(Law::A, &mix)));
     let dirs = (1..).map(|n| if n == 1 { out.join(no.as_str()) } else { out.join(format!("{no}-{n}")) });
-    dirs.take_while(|d| d.exists()).any(|d| {
-        d.join("manifest.json").exists()
-            && std::fs::metadata(d.join("mix.wav")).is_ok_and(|m| m.len() >= (wav::HEADER_LEN + mix.len()) as u64)
-    })
+    dirs.take_while(|d| d.exists())
+        .any(|d| std::fs::read_to_string(d.join("manifest.json")).is_ok_and(|manifest| manifest.contains(&hash)))
 }
 
 fn cut(out: &Path, no: AlertNo, chunks: &[Vec<u8>], recovered: bool) -> io::Result<Cut> {

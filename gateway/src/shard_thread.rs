@@ -31,6 +31,8 @@ const FIRST_CONNECTION: usize = 16;
 const BACKLOG_MAX: usize = 1024 * 1024;
 /// The most datagrams read before timers and media get their turn.
 const READ_BATCHES: usize = 16;
+/// TCP peers at one time; further ones are closed at once.
+const CONNECTIONS_MAX: usize = 2000;
 
 /// What other threads ask of the shard or the desk beside it.
 pub enum Input {
@@ -194,6 +196,9 @@ impl ShardThread {
 
     fn accept(&mut self) {
         while let Some(Ok((mut stream, remote))) = self.listener.as_ref().map(TcpListener::accept) {
+            if self.connections.len() >= CONNECTIONS_MAX {
+                continue;
+            }
             let number = self.next_connection;
             self.next_connection += 1;
             let token = Token(FIRST_CONNECTION + number as usize);
@@ -208,24 +213,32 @@ impl ShardThread {
 
     fn read_connection(&mut self, number: u32) {
         let mut buffer = [0u8; 16 * 1024];
-        loop {
+        for _ in 0..READ_BATCHES {
             let Some(connection) = self.connections.get_mut(&number) else { return };
             flush(connection);
             match connection.stream.read(&mut buffer) {
-                Ok(0) => {
-                    self.connections.remove(&number);
-                    return;
-                }
+                Ok(0) => return self.drop_connection(number),
                 Ok(len) => {
                     connection.framer.push(&buffer[..len]);
                     self.handle_frames(number);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.connections.remove(&number);
-                    return;
-                }
+                Err(_) => return self.drop_connection(number),
             }
+        }
+        // One peer that never stops talking waits for its next turn; the edge has passed, so it is asked for again.
+        if let Some(connection) = self.connections.get_mut(&number) {
+            let token = Token(FIRST_CONNECTION + number as usize);
+            let _ =
+                self.poll.registry().reregister(&mut connection.stream, token, Interest::READABLE | Interest::WRITABLE);
+        }
+    }
+
+    fn drop_connection(&mut self, number: u32) {
+        if self.connections.remove(&number).is_some() {
+            let now = self.clock.mono();
+            self.shard.handle_closed(now, self.clock.wall(), number);
+            self.drain(now);
         }
     }
 

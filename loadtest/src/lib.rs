@@ -7,6 +7,7 @@ pub mod api;
 pub mod calls;
 pub mod clock;
 pub mod ear;
+mod line;
 pub mod peers;
 pub mod receiver;
 mod ua;

@@ -7,14 +7,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
-use codecs::audio::FRAME;
-use codecs::rtp::{HEADER_LEN, Packet};
 use codecs::sip::{CSeq, Message, Method, Name, NameAddr};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Clock;
-use crate::ear::{Code, Ear, Voice};
+use crate::ear::{Code, Ear};
+use crate::line::Line;
 use crate::ua::{self, Dialog, Phase, T1};
 
 const TICK: Duration = Duration::from_millis(20);
@@ -104,20 +103,6 @@ struct Party {
     code: Code,
 }
 
-struct Media {
-    socket: UdpSocket,
-    target: Option<SocketAddr>,
-    voice: Voice,
-    ear: Ear,
-    sequence: u16,
-    timestamp: u32,
-    /// Packets still to be sent; `None`: as long as the call lasts.
-    left: Option<u32>,
-    heard: bool,
-    party: PartyKey,
-    speaking: bool,
-}
-
 type Command = Box<dyn FnOnce(&mut Peers) + Send>;
 
 /// Another thread's way to the peers.
@@ -146,7 +131,7 @@ pub struct Peers {
     agents: Vec<Agent>,
     parties: BTreeMap<PartyKey, Party>,
     by_call: HashMap<(usize, Vec<u8>), PartyKey>,
-    media: HashMap<usize, Media>,
+    media: BTreeMap<usize, Line>,
     next_id: u64,
     next_media: usize,
     next_tick: Duration,
@@ -175,7 +160,7 @@ impl Peers {
             agents: Vec::new(),
             parties: BTreeMap::new(),
             by_call: HashMap::new(),
-            media: HashMap::new(),
+            media: BTreeMap::new(),
             next_id: 1,
             next_media: MEDIA,
             next_tick: Duration::ZERO,
@@ -405,19 +390,7 @@ impl Peers {
         let token = self.next_media;
         self.next_media += 1;
         self.poll.registry().register(&mut socket, Token(token), Interest::READABLE)?;
-        let media = Media {
-            socket,
-            target: None,
-            voice: Voice::new(code),
-            ear: Ear::default(),
-            sequence: token as u16,
-            timestamp: token as u32 * 7919,
-            left: self.probe,
-            heard: false,
-            party,
-            speaking: false,
-        };
-        self.media.insert(token, media);
+        self.media.insert(token, Line::new(socket, party, code, token as u32, self.probe));
         Ok((token, address))
     }
 
@@ -632,41 +605,17 @@ impl Peers {
     }
 
     fn read_media(&mut self, token: usize) {
-        let mut buffer = [0u8; 2048];
-        let mut first = None;
         let deaf = |p: &PartyKey| self.parties.get(p).is_some_and(|p| self.agents[p.agent].deaf);
-        if let Some(media) = self.media.get_mut(&token).filter(|m| !deaf(&m.party)) {
-            while let Ok((len, _)) = media.socket.recv_from(&mut buffer) {
-                let Some(packet) = Packet::parse(&buffer[..len]).filter(|p| p.payload_type == 8) else { continue };
-                media.ear.hear(packet.sequence, packet.payload);
-                if !std::mem::replace(&mut media.heard, true) {
-                    first = Some(media.party);
-                }
-            }
-        }
-        if let Some(party) = first {
+        let Some(line) = self.media.get_mut(&token).filter(|l| !deaf(&l.party)) else { return };
+        if line.listen() {
+            let party = line.party;
             self.happen(Happening::Heard { party });
         }
     }
 
     fn speak(&mut self) {
-        let mut buffer = [0u8; HEADER_LEN + FRAME];
-        for media in self.media.values_mut().filter(|m| m.speaking && m.left != Some(0)) {
-            let Some(target) = media.target else { continue };
-            let payload = media.voice.next_frame();
-            let packet = Packet {
-                payload_type: 8,
-                marker: false,
-                sequence: media.sequence,
-                timestamp: media.timestamp,
-                ssrc: media.party.0 as u32,
-                payload: &payload,
-            };
-            let len = packet.write(&mut buffer);
-            let _ = media.socket.send_to(&buffer[..len], target);
-            media.sequence = media.sequence.wrapping_add(1);
-            media.timestamp = media.timestamp.wrapping_add(FRAME as u32);
-            media.left = media.left.map(|l| l - 1);
+        for line in self.media.values_mut() {
+            line.speak();
         }
     }
 

@@ -57,6 +57,9 @@ pub fn check_request(message: &Message) -> Result<Fields, Rejection> {
             return Err(bad(message, Name::Contact, "Contact is not a name-addr"));
         }
     }
+    if method == Method::Invite && message.get(Name::Contact).is_none() {
+        return Err(bad(message, Name::Contact, "an INVITE without Contact cannot be answered to"));
+    }
     for name in [Name::RecordRoute, Name::Route] {
         for value in message.all(name) {
             if split_commas(value).any(|one| NameAddr::parse(one).is_none()) {

@@ -17,13 +17,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 const OFFICER_WITHIN: Duration = Duration::from_secs(30);
 /// The longest text of a report (BJNR).
 const TEXT_MAX: usize = 2000;
+/// The longest name of whoever said a line, and the most lines kept on one alert.
+const NAME_MAX: usize = 32;
+const LINES_MAX: usize = 500;
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// A new revision: to be journalled, then delivered.
     Event(Box<CloudEvent>),
     /// The reporter gave up before an answer and is to be called back.
-    CallBack { no: AlertNo, number: String },
+    CallBack { no: AlertNo, number: String, trunk: String },
     /// The alert has come to its end and is no longer held.
     Released { no: AlertNo },
 }
@@ -34,18 +37,21 @@ pub struct Alerts {
     node: String,
     keywords: KeywordTable,
     open: BTreeMap<AlertNo, AlertRecord>,
+    /// Calls of an alert whose recording has not come yet.
+    recordings: BTreeMap<AlertNo, u32>,
     outputs: VecDeque<Output>,
 }
 
 impl Alerts {
     pub fn new(source: String, node: String, keywords: KeywordTable) -> Alerts {
-        Alerts { source, node, keywords, open: BTreeMap::new(), outputs: VecDeque::new() }
+        Alerts { source, node, keywords, open: BTreeMap::new(), recordings: BTreeMap::new(), outputs: VecDeque::new() }
     }
 
     /// Takes up an alert where its last revision left it, after a restart.
     pub fn restore(&mut self, record: AlertRecord) {
         if let Some(no) = AlertNo::parse(&record.id.alert_no) {
             self.open.insert(no, record);
+            self.recordings.insert(no, 1);
         }
     }
 
@@ -124,6 +130,7 @@ impl Alerts {
         let record = self.open.entry(no).or_insert(record);
         record.call.t.arrive = Some(at);
         record.call.legs.push(leg(0, Role::Reporter, record.reporter.phone.clone(), at));
+        *self.recordings.entry(no).or_default() += 1;
         self.emit(no, Step::Arrived, at, None);
     }
 
@@ -137,22 +144,31 @@ impl Alerts {
     }
 
     fn follow_up(&mut self, no: AlertNo, at: Stamp, fact: &Fact) {
+        match fact {
+            Fact::CallingBack => *self.recordings.entry(no).or_default() += 1,
+            Fact::Recorded { .. } => {
+                let left = self.recordings.entry(no).or_default();
+                *left = left.saturating_sub(1);
+            }
+            _ => {}
+        }
         let record = &self.open[&no];
         match fact {
             Fact::Abandoned { .. } if !record.reporter.phone.is_empty() && record.source.validity != Validity::Test => {
-                let number = record.reporter.phone.clone();
-                self.outputs.push_back(Output::CallBack { no, number });
+                let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
+                self.outputs.push_back(Output::CallBack { no, number, trunk });
             }
             // The call-back that was owed or under way died with the process.
             Fact::Interrupted if record.state == State::Abandoned => {
-                let number = record.reporter.phone.clone();
-                self.outputs.push_back(Output::CallBack { no, number });
+                let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
+                self.outputs.push_back(Output::CallBack { no, number, trunk });
             }
-            Fact::Recorded { .. } if is_finished(record) => {
+            Fact::Recorded { .. } if is_finished(record) && self.recordings[&no] == 0 => {
                 let record = self.open.get_mut(&no).expect("looked up above");
                 record.state = State::Closed;
                 self.emit(no, Step::Ended, at, None);
                 self.open.remove(&no);
+                self.recordings.remove(&no);
                 self.outputs.push_back(Output::Released { no });
             }
             _ => {}
@@ -162,7 +178,8 @@ impl Alerts {
 
 /// Nothing of the voice call is left to happen. An abandoned one waits for its call-back.
 fn is_finished(record: &AlertRecord) -> bool {
-    matches!(record.state, State::Ended | State::Unreached)
+    let nobody_to_call = record.state == State::Abandoned && record.reporter.phone.is_empty();
+    nobody_to_call || matches!(record.state, State::Ended | State::Unreached)
 }
 
 /// Moves the record by one fact; returns the step to publish, if the fact makes a revision of its own.
@@ -294,7 +311,12 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             Some(Step::DeadlineBreach)
         }
         Fact::Said { by, body } => {
-            record.text.push(TextLine { at, by: by.clone(), body: body.chars().take(TEXT_MAX).collect() });
+            if record.text.len() >= LINES_MAX {
+                mark(record, "transcript_full");
+                return None;
+            }
+            let short = |text: &str, max| text.chars().take(max).collect();
+            record.text.push(TextLine { at, by: short(by, NAME_MAX), body: short(body, TEXT_MAX) });
             Some(Step::Transcript)
         }
         Fact::Mark(text) => {

@@ -22,6 +22,9 @@ use crate::escalation::{Ladder, RING_AT_MOST, Step, Try};
 use crate::policy::{ANSWER_WITHIN, OFFICER_WITHIN, Policy};
 use crate::seat::{Outcome, SeatId};
 
+/// Responders in one conversation at most; with caller and seat it stays below what a room mixes.
+const BRIDGED_MAX: usize = 12;
+
 /// Where the reporter's own leg stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Caller {
@@ -59,6 +62,8 @@ pub struct Call {
     attended: bool,
     /// When a human answered, by the contract's meaning.
     answered_at: Option<Mono>,
+    /// By when a seat is wanted; a re-offer keeps it.
+    answer_by: Mono,
     attendant_at: Option<Mono>,
     breach_at: Option<Mono>,
     triage_at: Option<Mono>,
@@ -79,6 +84,8 @@ struct Bridged {
     leg: LegNo,
     responder: ResponderId,
     role: Role,
+    /// How long they took to pick up: what the roster learns from.
+    after: Duration,
     heard: bool,
     hears: bool,
     told: bool,
@@ -106,7 +113,8 @@ impl Call {
     pub fn calling_back(now: Mono, policy: Policy) -> Call {
         let mut call = Call::blank(now, policy, Caller::ToBeCalled);
         // Behind every report that arrives in the next half minute, never before one.
-        call.outputs.push_back(Output::WantSeat { answer_by: now + OFFICER_WITHIN });
+        call.answer_by = now + OFFICER_WITHIN;
+        call.outputs.push_back(Output::WantSeat { answer_by: call.answer_by });
         call
     }
 
@@ -118,6 +126,7 @@ impl Call {
             seat: None,
             attended: false,
             answered_at: None,
+            answer_by: now + ANSWER_WITHIN,
             attendant_at: None,
             breach_at: None,
             triage_at: None,
@@ -168,7 +177,7 @@ impl Call {
         if due(&mut self.breach_at, now) {
             self.fact(Fact::Breach { timer: "T1" });
         }
-        if due(&mut self.triage_at, now) && self.answered_at.is_some() {
+        if self.answered_at.is_some() && due(&mut self.triage_at, now) {
             self.want_officer(now, Why::Grace);
         }
         if due(&mut self.officer_breach_at, now) {
@@ -203,7 +212,8 @@ impl Call {
         [
             (self.attendant_at, "attendant"),
             (self.breach_at, "T1 answer guarantee"),
-            (self.triage_at, "triage grace"),
+            // Before a human has answered there is nobody to have triaged: the grace waits for them.
+            (self.triage_at.filter(|_| self.answered_at.is_some()), "triage grace"),
             (self.officer_breach_at, "T2 officer guarantee"),
             (self.ring_until, "call-back rings out"),
             (seat, "seat no answer"),
@@ -317,9 +327,6 @@ impl Call {
         self.breach_at = None;
         let after = now.since(self.arrived);
         self.fact(Fact::Answered { leg, seat, mode, after });
-        if self.triage_at.is_some_and(|at| at <= now) {
-            self.triage_at = Some(now);
-        }
     }
 
     /// Declared degradation: the machine answers, asks where and what, and the place in line is kept.
@@ -341,7 +348,7 @@ impl Call {
             self.outputs.push_back(Output::DropLeg { leg: seat.leg });
             self.outputs.push_back(Output::ReleaseSeat { seat: seat.seat, outcome: Outcome::NoAnswer });
         }
-        self.outputs.push_back(Output::WantSeat { answer_by: self.arrived + ANSWER_WITHIN });
+        self.outputs.push_back(Output::WantSeat { answer_by: self.answer_by });
     }
 
     fn leg_failed(&mut self, now: Mono, leg: LegNo, result: TryResult) {
@@ -361,6 +368,7 @@ impl Call {
             self.close_try(now, &ended, result);
         }
         self.take_step(step);
+        self.hold_for_a_seat(now);
     }
 
     fn close_try(&mut self, now: Mono, ended: &Try, result: TryResult) {
@@ -378,7 +386,7 @@ impl Call {
                 // Hung up during the tone: as if it had not picked up.
                 Phase::Inviting { .. } | Phase::Tone => {
                     self.outputs.push_back(Output::ReleaseSeat { seat: seat.seat, outcome: Outcome::NoAnswer });
-                    self.outputs.push_back(Output::WantSeat { answer_by: self.arrived + ANSWER_WITHIN });
+                    self.outputs.push_back(Output::WantSeat { answer_by: self.answer_by });
                 }
                 Phase::Connected => {
                     self.outputs.push_back(Output::ReleaseSeat { seat: seat.seat, outcome: Outcome::Talked });
@@ -393,8 +401,8 @@ impl Call {
             self.fact(Fact::LegEnded { leg, role: gone.role });
             self.outputs.push_back(Output::ReleaseResponder {
                 responder: gone.responder,
-                result: TryResult::Superseded,
-                after: Duration::ZERO,
+                result: TryResult::Answered,
+                after: gone.after,
             });
             self.end_if_nobody_is_left(now);
         }
@@ -472,7 +480,7 @@ impl Call {
 
     fn responder_reserved(&mut self, now: Mono, responder: ResponderId, role: Role) {
         let leg = self.new_leg();
-        let wanted = !self.over;
+        let wanted = !self.over && self.bridged.len() < BRIDGED_MAX;
         match self.ladder.as_mut().filter(|l| wanted && l.is_trying()) {
             Some(ladder) => {
                 ladder.reserved(now, leg, responder, role);
@@ -500,25 +508,32 @@ impl Call {
         let Some(ladder) = &mut self.ladder else { return };
         let step = ladder.nobody(now);
         self.take_step(step);
-        self.end_if_abandoned_by_seat(now);
+        self.hold_for_a_seat(now);
     }
 
-    fn end_if_abandoned_by_seat(&mut self, now: Mono) {
-        if self.caller == Caller::Connected && self.answered_at.is_some() {
-            self.end_if_nobody_is_left(now);
+    /// The seat has left in trust of an officer who did not come: the caller is told to hold, and gets a seat again.
+    fn hold_for_a_seat(&mut self, now: Mono) {
+        let somebody = self.seat.is_some() || !self.bridged.is_empty();
+        let coming = self.ladder.as_ref().is_none_or(Ladder::is_trying);
+        if self.over || somebody || coming || self.caller != Caller::Connected || self.answered_at.is_none() {
+            return;
         }
+        self.ladder = None;
+        self.answer_by = now + ANSWER_WITHIN;
+        self.outputs.push_back(Output::PlayAttendant { leg: CALLER });
+        self.outputs.push_back(Output::WantSeat { answer_by: self.answer_by });
     }
 
     fn responder_answered(&mut self, now: Mono, leg: LegNo) {
         let Some(ladder) = &mut self.ladder else { return };
         let Some(mine) = ladder.tries.iter().find(|t| t.leg == leg && !t.answered) else { return };
-        let (responder, role) = (mine.responder, mine.role);
+        let (responder, role, after) = (mine.responder, mine.role, now.since(mine.started));
         for other in ladder.answered(leg) {
             self.outputs.push_back(Output::DropLeg { leg: other.leg });
             self.close_try(now, &other, Ladder::cut_off(other.answered));
         }
         self.fact(Fact::TryEnded { leg, responder, result: TryResult::Answered });
-        self.bridged.push(Bridged { leg, responder, role, heard: false, hears: false, told: false });
+        self.bridged.push(Bridged { leg, responder, role, after, heard: false, hears: false, told: false });
         self.outputs.push_back(Output::Join { leg, role });
     }
 
@@ -554,8 +569,8 @@ impl Call {
             self.outputs.push_back(Output::DropLeg { leg: b.leg });
             self.outputs.push_back(Output::ReleaseResponder {
                 responder: b.responder,
-                result: TryResult::Superseded,
-                after: Duration::ZERO,
+                result: TryResult::Answered,
+                after: b.after,
             });
         }
         for t in self.ladder.take().map(|l| l.tries).unwrap_or_default() {

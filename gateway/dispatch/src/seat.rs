@@ -42,6 +42,7 @@ pub enum SeatState {
     /// Chosen for a call, or talking.
     Taken {
         call: CallKey,
+        signed_on: bool,
     },
     /// Wrapping up, or resting after a call that it did not pick up.
     Away {
@@ -92,12 +93,14 @@ impl SeatPool {
     }
 
     pub fn sign_on(&mut self, now: Mono, seat: SeatId) {
-        if self.states[seat.0 as usize] == SeatState::SignedOff {
-            self.free(now, seat);
+        match &mut self.states[seat.0 as usize] {
+            SeatState::SignedOff => self.free(now, seat),
+            SeatState::Taken { signed_on, .. } => *signed_on = true,
+            SeatState::Idle { .. } | SeatState::Away { .. } => {}
         }
     }
 
-    /// The seat's phone is gone. A call it is in goes on until its leg ends.
+    /// The seat's phone is gone. A call it is in goes on until its leg ends, and the seat is that call's until then.
     pub fn sign_off(&mut self, seat: SeatId) {
         match self.states[seat.0 as usize] {
             SeatState::Idle { since } => {
@@ -107,7 +110,11 @@ impl SeatPool {
             SeatState::Away { until } => {
                 self.away.remove(&(until, seat));
             }
-            SeatState::Taken { .. } | SeatState::SignedOff => {}
+            SeatState::Taken { call, .. } => {
+                self.states[seat.0 as usize] = SeatState::Taken { call, signed_on: false };
+                return;
+            }
+            SeatState::SignedOff => {}
         }
         self.states[seat.0 as usize] = SeatState::SignedOff;
     }
@@ -123,9 +130,17 @@ impl SeatPool {
         self.waiting.retain(|(_, c), _| *c != call);
     }
 
-    pub fn release(&mut self, now: Mono, seat: SeatId, outcome: Outcome) {
+    /// Gives a seat back; only the call that has it can.
+    pub fn release(&mut self, now: Mono, call: CallKey, seat: SeatId, outcome: Outcome) {
         let state = &mut self.states[seat.0 as usize];
-        let SeatState::Taken { .. } = *state else { return };
+        let SeatState::Taken { call: holder, signed_on } = *state else { return };
+        if holder != call {
+            return;
+        }
+        if !signed_on {
+            *state = SeatState::SignedOff;
+            return;
+        }
         let wrap_up = self.groups[self.seats[seat.0 as usize].group.0 as usize].wrap_up;
         let away = match outcome {
             Outcome::Talked => wrap_up,
@@ -142,9 +157,9 @@ impl SeatPool {
 
     /// Gives back every seat that a failed call held.
     pub fn release_call(&mut self, now: Mono, call: CallKey) {
-        let held = |s: &SeatState| *s == SeatState::Taken { call };
+        let held = |s: &SeatState| matches!(s, SeatState::Taken { call: holder, .. } if *holder == call);
         while let Some(seat) = self.states.iter().position(held) {
-            self.release(now, SeatId(seat as u32), Outcome::Unused);
+            self.release(now, call, SeatId(seat as u32), Outcome::Unused);
         }
     }
 
@@ -188,7 +203,7 @@ impl SeatPool {
             };
             let Some((_, _, seat)) = found else { continue };
             assert!(matches!(self.states[seat.0 as usize], SeatState::Idle { .. }), "an idle list holds idle seats");
-            self.states[seat.0 as usize] = SeatState::Taken { call: key.1 };
+            self.states[seat.0 as usize] = SeatState::Taken { call: key.1, signed_on: true };
             self.outputs.push_back(Output::Reserved { call: key.1, seat, overflow: over });
             matched.push(key);
             if self.idle.iter().all(BTreeSet::is_empty) {
@@ -265,7 +280,7 @@ mod tests {
         p.want(CallKey(2), GroupId(0), at(4000));
         p.sign_on(at(10), SeatId(0));
         assert_eq!(reserved(&mut p), [(2, 0, false)]);
-        p.release(at(20), SeatId(0), Outcome::Talked);
+        p.release(at(20), CallKey(2), SeatId(0), Outcome::Talked);
         assert_eq!(p.poll_timeout(), Some((at(10_020), "seat wrap-up")));
         p.handle_timeout(at(10_020));
         assert_eq!(reserved(&mut p), [(1, 0, false)]);
@@ -288,7 +303,7 @@ mod tests {
         p.sign_on(at(0), SeatId(0));
         p.want(CallKey(1), GroupId(0), at(3000));
         reserved(&mut p);
-        p.release(at(1000), SeatId(0), Outcome::NoAnswer);
+        p.release(at(1000), CallKey(1), SeatId(0), Outcome::NoAnswer);
         p.want(CallKey(1), GroupId(0), at(3000));
         assert_eq!(reserved(&mut p), []);
         p.sign_off(SeatId(0));
@@ -297,5 +312,24 @@ mod tests {
         p.unwant(CallKey(1));
         p.sign_on(at(60_001), SeatId(0));
         assert_eq!(reserved(&mut p), []);
+    }
+
+    #[test]
+    fn a_phone_that_registers_anew_in_a_call_is_not_offered_another() {
+        let mut p = pool();
+        p.sign_on(at(0), SeatId(0));
+        p.want(CallKey(1), GroupId(0), at(3000));
+        reserved(&mut p);
+        p.sign_off(SeatId(0));
+        p.sign_on(at(5), SeatId(0));
+        p.want(CallKey(2), GroupId(0), at(3000));
+        assert_eq!(reserved(&mut p), []);
+        p.release(at(6), CallKey(9), SeatId(0), Outcome::Unused);
+        assert_eq!(reserved(&mut p), [], "only its own call gives it back");
+        p.release(at(7), CallKey(1), SeatId(0), Outcome::Unused);
+        assert_eq!(reserved(&mut p), [(2, 0, false)]);
+        p.sign_off(SeatId(0));
+        p.release(at(8), CallKey(2), SeatId(0), Outcome::Talked);
+        assert_eq!(p.state(SeatId(0)), SeatState::SignedOff);
     }
 }

@@ -401,6 +401,10 @@ fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, out: &mut Out<'_>) {
 
 fn send(leg: &mut Leg, id: LegId, codes: &[u8; FRAME], out: &mut Out<'_>) {
     let sends = matches!(leg.direction, Direction::SendRecv | Direction::SendOnly);
+    // A party that wants to hear nothing is told nothing, and counts as served.
+    if !sends && !std::mem::replace(&mut leg.sent_first, true) {
+        out.events.push_back(Event::FirstOut { leg: id });
+    }
     let Some(to) = leg.stream.target().filter(|_| sends) else {
         return leg.stream.advance(false);
     };

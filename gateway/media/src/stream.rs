@@ -157,6 +157,12 @@ impl Stream {
     fn source_is_right(&mut self, now: Mono, source: SocketAddr) -> bool {
         match self.locked {
             Some(locked) if locked == source => true,
+            // Somebody near was heard first, and now the one that the SDP names: that one is right.
+            Some(_) if self.remote.is_some_and(|r| r.rtp == source) => {
+                self.locked = Some(source);
+                self.jitter.reset();
+                true
+            }
             Some(locked) => {
                 let silent = self.last_heard.is_none_or(|at| now.since(at) >= RELOCK_AFTER);
                 let moved = locked.ip() == source.ip() && silent;
@@ -337,11 +343,22 @@ mod tests {
         assert_eq!(s.handle(Mono(1), far, &rtp(8, 1, 1)), Heard::Nothing);
         assert_eq!(s.handle(Mono(1), near, &rtp(8, 1, 1)), Heard::First);
         assert_eq!(s.target(), Some(near));
-        let other: SocketAddr = "10.0.0.1:4000".parse().expect("an address");
+        let other: SocketAddr = "10.0.0.8:4000".parse().expect("an address");
         assert_eq!(s.handle(Mono(2), other, &rtp(8, 2, 1)), Heard::Nothing);
         assert_eq!(s.strangers, 2);
         let moved: SocketAddr = "10.0.0.9:6000".parse().expect("an address");
         assert_eq!(s.handle(Mono::from_millis(3000), moved, &rtp(8, 3, 1)), Heard::Audio);
+    }
+
+    #[test]
+    fn the_address_of_the_sdp_takes_the_stream_from_whoever_was_first() {
+        let mut s = stream();
+        let near: SocketAddr = "10.0.0.9:5000".parse().expect("an address");
+        let named: SocketAddr = "10.0.0.1:4000".parse().expect("an address");
+        assert_eq!(s.handle(Mono(1), near, &rtp(8, 1, 1)), Heard::First);
+        assert_eq!(s.handle(Mono(2), named, &rtp(8, 9, 2)), Heard::Audio);
+        assert_eq!(s.target(), Some(named));
+        assert_eq!(s.handle(Mono(3), near, &rtp(8, 2, 1)), Heard::Nothing);
     }
 
     #[test]

@@ -73,6 +73,16 @@ impl Registrar {
         gone
     }
 
+    /// The connection is gone, and with it whoever was reached over it.
+    pub fn drop_connection(&mut self, connection: u32) -> Vec<String> {
+        let over = |b: &Binding| connection != 0 && b.flow.connection == connection;
+        let gone: Vec<String> = self.bindings.iter().filter(|(_, b)| over(b)).map(|(u, _)| u.clone()).collect();
+        for user in &gone {
+            self.bindings.remove(user);
+        }
+        gone
+    }
+
     /// Answers a REGISTER.
     pub fn register(&mut self, now: Mono, flow: Flow, request: &Message, _: &Fields, tag: &str) -> (Bytes, Change) {
         let reply = |code| Writer::response(request, code, tag.as_bytes(), flow.remote);

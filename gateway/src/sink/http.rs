@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use codecs::journal::Kind;
 use codecs::webhook::Secret;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -17,6 +17,8 @@ use crate::clock::Clock;
 use crate::journal::{Read, Reader};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes of an answer that are read.
+const BODY_MAX: usize = 64 * 1024;
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -53,7 +55,8 @@ impl HttpSink {
         let mut delivered = 0u64;
         loop {
             metrics::gauge!("gateway_sink_deadletter", "sink" => self.name.clone()).set(dead.count() as f64);
-            match reader.next_frame() {
+            let durable = *self.durable.borrow_and_update();
+            match reader.next_durable(durable) {
                 Ok(Some(frame)) => {
                     if frame.kind == Kind::Event {
                         self.deliver(&client, &frame.payload, &dead).await;
@@ -124,16 +127,21 @@ impl HttpSink {
             Ok(request) => request,
             Err(error) => return Outcome::Never(error.to_string()),
         };
-        let response = match tokio::time::timeout(TIMEOUT, client.request(request)).await {
-            Err(_) => return Outcome::Later(None, "no answer within 15 s".into()),
-            Ok(Err(error)) => return Outcome::Later(None, format!("{error:?}")),
-            Ok(Ok(response)) => response,
+        let exchange = async {
+            let response = client.request(request).await.map_err(|e| format!("{e:?}"))?;
+            let (head, body) = response.into_parts();
+            // Read to the end, so that the connection can be used again; nobody needs more than a few lines of it.
+            let _ = Limited::new(body, BODY_MAX).collect().await;
+            Ok::<_, String>(head)
         };
-        let status = response.status();
+        let response = match tokio::time::timeout(TIMEOUT, exchange).await {
+            Err(_) => return Outcome::Later(None, "no whole answer within 15 s".into()),
+            Ok(Err(error)) => return Outcome::Later(None, error),
+            Ok(Ok(head)) => head,
+        };
+        let status = response.status;
         let after =
-            response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok()).map(Duration::from_secs);
-        // Read to the end, so that the connection can be used again.
-        let _ = response.into_body().collect().await;
+            response.headers.get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok()).map(Duration::from_secs);
         match status {
             s if s.is_success() => Outcome::Done,
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => {
@@ -145,9 +153,15 @@ impl HttpSink {
     }
 
     async fn replay_dead(&self, client: &HttpClient, dead: &DeadLetters) {
-        for event in dead.take().unwrap_or_default() {
+        let (events, taken) = match dead.take() {
+            Ok(taken) => taken,
+            Err(error) => return tracing::error!(sink = %self.name, %error, "GW-3304 the dead letters cannot be read"),
+        };
+        for event in events {
             self.deliver(client, &event, dead).await;
         }
+        // Only now: each has been delivered, or lies with the dead letters anew.
+        let _ = std::fs::remove_file(taken);
     }
 }
 

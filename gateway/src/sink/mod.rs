@@ -61,16 +61,17 @@ impl DeadLetters {
         std::fs::read(&self.path).map_or(0, |b| b.iter().filter(|c| **c == b'\n').count())
     }
 
-    /// Takes all events out, to be tried again.
+    /// All events, to be tried again, and the file they lie in until that is done: a replay that was cut short is
+    /// taken up by the next.
     ///
     /// # Errors
     /// What the disk said.
-    pub fn take(&self) -> io::Result<Vec<Vec<u8>>> {
-        if !self.path.exists() {
-            return Ok(Vec::new());
+    pub fn take(&self) -> io::Result<(Vec<Vec<u8>>, PathBuf)> {
+        let taken = self.path.with_extension("replaying");
+        if !taken.exists() && self.path.exists() {
+            std::fs::rename(&self.path, &taken)?;
         }
-        let bytes = std::fs::read(&self.path)?;
-        std::fs::remove_file(&self.path)?;
-        Ok(bytes.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(<[u8]>::to_vec).collect())
+        let bytes = if taken.exists() { std::fs::read(&taken)? } else { Vec::new() };
+        Ok((bytes.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(<[u8]>::to_vec).collect(), taken))
     }
 }

@@ -57,8 +57,8 @@ impl Casebook {
                     self.outputs.push_back(Output::Append { sequence: self.next_sequence, at, event });
                     self.next_sequence += 1;
                 }
-                AlertOutput::CallBack { no, number } => {
-                    self.outputs.push_back(Output::Shard(ToShard::CallBack { no, number }));
+                AlertOutput::CallBack { no, number, trunk } => {
+                    self.outputs.push_back(Output::Shard(ToShard::CallBack { no, number, trunk }));
                 }
                 AlertOutput::Released { .. } => {}
             }

@@ -74,7 +74,7 @@ impl Desk {
         match message {
             ToDesk::WantSeat { call, group, answer_by } => self.seats.want(call, group, answer_by),
             ToDesk::UnwantSeat { call } => self.seats.unwant(call),
-            ToDesk::ReleaseSeat { seat, outcome } => self.seats.release(now, seat, outcome),
+            ToDesk::ReleaseSeat { call, seat, outcome } => self.seats.release(now, call, seat, outcome),
             ToDesk::WantResponder { call, rung, share, place } => {
                 let pick =
                     nearest::reserve(&mut self.roster, &self.grids, call, &place, rung, share, &self.default_unit);
@@ -153,8 +153,8 @@ impl Desk {
             let user = &self.user_of_seat[seat.0 as usize];
             let Some(contact) = self.bindings.get(user).map(contact_of) else {
                 let by = self.seats.seat(seat).group;
-                self.seats.release(now, seat, Outcome::Unused);
                 self.seats.sign_off(seat);
+                self.seats.release(now, call, seat, Outcome::Unused);
                 self.seats.want(call, by, now);
                 continue;
             };
@@ -196,7 +196,7 @@ impl Desk {
             }
             return self.reply_found(request, true);
         }
-        let SeatState::Taken { call } = state else {
+        let SeatState::Taken { call, .. } = state else {
             return self.fail(request, Failure::Conflict("no call at this seat"));
         };
         if let Action::Transfer { to } = &action {

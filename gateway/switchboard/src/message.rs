@@ -75,6 +75,7 @@ pub enum ToDesk {
         call: CallKey,
     },
     ReleaseSeat {
+        call: CallKey,
         seat: SeatId,
         outcome: Outcome,
     },
@@ -142,6 +143,7 @@ pub enum ToShard {
     CallBack {
         no: AlertNo,
         number: String,
+        trunk: String,
     },
     Serials(SerialBlock),
 }

@@ -139,6 +139,9 @@ struct Leg {
     port: Option<u16>,
     answered: bool,
     sdp: LocalSdp,
+    /// What is to be played as soon as there is media.
+    playing: Option<(Prompt, bool)>,
+    track: Option<u8>,
 }
 
 /// Our side of a leg's SDP: written once, versioned with each change.
@@ -160,6 +163,8 @@ struct CallSlot {
     legs: BTreeMap<LegNo, Leg>,
     room: Option<RoomId>,
     recorded: bool,
+    /// How many legs of each role have had a track: none is given twice.
+    tracks: BTreeMap<Role, u8>,
     /// The desk's word about the seat or responder that the next `StartLeg` is for.
     seat: Option<(SeatInfo, Contact)>,
     responder: Option<Box<ReservedResponder>>,
@@ -211,7 +216,7 @@ impl Shard {
             by_media: HashMap::new(),
             by_port: BTreeMap::new(),
             ports: VecDeque::new(),
-            serials: VecDeque::from([config.serials]),
+            serials: Some(config.serials).filter(|b| b.from < b.until).into_iter().collect(),
             unreserved: config.serials.until,
             serials_wanted: false,
             timers: TimerQueue::default(),
@@ -232,6 +237,13 @@ impl Shard {
     pub fn handle_broken_stream(&mut self, now: Mono, wall: Wall, flow: Flow, bytes: Bytes, what: &'static str) {
         self.wall = wall;
         self.sip.handle_broken_stream(flow, bytes, what);
+        self.settle(now);
+    }
+
+    /// A TCP connection is gone.
+    pub fn handle_closed(&mut self, now: Mono, wall: Wall, connection: u32) {
+        self.wall = wall;
+        self.sip.handle_closed(connection);
         self.settle(now);
     }
 

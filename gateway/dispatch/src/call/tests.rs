@@ -168,7 +168,7 @@ fn triage_as_a_report_brings_the_officer_and_dropping_a_leg_lets_the_others_talk
         9.000 FactLegEnded leg: 1, role: Taker
         20.000 UnwantSeat
         20.000 DropLeg leg: 2
-        20.000 ReleaseResponder responder: 3, result: Superseded, after: 0ns
+        20.000 ReleaseResponder responder: 3, result: Answered, after: 1.999s
         20.000 FactEnded
         20.000 Over
     "#]]);
@@ -306,5 +306,38 @@ fn a_call_back_that_nobody_picks_up_is_unreached() {
         9.000 ReleaseSeat seat: 1, outcome: Talked
         9.000 FactEnded
         9.000 Over
+    "#]]);
+}
+
+#[test]
+fn a_caller_whose_officer_does_not_come_after_the_seat_has_left_gets_a_seat_again() {
+    let mut s = Story::answered();
+    s.at(2000, Input::TransferTo { responder: ResponderId(5), role: Role::Officer });
+    s.at(3000, Input::LegEnded { leg: LegNo(1) });
+    s.at(4000, Input::LegFailed { leg: LegNo(2), result: TryResult::Declined }).at(4001, seat(8));
+    s.tells(&expect![[r#"
+        2.000 FactTried leg: 2, responder: 5, rung: Officer
+        2.000 StartLeg leg: 2, target: Responder5, role: Officer
+        3.000 ReleaseSeat seat: 7, outcome: Talked
+        3.000 FactLegEnded leg: 1, role: Taker
+        4.000 FactTryEnded leg: 2, responder: 5, result: Declined
+        4.000 ReleaseResponder responder: 5, result: Declined, after: 2s
+        4.000 FactNobodyLeft
+        4.000 PlayAttendant leg: 0
+        4.000 WantSeat answer_by: 7000000000
+        4.001 FactOffered seat: 8
+        4.001 StartLeg leg: 3, target: Seat8, role: Taker
+    "#]]);
+}
+
+#[test]
+fn a_human_who_answers_after_the_grace_brings_the_officer_at_once() {
+    let mut s = Story::new();
+    s.at(14_000, seat(2)).at(14_050, Input::LegAnswered { leg: LegNo(1) }).at(14_350, Input::Played { leg: LegNo(1) });
+    s.text.clear();
+    s.until(14_400);
+    s.tells(&expect![[r#"
+        14.350 FactResponderWanted why: Grace
+        14.350 WantResponder rung: Officer, share: 4s
     "#]]);
 }

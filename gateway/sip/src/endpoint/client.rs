@@ -81,7 +81,7 @@ impl Endpoint {
         let Some(session) = self.session(id) else { return };
         session.forgotten = true;
         match &mut session.state {
-            State::Invited { .. } => self.reject(now, id, 480, Some(reason)),
+            State::Invited { .. } => self.reject(now, id, 480, Some(reason).filter(|r| !r.is_empty())),
             State::Calling { cancelled, .. } => {
                 *cancelled = true;
                 self.send_cancel_if_due(now, id);

@@ -28,6 +28,14 @@ impl Endpoint {
         self.arm_registrar();
     }
 
+    /// A TCP connection has closed: its users are no longer registered.
+    pub fn handle_closed(&mut self, connection: u32) {
+        for user in self.registrar.drop_connection(connection) {
+            self.event(Event::Unregistered { user });
+        }
+        self.arm_registrar();
+    }
+
     fn arm_registrar(&mut self) {
         let wanted = self.registrar.deadline();
         self.timers.rearm(Timer::Registrar, &mut self.registrar_armed, wanted);

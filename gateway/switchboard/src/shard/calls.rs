@@ -12,7 +12,7 @@ use media::Event as MediaEvent;
 use sip::{EndCause, Event as SipEvent, Invitation, Output as SipOutput};
 
 use super::{CallSlot, Observed, Output, Shard};
-use crate::message::{Action, RequestId, ToCasebook, ToDesk, ToShard};
+use crate::message::{Action, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
 
 impl Shard {
     /// Carries every consequence of an input to its end.
@@ -25,6 +25,7 @@ impl Shard {
                     SipOutput::Event(event) => self.sip_event(now, event),
                 }
             } else if let Some((key, leg)) = self.failed_at_once.pop_front() {
+                self.release_leg(key, leg);
                 self.input(now, key, Input::LegFailed { leg, result: TryResult::Off });
             } else if let Some(event) = self.media.poll_event() {
                 self.media_event(now, event);
@@ -187,6 +188,7 @@ impl Shard {
             legs: std::collections::BTreeMap::new(),
             room: None,
             recorded: false,
+            tracks: std::collections::BTreeMap::new(),
             seat: None,
             responder: None,
             responders: std::collections::BTreeMap::new(),
@@ -241,13 +243,17 @@ impl Shard {
         let Ok(outputs) = worked else {
             return self.abandon_panicked(now, key);
         };
-        let mut over = false;
-        for output in outputs {
-            over |= output == CallOutput::Over;
-            self.carry_out(now, key, output);
+        let over = outputs.contains(&CallOutput::Over);
+        let carried = catch_unwind(AssertUnwindSafe(|| {
+            for output in outputs {
+                self.carry_out(now, key, output);
+            }
+        }));
+        if carried.is_err() {
+            return self.abandon_panicked(now, key);
         }
         if over {
-            return self.close(key);
+            return self.close(now, key);
         }
         let wanted = call.poll_timeout().map(|(at, _)| at);
         if let Some(slot) = self.calls.get_mut(&key) {
@@ -268,10 +274,15 @@ impl Shard {
         self.record(no, casework::Fact::Mark("call_machine_failed"));
         self.record(no, casework::Fact::Ended);
         self.outputs.push_back(Output::Desk(ToDesk::CallFailed { call: key }));
-        self.close(key);
+        self.close(now, key);
     }
 
-    fn close(&mut self, key: CallKey) {
+    fn close(&mut self, now: Mono, key: CallKey) {
+        // Whatever a call has not let go of by itself must not outlive it.
+        let left: Vec<LegNo> = self.calls.get(&key).map(|s| s.legs.keys().copied().collect()).unwrap_or_default();
+        for leg in left {
+            self.drop_leg(now, key, leg);
+        }
         if let Some(room) = self.calls.get_mut(&key).and_then(|s| s.room.take()) {
             self.media.remove_room(room);
         }
@@ -280,7 +291,6 @@ impl Shard {
         }
         let Some(mut slot) = self.calls.remove(&key) else { return };
         self.timers.rearm(key, &mut slot.armed, None);
-        assert!(slot.legs.is_empty(), "a call that is over has let go of every leg");
         let trunk = self.config.trunks[slot.trunk].name.clone();
         self.outputs.push_back(Output::Observed(Observed::CallEnded { trunk, result: slot.result }));
         // Also without any audio: the casebook closes the alert on the recorder's word.
@@ -297,7 +307,7 @@ impl Shard {
             }
             CallOutput::UnwantSeat => self.outputs.push_back(Output::Desk(ToDesk::UnwantSeat { call: key })),
             CallOutput::ReleaseSeat { seat, outcome } => {
-                self.outputs.push_back(Output::Desk(ToDesk::ReleaseSeat { seat, outcome }));
+                self.outputs.push_back(Output::Desk(ToDesk::ReleaseSeat { call: key, seat, outcome }));
             }
             CallOutput::WantResponder { rung, share } => {
                 let place = slot.place.clone();
@@ -401,7 +411,7 @@ impl Shard {
                     Some(slot) => slot.seat = Some((info, contact)),
                     None => {
                         let outcome = dispatch::seat::Outcome::Unused;
-                        self.outputs.push_back(Output::Desk(ToDesk::ReleaseSeat { seat, outcome }));
+                        self.outputs.push_back(Output::Desk(ToDesk::ReleaseSeat { call, seat, outcome }));
                     }
                 }
                 self.input(now, call, Input::SeatReserved { seat, overflow });
@@ -409,11 +419,15 @@ impl Shard {
             ToShard::ResponderReserved(reserved) => self.responder_reserved(now, reserved),
             ToShard::NoResponder { call } => self.input(now, call, Input::NoResponder),
             ToShard::Action { call, action, request } => self.act(now, call, action, request),
-            ToShard::CallBack { no, number } => self.call_back(now, no, number),
+            ToShard::CallBack { no, number, trunk } => self.call_back(now, no, number, &trunk),
             ToShard::Serials(block) => {
                 self.serials_wanted = false;
+                // What was minted without a reservation meanwhile is not minted again.
+                let from = block.from.max(self.unreserved);
                 self.unreserved = self.unreserved.max(block.until);
-                self.serials.push_back(block);
+                if from < block.until {
+                    self.serials.push_back(SerialBlock { from, until: block.until });
+                }
             }
         }
     }
@@ -476,11 +490,16 @@ impl Shard {
         }
     }
 
-    fn call_back(&mut self, now: Mono, no: AlertNo, number: String) {
-        let Some(trunk) = self.config.trunks.iter().position(|t| t.outbound.is_some()) else {
+    /// By the seats of the trunk it came from, out over whichever trunk takes outgoing calls.
+    fn call_back(&mut self, now: Mono, no: AlertNo, number: String, trunk: &str) {
+        let trunk = self.config.trunks.iter().position(|t| t.name == trunk).unwrap_or(0);
+        if self.dial_out(trunk, &number).is_none() {
+            // Nowhere to call: said at once, no seat is spent on it.
+            self.record(no, casework::Fact::CallingBack);
             self.record(no, casework::Fact::Unreached);
+            self.outputs.push_back(Output::RecordingEnded { key: 0, no });
             return;
-        };
+        }
         let key = self.new_key();
         let mut slot = self.new_slot(no, trunk, number);
         slot.result = "callback";
@@ -493,6 +512,8 @@ impl Shard {
                 port: None,
                 answered: false,
                 sdp: super::LocalSdp::default(),
+                playing: None,
+                track: None,
             },
         );
         self.calls.insert(key, slot);

@@ -28,6 +28,8 @@ impl Shard {
             port: Some(port),
             answered: false,
             sdp: LocalSdp::default(),
+            playing: None,
+            track: None,
         };
         let agreed = match &invitation.sdp {
             None => {
@@ -101,7 +103,16 @@ impl Shard {
         let session = self.sip.invite(now, out);
         self.by_session.insert(session, (key, leg));
         let sdp = LocalSdp { version: 1, text: sdp, offered: true };
-        let entry = Leg { role, session: Some(session), media: None, port: Some(port), answered: false, sdp };
+        let entry = Leg {
+            role,
+            session: Some(session),
+            media: None,
+            port: Some(port),
+            answered: false,
+            sdp,
+            playing: None,
+            track: None,
+        };
         self.calls.get_mut(&key).expect("found above").legs.insert(leg, entry);
     }
 
@@ -120,7 +131,8 @@ impl Shard {
         self.dial_out(trunk, &responder.phone)
     }
 
-    fn dial_out(&self, trunk: usize, number: &str) -> Option<Contact> {
+    /// By this trunk's outgoing peer, else by whichever trunk has one.
+    pub(super) fn dial_out(&self, trunk: usize, number: &str) -> Option<Contact> {
         let own = self.config.trunks[trunk].outbound;
         let peer = own.or_else(|| self.config.trunks.iter().find_map(|t| t.outbound))?;
         let dialable =
@@ -203,6 +215,9 @@ impl Shard {
         if let Some(port) = entry.port {
             self.by_port.insert(port, media);
         }
+        if let Some((prompt, repeat)) = entry.playing.take() {
+            self.media.play(media, prompt, repeat);
+        }
     }
 
     /// Puts a leg into the call's room, which is recorded from its first leg on.
@@ -218,13 +233,18 @@ impl Shard {
     }
 
     pub(super) fn play(&mut self, key: CallKey, leg: LegNo, prompt: Prompt, repeat: bool) {
-        if let Some(media) = self.media_of(key, leg) {
-            self.media.play(media, prompt, repeat);
+        let Some(entry) = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)) else { return };
+        match entry.media {
+            Some(media) => self.media.play(media, prompt, repeat),
+            // A delayed offer: their answer, and with it the media, comes in the ACK.
+            None => entry.playing = Some((prompt, repeat)),
         }
     }
 
     pub(super) fn stop_playing(&mut self, key: CallKey, leg: LegNo) {
-        if let Some(media) = self.media_of(key, leg) {
+        let Some(entry) = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)) else { return };
+        entry.playing = None;
+        if let Some(media) = entry.media {
             self.media.stop_playing(media);
         }
     }
@@ -271,13 +291,9 @@ impl Shard {
     fn session_of(&self, key: CallKey, leg: LegNo) -> Option<SessionId> {
         self.calls.get(&key)?.legs.get(&leg)?.session
     }
-
-    fn media_of(&self, key: CallKey, leg: LegNo) -> Option<media::LegId> {
-        self.calls.get(&key)?.legs.get(&leg)?.media
-    }
 }
 
-/// Numbers a leg's track: its role's, or eight more for each that has the role already at this time.
+/// Numbers a leg's track: its role's, or eight more for each responder of that role before it.
 fn track_of(slot: &mut CallSlot, leg: LegNo, role: Role) -> u8 {
     let base = match role {
         Role::Reporter => 1,
@@ -288,8 +304,14 @@ fn track_of(slot: &mut CallSlot, leg: LegNo, role: Role) -> u8 {
         Role::Attendant => 6,
         Role::Supervisor => 7,
     };
-    let beside = slot.legs.iter().filter(|(no, l)| **no != leg && l.role == role && l.media.is_some()).count();
-    base + 8 * (beside.min(30) as u8)
+    let Some(entry) = slot.legs.get_mut(&leg) else { return base };
+    *entry.track.get_or_insert_with(|| {
+        let before = slot.tracks.entry(role).or_default();
+        *before += 1;
+        // A caller or seat that comes after the one before goes on with its track; responders may overlap.
+        let own = if matches!(role, Role::Reporter | Role::Taker) { 0 } else { (*before - 1).min(30) };
+        base + 8 * own
+    })
 }
 
 fn refusal_code(refusal: Refusal) -> (u16, String) {

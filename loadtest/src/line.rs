@@ -1,0 +1,75 @@
+//! One leg's RTP on this side: a voice that speaks every 20 ms and an ear that keeps what comes.
+
+use std::net::SocketAddr;
+
+use codecs::audio::FRAME;
+use codecs::rtp::{HEADER_LEN, Packet};
+use mio::net::UdpSocket;
+
+use crate::ear::{Code, Ear, Voice};
+use crate::peers::PartyKey;
+
+pub(crate) struct Line {
+    pub socket: UdpSocket,
+    pub target: Option<SocketAddr>,
+    pub ear: Ear,
+    pub party: PartyKey,
+    pub speaking: bool,
+    voice: Voice,
+    sequence: u16,
+    timestamp: u32,
+    /// Packets still to be sent; `None`: as long as the call lasts.
+    left: Option<u32>,
+    heard: bool,
+}
+
+impl Line {
+    pub fn new(socket: UdpSocket, party: PartyKey, code: Code, seed: u32, left: Option<u32>) -> Line {
+        Line {
+            socket,
+            target: None,
+            ear: Ear::default(),
+            party,
+            speaking: false,
+            voice: Voice::new(code),
+            sequence: seed as u16,
+            timestamp: seed.wrapping_mul(7919),
+            left,
+            heard: false,
+        }
+    }
+
+    /// Reads what has come; `true` when it is the first audio of this leg.
+    pub fn listen(&mut self) -> bool {
+        let mut buffer = [0u8; 2048];
+        let before = self.heard;
+        while let Ok((len, _)) = self.socket.recv_from(&mut buffer) {
+            if let Some(packet) = Packet::parse(&buffer[..len]).filter(|p| p.payload_type == 8) {
+                self.ear.hear(packet.sequence, packet.payload);
+                self.heard = true;
+            }
+        }
+        self.heard && !before
+    }
+
+    /// The next 20 ms, if this leg has somewhere to say them and something left to say.
+    pub fn speak(&mut self) {
+        let Some(target) = self.target.filter(|_| self.speaking && self.left != Some(0)) else { return };
+        let mut buffer = [0u8; HEADER_LEN + FRAME];
+        let payload = self.voice.next_frame();
+        let ssrc = self.party.0 as u32;
+        let packet = Packet {
+            payload_type: 8,
+            marker: false,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            ssrc,
+            payload: &payload,
+        };
+        let len = packet.write(&mut buffer);
+        let _ = self.socket.send_to(&buffer[..len], target);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(FRAME as u32);
+        self.left = self.left.map(|l| l - 1);
+    }
+}
