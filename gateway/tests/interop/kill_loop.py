@@ -45,6 +45,17 @@ class Sink(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_):
+        """A sender that is killed resets its connections: that is what this is about."""
+
+
+class Round:
+    """The journal sequence that the rounds so far have come to."""
+
+    after = 0
+
+
 def configure(directory, sink_port, rtp):
     example = REPO / "deploy" / "example"
     for table in ["seats.csv", "officers.csv", "subscribers.csv", "keywords.csv", "grids.geojson"]:
@@ -75,9 +86,16 @@ def request(address, token, method, path, body=None):
         connection.close()
 
 
-def alerts(address, token):
-    status, body = request(address, token, "GET", "/v1/alerts?limit=1000")
-    return json.loads(body)["alerts"] if status == 200 else []
+def alerts(address, token, after):
+    """Alerts whose newest revision is younger than the journal sequence `after`."""
+    found = []
+    while True:
+        status, body = request(address, token, "GET", f"/v1/alerts?limit=1000&after={after}")
+        page = json.loads(body)
+        if status != 200 or not page["alerts"]:
+            return found
+        found += page["alerts"]
+        after = page["next"]
 
 
 def wait(what, condition, patience=15):
@@ -100,13 +118,14 @@ def wall(stamp):
 def round_of(gateway, loadtest, directory, acknowledged, chance):
     process, ready = start(gateway, directory)
     token = (directory / "data" / "token").read_text().strip()
+    after = Round.after
     load = subprocess.Popen(
         [loadtest, "calls", "--target", ready["sip"], "--legs", "1", "--rate", "25", "--duration", "4s", "--hold", "30s", "--media", "full"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        live = lambda: [a for a in alerts(ready["http"], token) if a["state"] == "arrived" and a["call"]["t"].get("attendant")]
+        live = lambda: [a for a in alerts(ready["http"], token, after) if a["state"] == "arrived" and a["call"]["t"].get("attendant")]
         wait("20 calls up", lambda: len(live()) >= 20)
         kill_at = time.time() + chance.uniform(0.2, 2.5)
         while time.time() < kill_at:
@@ -126,10 +145,11 @@ def round_of(gateway, loadtest, directory, acknowledged, chance):
         process.wait()
     process, ready = start(gateway, directory)
     try:
-        closed = lambda: {a["id"]["alert_no"]: a for a in alerts(ready["http"], token) if a["state"] == "closed"}
+        closed = lambda: {a["id"]["alert_no"]: a for a in alerts(ready["http"], token, after) if a["state"] == "closed"}
         wait("every interrupted alert closed", lambda: set(up) <= set(closed()))
         delivered = lambda: {t["body"] for b in list(Sink.bodies.values()) for t in json.loads(b)["data"].get("text", [])}
         wait("every acknowledged line at the sink", lambda: acknowledged <= delivered())
+        Round.after = json.loads(request(ready["http"], token, "GET", f"/v1/alerts?limit=1000&after={after}")[1])["next"]
         worst = check_recordings(directory, up, closed(), killed)
     finally:
         process.kill()
@@ -167,7 +187,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    server = Server(("127.0.0.1", 0), Sink)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     directory = pathlib.Path(tempfile.mkdtemp(prefix="gw-kill-"))
     configure(directory, server.server_address[1], 45000)
