@@ -20,10 +20,12 @@ pub enum Kind {
     Event = 1,
     /// A block of alert serials reserved: JSON `{"date":…,"until":…}`.
     Grant = 2,
-    /// State at this point, one open alert's record in JSON a frame.
+    /// State where a segment begins, one open alert's record in JSON a frame.
     Snapshot = 3,
     /// An officer's duty was changed: JSON `{"officer":…,"on_duty":…}`.
     Duty = 4,
+    /// The snapshot at the front of a segment is whole: a start may begin here.
+    SnapshotEnd = 5,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             2 => Some(Kind::Grant),
             3 => Some(Kind::Snapshot),
             4 => Some(Kind::Duty),
+            5 => Some(Kind::SnapshotEnd),
             _ => None,
         }
     }

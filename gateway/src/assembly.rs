@@ -167,6 +167,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         durable,
         next_serial: restored.next_serial,
         failed: false,
+        duties: restored.duty.clone(),
     };
     let serials = thread.reserve().unwrap_or_else(|error| {
         // Calls are answered all the same; each number says that it was not reserved.

@@ -112,6 +112,7 @@ pub fn restore(dir: &Path) -> anyhow::Result<Restored> {
                 open.insert(record.id.alert_no.clone(), record);
             }
         }
+        Kind::SnapshotEnd => {}
         Kind::Duty => {
             if let Ok(frame) = serde_json::from_slice::<DutyFrame>(frame.payload) {
                 duty.insert(frame.officer, frame.on_duty);
@@ -137,6 +138,8 @@ pub struct CasebookThread {
     pub durable: watch::Sender<u64>,
     pub next_serial: u32,
     pub failed: bool,
+    /// Duties as changed through the API, for the snapshot.
+    pub duties: std::collections::BTreeMap<String, bool>,
 }
 
 impl CasebookThread {
@@ -199,6 +202,7 @@ impl CasebookThread {
     }
 
     fn duty(&mut self, officer: String, on_duty: bool, request: RequestId) {
+        self.duties.insert(officer.clone(), on_duty);
         let payload = serde_json::to_vec(&DutyFrame { officer, on_duty }).expect("a duty frame serialises");
         let sequence = self.casebook.take_sequence();
         let written = self.writer.append(self.clock.wall(), Kind::Duty, &payload);
@@ -241,6 +245,9 @@ impl CasebookThread {
                 self.casebook.handle_durable(durable);
                 self.drain();
                 self.durable.send_replace(durable);
+                if self.writer.is_full() {
+                    self.begin_segment();
+                }
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failed, true) {
@@ -251,6 +258,30 @@ impl CasebookThread {
                 self.refuse_waiting();
             }
         }
+    }
+
+    /// The next segment, with everything a start needs at its front.
+    fn begin_segment(&mut self) {
+        if let Err(error) = self.writer.begin_segment() {
+            tracing::error!(error = %format!("{error:#}"), "GW-3102 no new journal segment; the old one goes on");
+            return;
+        }
+        let at = self.clock.wall();
+        let mut frames = vec![(Kind::Grant, self.next_serial.to_string().into_bytes())];
+        for (officer, on_duty) in &self.duties {
+            let frame = DutyFrame { officer: officer.clone(), on_duty: *on_duty };
+            frames.push((Kind::Duty, serde_json::to_vec(&frame).expect("a duty frame serialises")));
+        }
+        for (_, record) in self.casebook.open() {
+            frames.push((Kind::Snapshot, serde_json::to_vec(record).expect("a record serialises")));
+        }
+        frames.push((Kind::SnapshotEnd, b"end".to_vec()));
+        for (kind, payload) in frames {
+            let sequence = self.casebook.take_sequence();
+            let written = self.writer.append(at, kind, &payload);
+            assert_eq!(sequence, written, "casebook and journal count alike");
+        }
+        // Synced with the next group; until then a start uses the segment before.
     }
 
     /// Nobody is left hanging while the disk is gone: 503 with `done: true`.

@@ -124,7 +124,9 @@ pub fn init_log(format: &str, level: &str) {
         "json" => false,
         _ => std::io::stderr().is_terminal(),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written must cost nothing else: the default complaint about it panics.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let installed = if human { builder.try_init() } else { builder.json().try_init() };
     // A second call (tests start several gateways) keeps the first.
     let _ = installed;

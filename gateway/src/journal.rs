@@ -14,6 +14,8 @@ use codecs::time::Wall;
 
 /// Bytes preallocated a segment.
 pub const SEGMENT: u64 = 64 * 1024 * 1024;
+/// Beyond this a segment is left for the next, which begins with a snapshot.
+const FULL: u64 = SEGMENT / 4 * 3;
 
 /// Where a reader stands: which segment, and how far in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -49,8 +51,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Opens the journal for writing behind its last sound frame, handing every frame there is to `replay`.
-    /// What a crash left half-written at the end is cut off.
+    /// Opens the journal for writing behind its last sound frame, handing the frames from the newest whole snapshot
+    /// on to `replay`. What a crash left half-written at the end is cut off.
     ///
     /// # Errors
     /// When the files cannot be read or written, or the chain is broken anywhere but at the very end.
@@ -58,9 +60,15 @@ impl Writer {
         std::fs::create_dir_all(dir).with_context(|| format!("journal directory {}", dir.display()))?;
         let all = segments(dir).with_context(|| format!("journal directory {}", dir.display()))?;
         let (mut next, mut previous, mut end) = (1, [0; 32], 0);
-        for (i, &first) in all.iter().enumerate() {
+        let begin = snapshot_segment(dir, &all)?;
+        for (i, &first) in all.iter().enumerate().skip(begin) {
             let path = segment_path(dir, first);
             let bytes = std::fs::read(&path).with_context(|| format!("journal segment {}", path.display()))?;
+            if i == begin && begin > 0 {
+                // `audit verify` follows the chain from its very first frame; a start takes it up here.
+                let (frame, _) = Frame::read(&bytes).map_err(|e| anyhow::anyhow!("{}: {e:?}", path.display()))?;
+                (next, previous) = (frame.sequence, frame.previous);
+            }
             end = 0;
             loop {
                 match Frame::read(&bytes[end as usize..]) {
@@ -130,10 +138,43 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether it is time for the next segment.
+    pub fn is_full(&self) -> bool {
+        self.offset > FULL
+    }
+
+    /// Begins the next segment; what is appended now, up to a `SnapshotEnd`, is its snapshot.
+    ///
+    /// # Errors
+    /// What the disk said; the old segment goes on being used.
+    pub fn begin_segment(&mut self) -> anyhow::Result<()> {
+        assert!(self.pending.is_empty(), "a segment begins between two groups");
+        self.file = create(&self.dir, self.next_sequence)?;
+        (self.first, self.offset) = (self.next_sequence, 0);
+        Ok(())
+    }
+
     /// Where the next frame will be written.
     pub fn cursor(&self) -> Cursor {
         Cursor { segment: self.first, offset: self.offset }
     }
+}
+
+/// The index of the newest segment that begins with a whole snapshot; the first one of all needs none.
+fn snapshot_segment(dir: &Path, all: &[u64]) -> anyhow::Result<usize> {
+    for (i, &first) in all.iter().enumerate().rev() {
+        let path = segment_path(dir, first);
+        let bytes = std::fs::read(&path).with_context(|| format!("journal segment {}", path.display()))?;
+        let mut rest = &bytes[..];
+        while let Ok((frame, len)) = Frame::read(rest) {
+            match frame.kind {
+                Kind::SnapshotEnd => return Ok(i),
+                Kind::Event => break,
+                Kind::Snapshot | Kind::Grant | Kind::Duty => rest = &rest[len..],
+            }
+        }
+    }
+    Ok(0)
 }
 
 fn first_sequence(pending: &[u8]) -> u64 {
@@ -360,6 +401,30 @@ mod tests {
             assert!(r.next_frame().expect("reads").is_none());
         }
         assert!(segments(&dir).expect("lists").len() > 1);
+        std::fs::remove_dir_all(dir).expect("removed");
+    }
+
+    #[test]
+    fn a_start_begins_at_the_newest_whole_snapshot() {
+        let dir = fresh("snapshot");
+        let mut w = Writer::open(&dir, |_| {}).expect("opens");
+        let add = |w: &mut Writer, kind, payload: &[u8]| {
+            w.append(Wall(1), kind, payload);
+            w.commit().expect("commits");
+        };
+        add(&mut w, Kind::Event, b"old");
+        w.begin_segment().expect("begins");
+        add(&mut w, Kind::Snapshot, b"state");
+        add(&mut w, Kind::SnapshotEnd, b"end");
+        add(&mut w, Kind::Event, b"new");
+        w.begin_segment().expect("begins");
+        add(&mut w, Kind::Snapshot, b"a crash came before its end");
+        drop(w);
+        let mut seen = Vec::new();
+        let w = Writer::open(&dir, |f| seen.push(f.payload.to_vec())).expect("opens");
+        assert_eq!(seen, [&b"state"[..], b"end", b"new", b"a crash came before its end"]);
+        assert_eq!(w.next_sequence(), 6);
+        assert_eq!(read_all(&dir).len(), 5, "readers have it all");
         std::fs::remove_dir_all(dir).expect("removed");
     }
 }

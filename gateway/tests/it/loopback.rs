@@ -39,13 +39,14 @@ impl Gateway {
     }
 
     fn run(dir: PathBuf) -> Gateway {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
-            .args(["run", "--config"])
+        // A file that may not grow raises SIGXFSZ; ignored, as the shell hands it on, it is an error like any other.
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" run --config \"$1\"", env!("CARGO_BIN_EXE_gateway")])
             .arg(dir.join("city.toml"))
             .env("UNIT_SECRET", "unit")
             .env("COMMAND_SINK_SECRET", "whsec_cG9saWNlLTExMC1kZW1vLXNlY3JldC0zMi1ieXRlcyE=")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::options().create(true).append(true).open(dir.join("stderr.log")).expect("a log"))
             .spawn()
             .expect("the gateway starts");
         let mut line = String::new();
@@ -160,8 +161,20 @@ fn a_call_is_answered_triaged_bridged_recorded_and_on_record() {
         .request("POST", &format!("/v1/alerts/{no}/transcript"), r#"{"by":"caller","body":"要爆炸了"}"#)
         .expect("answered");
     assert_eq!(status, 200);
-    world.serve(Duration::from_millis(600));
+    let mut tap = TcpStream::connect(gateway.http).expect("connected");
+    let token = std::fs::read_to_string(gateway.dir.join("data/token")).expect("a token");
+    let ask = format!(
+        "GET /v1/alerts/{no}/audio/caller HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        token.trim()
+    );
+    tap.write_all(ask.as_bytes()).expect("sent");
+    world.serve(Duration::from_millis(800));
     world.peers.hang_up(party);
+    let mut heard = Vec::new();
+    tap.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+    world.until(|s| s.contains(&Happening::Ended { party }));
+    tap.read_to_end(&mut heard).expect("the tap ends with the call");
+    assert!(heard.len() > 3000, "{} bytes tapped", heard.len());
     let record = eventually(&mut world, || {
         let (status, body) = api.request("GET", &format!("/v1/alerts/{no}"), "").expect("answered");
         let record: serde_json::Value = serde_json::from_str(&body).expect("JSON");
@@ -179,6 +192,9 @@ fn a_call_is_answered_triaged_bridged_recorded_and_on_record() {
             std::fs::read(gateway.dir.join("data").join(media["uri"].as_str().expect("a path"))).expect("a file");
         assert!(codecs::audio::wav::Wav::parse(&file).is_ok());
     }
+    let log = std::fs::read_to_string(gateway.dir.join("stderr.log")).expect("a log");
+    assert!(log.contains("\"level\":\"INFO\""), "JSON, not being a terminal: {log}");
+    assert!(!log.contains("06325551234") && !log.contains("持刀"), "no number and no text of a caller in the log");
     let (_, metrics) = Api::new(gateway.admin, "").request("GET", "/metrics", "").expect("answered");
     assert!(
         metrics.contains("gateway_call_answer_seconds_bucket{trunk=\"telecom\",mode=\"seat\",le=\"3\"} 1"),
@@ -328,4 +344,34 @@ fn the_live_stream_gives_every_event_from_the_last_id_on() {
         .map(|k| text.find(k).expect("there"))
         .collect();
     assert!(order.is_sorted(), "{order:?}");
+}
+
+#[test]
+fn with_the_disk_gone_calls_are_answered_and_the_loss_is_an_alarm_and_a_metric() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let gateway = Gateway::start("disk", 45_000);
+    let mut world = World::new(&gateway);
+    let pid = Pid::from_raw(gateway.child.id() as i32);
+    let nothing = Rlimit { current: Some(0), maximum: Some(0) };
+    prlimit(pid, Resource::Fsize, nothing).expect("limited");
+    let party = world.answered_call("13800000009");
+    let seat = world.seen.iter().find_map(|h| match h {
+        Happening::PickedUp { user, .. } => Some(if user == "1001" { "S01" } else { "S02" }),
+        _ => None,
+    });
+    let body = r#"{"kind":"report"}"#;
+    let path = format!("/v1/seats/{}/triage", seat.expect("a seat picked up"));
+    let (status, said) = gateway.api().request("POST", &path, body).expect("answered");
+    assert!(status == 503 && said.contains("GW-3101") && said.contains("\"done\":true"), "{status} {said}");
+    // Carried out all the same: the officer is called.
+    world.until(|s| s.iter().any(|h| matches!(h, Happening::PickedUp { user, .. } if user == "2001")));
+    let mut admin = Api::new(gateway.admin, "");
+    assert_eq!(admin.request("GET", "/readyz", "").expect("answered").0, 200, "still ready for calls");
+    eventually(&mut world, || {
+        let metrics = admin.request("GET", "/metrics", "").expect("answered").1;
+        let told = ["gateway_store_up 0", "gateway_recording_errors_total{reason=\"write\"}"];
+        told.iter().all(|t| metrics.contains(t)).then_some(())
+    });
+    world.peers.hang_up(party);
+    world.until(|s| s.contains(&Happening::Ended { party }));
 }
