@@ -1,7 +1,6 @@
 //! The command line: what can be asked, and the exit codes: 0 ok, 1 failed, 2 usage, 69 no running gateway,
 //! 78 bad configuration.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -113,21 +112,4 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Logs to stderr: human on a terminal, JSON otherwise.
-pub fn init_log(format: &str, level: &str) {
-    let filter =
-        tracing_subscriber::EnvFilter::try_new(level).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let human = match format {
-        "human" => true,
-        "json" => false,
-        _ => std::io::stderr().is_terminal(),
-    };
-    // A log that cannot be written must cost nothing else: the default complaint about it panics.
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-    let installed = if human { builder.try_init() } else { builder.json().try_init() };
-    // A second call (tests start several gateways) keeps the first.
-    let _ = installed;
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod http;
 pub mod journal;
+pub mod log;
 pub mod metrics;
 pub mod ports;
 pub mod procfs;

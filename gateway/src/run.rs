@@ -11,7 +11,7 @@ use codecs::webhook::Secret;
 use crate::assembly::{self, Settings, SinkSettings};
 use crate::city::{self, City};
 use crate::config::{self, Config, Problem};
-use crate::{cli, metrics};
+use crate::{log, metrics};
 
 const BAD_CONFIGURATION: u8 = 78;
 /// How long a drain waits for calls to end before it hangs them up.
@@ -59,7 +59,7 @@ pub fn run(path: &Path) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return tell(&problems),
     };
-    cli::init_log(&config.log.format, &config.log.level);
+    log::init(&config.log.format, &config.log.level);
     match serve(&config, city, path.parent().unwrap_or(Path::new("."))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -16,7 +16,8 @@ use hdrhistogram::Histogram;
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::ear::{Code, hears_exactly};
-use crate::peers::{AgentId, Behaviour, Happening, PartyKey, Peers};
+use crate::line::PartyKey;
+use crate::peers::{AgentId, Behaviour, Happening, Peers};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum MediaMode {

@@ -13,4 +13,5 @@ pub mod receiver;
 mod ua;
 
 pub use ear::{Code, Ear, Voice};
-pub use peers::{AgentId, Behaviour, Happening, PartyKey, Peers, Remote};
+pub use line::PartyKey;
+pub use peers::{AgentId, Behaviour, Happening, Peers, Remote};

@@ -7,7 +7,10 @@ use codecs::rtp::{HEADER_LEN, Packet};
 use mio::net::UdpSocket;
 
 use crate::ear::{Code, Ear, Voice};
-use crate::peers::PartyKey;
+
+/// A leg of ours, for as long as these peers live.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PartyKey(pub u64);
 
 pub(crate) struct Line {
     pub socket: UdpSocket,

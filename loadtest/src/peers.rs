@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Clock;
 use crate::ear::{Code, Ear};
-use crate::line::Line;
+use crate::line::{Line, PartyKey};
 use crate::ua::{self, Dialog, Phase, T1};
 
 const TICK: Duration = Duration::from_millis(20);
@@ -22,10 +22,6 @@ const MEDIA: usize = 1000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct AgentId(usize);
-
-/// A leg of ours, for as long as these peers live.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PartyKey(pub u64);
 
 /// What a phone does when it is called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,8 +5,7 @@
 use md5::Md5;
 use sha2::Sha256;
 
-use super::message::is_token;
-use super::value::unquote;
+use super::lex::{is_token, unquote};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Algorithm {
@@ -91,18 +90,18 @@ pub struct DigestFields {
 impl DigestFields {
     /// `None` when the scheme is not Digest or the list is malformed.
     pub fn parse(value: &[u8]) -> Option<DigestFields> {
-        let value = super::value::trim(value);
+        let value = super::lex::trim(value);
         if value.len() < 7 || !value[..6].eq_ignore_ascii_case(b"Digest") || !value[6].is_ascii_whitespace() {
             return None;
         }
         let mut pairs = Vec::new();
-        for part in super::value::split_commas(&value[7..]) {
+        for part in super::lex::split_commas(&value[7..]) {
             let eq = memchr::memchr(b'=', part)?;
-            let name = super::value::trim(&part[..eq]);
+            let name = super::lex::trim(&part[..eq]);
             if name.is_empty() || !name.iter().all(|&b| is_token(b)) {
                 return None;
             }
-            pairs.push((name.to_ascii_lowercase(), unquote(super::value::trim(&part[eq + 1..]))));
+            pairs.push((name.to_ascii_lowercase(), unquote(super::lex::trim(&part[eq + 1..]))));
         }
         Some(DigestFields { pairs })
     }

@@ -2,10 +2,11 @@
 //!
 //! A pass yields the fields every layer needs, parsed once. A failure yields the status to answer with.
 
+use super::lex::split_commas;
 use super::message::{Fault, Message, Method, Span, Start};
 use super::name::Name;
 use super::uri::{Scheme, Uri};
-use super::value::{CSeq, NameAddr, Via, split_commas};
+use super::value::{CSeq, NameAddr, Via};
 
 /// The fields that transactions and dialogs match on, as spans of the message.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +53,7 @@ pub fn check_request(message: &Message) -> Result<Fields, Rejection> {
         return Err(bad(message, Name::CSeq, "CSeq method differs from the request's"));
     }
     for value in message.all(Name::Contact) {
-        let star = super::value::trim(value) == b"*";
+        let star = super::lex::trim(value) == b"*";
         if !star && split_commas(value).any(|one| NameAddr::parse(one).is_none()) {
             return Err(bad(message, Name::Contact, "Contact is not a name-addr"));
         }
@@ -110,7 +111,7 @@ fn common_fields(message: &Message) -> Result<Fields, Rejection> {
     if message.all(Name::MaxForwards).count() > 1 {
         return Err(bad(message, Name::MaxForwards, "several Max-Forwards"));
     }
-    if message.get(Name::MaxForwards).is_some_and(|v| super::message::decimal(v).is_none_or(|n| n > 255)) {
+    if message.get(Name::MaxForwards).is_some_and(|v| super::lex::decimal(v).is_none_or(|n| n > 255)) {
         return Err(bad(message, Name::MaxForwards, "Max-Forwards is not 0 to 255"));
     }
     let raw: &[u8] = message.raw();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use memchr::memchr;
 use smallvec::SmallVec;
 
+use super::lex::{decimal, is_token, trim};
 use super::name::Name;
 
 /// The largest message taken, in bytes; offsets are 16 bit.
@@ -350,20 +351,7 @@ fn header_line(bytes: &[u8], at: usize, end: usize) -> Option<Header> {
     if name_end == 0 || !text[..name_end].iter().all(|&b| is_token(b)) {
         return None;
     }
-    let value = super::value::trim(&text[colon + 1..]);
+    let value = trim(&text[colon + 1..]);
     let value_span = if value.is_empty() { Span::new(end, end) } else { Span::of(bytes, value) };
     Some(Header { name: Name::parse(&text[..name_end]), word: Span::new(at, at + name_end), value: value_span })
-}
-
-/// RFC 3261 25.1 `token`.
-pub(super) fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
-}
-
-/// An unsigned decimal number and nothing else.
-pub(super) fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || text.len() > 19 {
-        return None;
-    }
-    text.iter().try_fold(0u64, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
 }

@@ -4,6 +4,7 @@
 
 pub mod auth;
 mod check;
+mod lex;
 mod message;
 pub mod multipart;
 mod name;
@@ -13,9 +14,10 @@ mod value;
 mod write;
 
 pub use check::{Fields, Rejection, check_request, check_response};
+pub use lex::{Params, split_commas, token_list, trim, unquote};
 pub use message::{Fault, MAX_HEADERS, MAX_MESSAGE, Message, Method, Span, Start};
 pub use name::Name;
 pub use stream::{Framed, StreamError, StreamFramer};
 pub use uri::{Host, Scheme, Uri};
-pub use value::{CSeq, NameAddr, Params, Via, split_commas, token_list, trim, unquote};
+pub use value::{CSeq, NameAddr, Via};
 pub use write::{Writer, reason_phrase};

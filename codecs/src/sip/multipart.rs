@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
+use super::lex::{Params, trim, unquote};
 use super::message::Message;
 use super::name::Name;
-use super::value::{Params, trim, unquote};
 
 /// Whether a Content-Type (or Accept) value is of this type, parameters aside.
 pub fn is_type(value: &[u8], wanted: &str) -> bool {

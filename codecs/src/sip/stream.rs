@@ -3,9 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use super::message::{MAX_MESSAGE, decimal};
+use super::lex::decimal;
+use super::lex::trim;
+use super::message::MAX_MESSAGE;
 use super::name::Name;
-use super::value::trim;
 
 /// The stream cannot go on; `message` is what can still be answered with 400 before closing.
 #[derive(Clone, PartialEq, Eq, Debug)]

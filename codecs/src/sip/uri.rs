@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::message::decimal;
-use super::value::Params;
+use super::lex::{Params, decimal, trim};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scheme {
@@ -28,7 +27,7 @@ impl<'a> Host<'a> {
         if let Some(inner) = text.strip_prefix(b"[") {
             let close = memchr::memchr(b']', inner)?;
             let address: Ipv6Addr = std::str::from_utf8(&inner[..close]).ok()?.parse().ok()?;
-            let port = match trim_front(&inner[close + 1..]) {
+            let port = match trim(&inner[close + 1..]) {
                 [] => None,
                 [b':', port @ ..] => Some(parse_port(port)?),
                 _ => return None,
@@ -36,7 +35,7 @@ impl<'a> Host<'a> {
             return Some((Host::Ip(IpAddr::V6(address)), port));
         }
         let (host, port) = match memchr::memchr(b':', text) {
-            Some(colon) => (super::value::trim(&text[..colon]), Some(parse_port(&text[colon + 1..])?)),
+            Some(colon) => (trim(&text[..colon]), Some(parse_port(&text[colon + 1..])?)),
             None => (text, None),
         };
         let named = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
@@ -48,12 +47,8 @@ impl<'a> Host<'a> {
     }
 }
 
-fn trim_front(text: &[u8]) -> &[u8] {
-    super::value::trim(text)
-}
-
 fn parse_port(text: &[u8]) -> Option<u16> {
-    decimal(super::value::trim(text)).and_then(|n| u16::try_from(n).ok())
+    decimal(trim(text)).and_then(|n| u16::try_from(n).ok())
 }
 
 #[derive(Clone, Copy, Debug)]

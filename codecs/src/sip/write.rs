@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
+use super::lex::split_commas;
 use super::message::Message;
 use super::name::Name;
-use super::value::{Via, split_commas};
+use super::value::Via;
 
 /// The default phrase of a status code (RFC 3261 21).
 pub fn reason_phrase(code: u16) -> &'static str {

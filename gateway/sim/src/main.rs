@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use sim::{Outcome, Rule, Shape, run};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // The alias ends in `--` already, so that one of the user's own comes through.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--").collect();
     let mut seeds = 0..200;
     let mut shape = Shape::default();
     let mut broken = None;

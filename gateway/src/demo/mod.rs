@@ -20,7 +20,7 @@ use loadtest::{Behaviour, Peers};
 
 use crate::assembly::{self, Settings, SinkSettings};
 use crate::config::PortRange;
-use crate::{cli, metrics};
+use crate::{log, metrics};
 
 const MARKER: &str = ".gateway-demo";
 const SINK_SECRET: &str = "whsec_cG9saWNlLTExMC1kZW1vLXNlY3JldC0zMi1ieXRlcyE=";
@@ -61,7 +61,7 @@ impl Out {
 }
 
 pub fn demo(args: &Args) -> ExitCode {
-    cli::init_log("auto", "warn");
+    log::init("auto", "warn");
     if let Err(error) = prepare(&args.data) {
         eprintln!("error: {error:#}");
         return ExitCode::from(2);

@@ -108,8 +108,13 @@ impl Endpoint {
     pub fn ring(&mut self, now: Mono, id: SessionId, code: u16) {
         assert!((101..200).contains(&code), "a provisional code");
         let Some(session) = self.session(id) else { return };
-        let State::Invited { transaction, invite, tag, .. } = &session.state else { return };
+        let State::Invited { transaction, invite, fields, tag } = &session.state else { return };
         let (index, invite, tag, flow) = (*transaction, invite.clone(), tag.clone(), session.flow);
+        // An early dialog begins: its caller may end it by BYE as well (RFC 3261 15).
+        let dialog = Dialog::as_server(&invite, fields, tag.as_bytes(), flow);
+        let key = dialog.key.clone();
+        session.dialog = Some(dialog);
+        self.by_dialog.insert(key, id);
         let mut w = Writer::response(&invite, code, tag.as_bytes(), flow.remote);
         w.copy(&invite, Name::RecordRoute);
         w.header(Name::Contact, self.contact(flow.transport));
@@ -252,12 +257,12 @@ impl Endpoint {
         let Some(id) = transaction.session.filter(|_| proceeding) else { return };
         let Some(session) = self.session(id) else { return };
         if let State::Invited { .. } = session.state {
-            self.reject_forgetting_nothing(now, id);
+            self.reject_cancelled(now, id);
         }
     }
 
-    /// 487 for a cancelled INVITE; the user hears of it.
-    fn reject_forgetting_nothing(&mut self, now: Mono, id: SessionId) {
+    /// 487 for an INVITE that its caller has given up; the user hears of it.
+    fn reject_cancelled(&mut self, now: Mono, id: SessionId) {
         self.reject(now, id, 487, None);
         self.event(Event::Ended { session: id, cause: EndCause::Cancelled });
     }
@@ -278,6 +283,9 @@ impl Endpoint {
         match fields.method {
             Method::Bye => {
                 self.answer_code(now, flow, &message, &fields, 200);
+                if self.session(id).is_some_and(|s| matches!(s.state, State::Invited { .. })) {
+                    return self.reject_cancelled(now, id);
+                }
                 self.end_session(id, EndCause::RemoteBye);
             }
             Method::Invite => self.handle_reinvite(now, flow, id, message, fields, key),

@@ -291,6 +291,32 @@ fn a_refusal_is_acknowledged_and_reported_with_its_code() {
     p.nothing_left_after(40_000);
 }
 
+#[test]
+fn a_bye_in_the_early_dialog_ends_the_call_like_a_cancel() {
+    let mut p = Pair::new();
+    p.call();
+    p.run(50);
+    let callee = p.invited();
+    p.ends[1].ring(p.now, callee, 180);
+    let ringing = std::iter::from_fn(|| p.ends[1].poll_output()).find_map(|o| match o {
+        Output::Send { bytes, .. } => Message::frame(bytes).ok(),
+        Output::Close { .. } | Output::Event(_) => None,
+    });
+    let ringing = ringing.expect("a 180");
+    let mut w = Writer::request("BYE", b"sip:gw@127.0.0.1:5062");
+    w.header(Name::Via, format!("SIP/2.0/UDP {A};branch=z9hG4bKearly"));
+    w.copy(&ringing, Name::From).copy(&ringing, Name::To).copy(&ringing, Name::CallId);
+    w.header(Name::CSeq, "2 BYE");
+    p.ends[1].handle_message(p.now, Pair::flow(0), w.finish());
+    p.ladder.clear();
+    p.drain();
+    p.ladder(&expect![[r#"
+        0.050 B → A 200 (2 BYE)
+        0.050 B → A 487 (1 INVITE)
+    "#]]);
+    assert!(matches!(p.events.last(), Some((1, Event::Ended { cause: EndCause::Cancelled, .. }))));
+}
+
 fn register(nonce: Option<(&str, Algorithm)>, expires: u32, cseq: u32) -> Bytes {
     let mut w = Writer::request("REGISTER", b"sip:test");
     w.header(Name::Via, format!("SIP/2.0/UDP {A};branch=z9hG4bKr{cseq}"));
