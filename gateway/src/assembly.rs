@@ -202,7 +202,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         policy: city.policy,
         unit: settings.unit,
         node: settings.node,
-        tone: prompts::tone(),
+        tone: prompts::tone(city.tone),
         attendant: prompts::attendant(),
         serials,
     });

@@ -25,6 +25,8 @@ pub struct City {
     pub subscribers: BTreeMap<String, Subscriber>,
     pub keywords: Vec<Keyword>,
     pub policy: Policy,
+    /// How long a chosen seat's tone lasts; zero: none.
+    pub tone: std::time::Duration,
 }
 
 /// Both algorithms, MD5 first, for phones that choose.
@@ -157,6 +159,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         triage_grace: config.answer.triage_grace.0,
         ..Policy::default()
     };
+    let tone = config.answer.tone.0;
     let mut seen = BTreeSet::new();
     for twice in accounts.iter().filter(|a| !seen.insert(a.user.clone())) {
         p.push(Problem {
@@ -178,6 +181,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         subscribers,
         keywords,
         policy,
+        tone,
     };
     if problems.is_empty() { Ok(city) } else { Err(problems) }
 }

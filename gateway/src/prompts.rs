@@ -5,9 +5,9 @@ use codecs::audio::tone::sines;
 use codecs::audio::wav::{Format, Wav};
 use switchboard::Prompt;
 
-/// 300 ms of 1,000 Hz.
-pub fn tone() -> Prompt {
-    sines(&[1000.0], 0.2, 0, 2400).into_iter().map(|s| Law::A.encode(s)).collect()
+/// 1,000 Hz for as long as asked.
+pub fn tone(length: std::time::Duration) -> Prompt {
+    sines(&[1000.0], 0.2, 0, length.as_millis() as usize * 8).into_iter().map(|s| Law::A.encode(s)).collect()
 }
 
 /// "Help is coming, you are in line; say where you are and what has happened", made by `deploy/prompts/make.sh`.

@@ -178,6 +178,7 @@ pub fn city(outbound: SocketAddr) -> City {
         grids: Arc::new(grids),
         keywords: keywords(),
         policy: Policy::default(),
+        tone: Duration::from_millis(300),
     }
 }
 
