@@ -145,6 +145,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     };
     let mut run = Run { plan, peers, trunk, calls: HashMap::new(), by_party: HashMap::new(), ask, report, audible: 0 };
     run.place_and_serve(clock)?;
+    run.peers.unregister_all(Duration::from_secs(3));
     Ok(run.judge())
 }
 

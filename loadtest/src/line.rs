@@ -46,7 +46,11 @@ impl Line {
     pub fn listen(&mut self) -> bool {
         let mut buffer = [0u8; 2048];
         let before = self.heard;
-        while let Ok((len, _)) = self.socket.recv_from(&mut buffer) {
+        while let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
+            // A port that another leg had a moment ago may still get that leg's audio.
+            if self.target != Some(from) {
+                continue;
+            }
             if let Some(packet) = Packet::parse(&buffer[..len]).filter(|p| p.payload_type == 8) {
                 self.ear.hear(packet.sequence, packet.payload);
                 self.heard = true;

@@ -128,6 +128,8 @@ pub struct Peers {
     parties: BTreeMap<PartyKey, Party>,
     by_call: HashMap<(usize, Vec<u8>), PartyKey>,
     media: BTreeMap<usize, Line>,
+    /// What REGISTER asks for: 0 while taking leave.
+    expires_s: u32,
     next_id: u64,
     next_media: usize,
     next_tick: Duration,
@@ -157,6 +159,7 @@ impl Peers {
             parties: BTreeMap::new(),
             by_call: HashMap::new(),
             media: BTreeMap::new(),
+            expires_s: 3600,
             next_id: 1,
             next_media: MEDIA,
             next_tick: Duration::ZERO,
@@ -241,6 +244,25 @@ impl Peers {
         self.send_register(agent.0, user, 1, None);
     }
 
+    /// Takes every phone off the registrar again, so that nobody calls what is no longer there; serves for at most
+    /// `patience` until all are off.
+    pub fn unregister_all(&mut self, patience: Duration) {
+        self.expires_s = 0;
+        for agent in 0..self.agents.len() {
+            let users: Vec<String> = self.agents[agent].secrets.keys().cloned().collect();
+            for (n, user) in users.iter().enumerate() {
+                self.send_register(agent, user, 101, None);
+                if n % 32 == 0 {
+                    self.step(Duration::from_millis(2));
+                }
+            }
+        }
+        let end = self.clock.now() + patience;
+        while !self.registering.is_empty() && self.clock.now() < end {
+            self.step(Duration::from_millis(5));
+        }
+    }
+
     pub fn behave(&mut self, agent: AgentId, user: &str, behaviour: Behaviour) {
         self.agents[agent.0].behaviour.insert(user.to_owned(), behaviour);
     }
@@ -317,9 +339,9 @@ impl Peers {
         self.happenings.pop_front()
     }
 
-    /// Legs up or coming.
-    pub fn legs(&self) -> usize {
-        self.parties.len()
+    /// Legs of one agent, up or coming.
+    pub fn legs_of(&self, agent: AgentId) -> usize {
+        self.parties.values().filter(|p| p.agent == agent.0).count()
     }
 
     /// Ends the loop of `run`.
@@ -374,7 +396,9 @@ impl Peers {
     fn send_register(&mut self, agent: usize, user: &str, cseq: u32, challenge: Option<&Message>) {
         let a = &self.agents[agent];
         let secret = a.secrets.get(user).cloned().unwrap_or_default();
-        let Some(bytes) = ua::register(a.local, a.gateway, user, &secret, cseq, challenge) else { return };
+        let Some(bytes) = ua::register(a.local, a.gateway, user, &secret, cseq, challenge, self.expires_s) else {
+            return;
+        };
         self.send(agent, a.gateway, &bytes);
         let again = self.clock.now() + T1;
         self.registering.insert((agent, user.to_owned()), (cseq, again, bytes));
@@ -440,7 +464,7 @@ impl Peers {
             return;
         }
         match code {
-            401 if cseq < 4 => self.send_register(agent, &user, cseq + 1, Some(message)),
+            401 if cseq % 100 < 4 => self.send_register(agent, &user, cseq + 1, Some(message)),
             200 => {
                 self.registering.remove(&(agent, user.clone()));
                 self.happen(Happening::Registered { user });

@@ -166,6 +166,7 @@ pub(crate) fn register(
     secret: &str,
     cseq: u32,
     challenge: Option<&Message>,
+    expires_s: u32,
 ) -> Option<Bytes> {
     let uri = format!("sip:{}", peer.ip());
     let mut w = Writer::request("REGISTER", uri.as_bytes());
@@ -173,7 +174,7 @@ pub(crate) fn register(
     w.header(Name::From, format!("<sip:{user}@{}>;tag=r{user}", peer.ip()));
     w.header(Name::To, format!("<sip:{user}@{}>", peer.ip()));
     w.header(Name::CallId, format!("reg-{user}-{}", local.port())).header(Name::CSeq, format!("{cseq} REGISTER"));
-    w.header(Name::Contact, format!("<sip:{user}@{local}>")).header(Name::Expires, "3600");
+    w.header(Name::Contact, format!("<sip:{user}@{local}>")).header(Name::Expires, expires_s.to_string());
     if let Some(challenge) = challenge {
         let fields = challenge
             .all(Name::WwwAuthenticate)

@@ -8,7 +8,9 @@ use codecs::time::Mono;
 use crate::CallKey;
 
 /// A seat that let a call ring out rests this long, so that the next call does not try it first.
+/// With every further miss in a row the rest doubles, up to five minutes: its phone is probably gone.
 const REST_AFTER_NO_ANSWER: Duration = Duration::from_secs(5);
+const REST_MAX: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SeatId(pub u32);
@@ -71,6 +73,8 @@ pub struct SeatPool {
     groups: Vec<Group>,
     seats: Vec<Seat>,
     states: Vec<SeatState>,
+    /// Calls not picked up in a row.
+    misses: Vec<u32>,
     idle: Vec<Idle>,
     away: BTreeSet<(Mono, SeatId)>,
     /// Earliest deadline first; the second part keeps arrivals of one instant in order.
@@ -83,6 +87,7 @@ impl SeatPool {
         assert!(seats.iter().all(|s| (s.group.0 as usize) < groups.len()), "every seat's group exists");
         SeatPool {
             idle: vec![Idle::new(); groups.len()],
+            misses: vec![0; seats.len()],
             states: vec![SeatState::SignedOff; seats.len()],
             groups,
             seats,
@@ -94,8 +99,17 @@ impl SeatPool {
 
     pub fn sign_on(&mut self, now: Mono, seat: SeatId) {
         match &mut self.states[seat.0 as usize] {
-            SeatState::SignedOff => self.free(now, seat),
+            SeatState::SignedOff => {
+                self.misses[seat.0 as usize] = 0;
+                self.free(now, seat);
+            }
             SeatState::Taken { signed_on, .. } => *signed_on = true,
+            // A phone that registers anew after calls it did not pick up is there again; wrap-up is not cut short.
+            SeatState::Away { until } if self.misses[seat.0 as usize] > 0 => {
+                let until = *until;
+                self.away.remove(&(until, seat));
+                self.free(now, seat);
+            }
             SeatState::Idle { .. } | SeatState::Away { .. } => {}
         }
     }
@@ -144,9 +158,14 @@ impl SeatPool {
         let wrap_up = self.groups[self.seats[seat.0 as usize].group.0 as usize].wrap_up;
         let away = match outcome {
             Outcome::Talked => wrap_up,
-            Outcome::NoAnswer => REST_AFTER_NO_ANSWER,
+            Outcome::NoAnswer => (REST_AFTER_NO_ANSWER * (1 << self.misses[seat.0 as usize].min(6))).min(REST_MAX),
             Outcome::Unused => Duration::ZERO,
         };
+        match outcome {
+            Outcome::Talked => self.misses[seat.0 as usize] = 0,
+            Outcome::NoAnswer => self.misses[seat.0 as usize] += 1,
+            Outcome::Unused => {}
+        }
         if away.is_zero() {
             self.free(now, seat);
         } else {

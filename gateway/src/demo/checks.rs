@@ -36,7 +36,7 @@ pub fn recording(dir: &Path, call: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// Events by alert, repeats dropped.
+/// The script's events by alert, repeats dropped. Calls from outside come over other trunks and are their callers'.
 pub fn by_alert(bodies: &[(String, axum::body::Bytes)]) -> Result<BTreeMap<String, Vec<CloudEvent>>, String> {
     let mut alerts: BTreeMap<String, Vec<CloudEvent>> = BTreeMap::new();
     let mut seen = BTreeMap::new();
@@ -51,7 +51,9 @@ pub fn by_alert(bodies: &[(String, axum::body::Bytes)]) -> Result<BTreeMap<Strin
         if event.id != *id {
             return Err(format!("webhook-id {id} is not the event's id {}", event.id));
         }
-        alerts.entry(event.subject.clone()).or_default().push(event);
+        if event.data.source.trunk == "demo" {
+            alerts.entry(event.subject.clone()).or_default().push(event);
+        }
     }
     Ok(alerts)
 }

@@ -108,7 +108,9 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let mut peers = Peers::new(clock)?;
     let trunk_ip = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10));
     let quick = |ms| Behaviour::Answer { after: Duration::from_millis(ms) };
-    let trunk = peers.add_agent(trunk_ip, sip, 0, quick(500))?;
+    let trunk = peers.add_agent(trunk_ip, sip, 0, Behaviour::Busy)?;
+    // The script's caller can be called back; whoever called from outside is not at home here.
+    peers.behave(trunk, script::ABANDONING_CALLER, quick(500));
     let seats = peers.add_agent(local(0).ip(), sip, 1, quick(20))?;
     let officers = peers.add_agent(local(0).ip(), sip, 2, quick(1200 + args.seed % 7 * 100))?;
     let secret = Secret::parse(SINK_SECRET).map_err(anyhow::Error::msg)?;
