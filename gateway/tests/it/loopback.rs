@@ -21,6 +21,11 @@ struct Gateway {
 impl Gateway {
     /// A gateway of the example configuration, on ports of the kernel's choice, in a directory of its own.
     fn start(name: &str, rtp: u16) -> Gateway {
+        Gateway::run(Gateway::prepare(name, rtp))
+    }
+
+    /// The directory with the configuration and its tables.
+    fn prepare(name: &str, rtp: u16) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("gw-it-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a directory");
@@ -35,7 +40,7 @@ impl Gateway {
             .replace("127.0.0.1:9110", "127.0.0.1:0")
             .replace("20000-31999", &format!("{rtp}-{}", rtp + 400));
         std::fs::write(dir.join("city.toml"), text).expect("a configuration");
-        Gateway::run(dir)
+        dir
     }
 
     fn run(dir: PathBuf) -> Gateway {
@@ -374,4 +379,84 @@ fn with_the_disk_gone_calls_are_answered_and_the_loss_is_an_alarm_and_a_metric()
     });
     world.peers.hang_up(party);
     world.until(|s| s.contains(&Happening::Ended { party }));
+}
+
+/// A downstream that answers every delivery with the status it is told to; counts them.
+struct Downstream {
+    address: SocketAddr,
+    status: std::sync::Arc<std::sync::atomic::AtomicU16>,
+    ids: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+impl Downstream {
+    fn start(status: u16) -> Downstream {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("bound");
+        let status = std::sync::Arc::new(std::sync::atomic::AtomicU16::new(status));
+        let ids = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (says, seen) = (status.clone(), ids.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut reader = BufReader::new(stream);
+                while let Some((id, length)) = Downstream::head(&mut reader) {
+                    let mut body = vec![0; length];
+                    if reader.read_exact(&mut body).is_err() {
+                        break;
+                    }
+                    let status = says.load(std::sync::atomic::Ordering::SeqCst);
+                    if status == 200 {
+                        seen.lock().expect("whole").push(id);
+                    }
+                    let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+                    let _ = reader.get_mut().write_all(answer.as_bytes());
+                }
+            }
+        });
+        Downstream { address, status, ids }
+    }
+
+    /// The id and the length of the next request, when there is one.
+    fn head(reader: &mut BufReader<TcpStream>) -> Option<(String, usize)> {
+        let (mut id, mut length, mut line) = (String::new(), 0, String::new());
+        loop {
+            line.clear();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            match line.trim_end().split_once(": ") {
+                Some(("webhook-id", value)) => id = value.to_owned(),
+                Some(("content-length", value)) => length = value.parse().ok()?,
+                Some(_) => {}
+                None if line.trim_end().is_empty() => return Some((id, length)),
+                None => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_downstream_refuses_goes_to_the_dead_letters_and_is_delivered_on_replay() {
+    let downstream = Downstream::start(410);
+    let dir = Gateway::prepare("replay", 46_000);
+    let path = dir.join("city.toml");
+    let text = std::fs::read_to_string(&path).expect("a configuration");
+    let url = format!("http://{}/", downstream.address);
+    std::fs::write(&path, text.replace("http://127.0.0.1:8080/alerts", &url)).expect("written");
+    let gateway = Gateway::run(dir);
+    let mut world = World::new(&gateway);
+    let party = world.answered_call("13800000010");
+    world.peers.hang_up(party);
+    let dead = gateway.dir.join("data/sinks/command.dead.ndjson");
+    let count = |path: &Path| std::fs::read_to_string(path).map_or(0, |t| t.lines().count());
+    eventually(&mut world, || (count(&dead) >= 5).then_some(()));
+    world.serve(Duration::from_millis(300));
+    let refused = count(&dead);
+    downstream.status.store(200, std::sync::atomic::Ordering::SeqCst);
+    let (status, _) = gateway.api().request("POST", "/v1/sinks/command/replay", "").expect("answered");
+    assert_eq!(status, 202);
+    eventually(&mut world, || (downstream.ids.lock().expect("whole").len() == refused).then_some(()));
+    let ids = downstream.ids.lock().expect("whole").clone();
+    let revisions: Vec<u32> = ids.iter().filter_map(|id| id.split_once(':')?.1.parse().ok()).collect();
+    assert_eq!(revisions, (1..=refused as u32).collect::<Vec<_>>(), "in order, each once");
+    assert!(!dead.exists());
 }
