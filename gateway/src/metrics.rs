@@ -1,7 +1,5 @@
 //! Names and buckets of every metric, and where plain counters become metrics: once a second.
 
-use std::net::SocketAddr;
-
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use switchboard::{Counts, Gauges, MediaStats, Observed, SipCounters};
@@ -126,10 +124,4 @@ pub fn publish(s: &Snapshot) {
     for (kind, count) in sip {
         metrics::gauge!("gateway_sip_messages", "kind" => kind).set(count as f64);
     }
-}
-
-/// A taken port, said with the process that has it.
-pub fn port_taken(what: &str, address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
-    let holder = crate::procfs::holder_of(address.port()).map_or(String::new(), |pid| format!(", held by pid {pid}"));
-    anyhow::anyhow!("GW-1002 {what} {address}: {error}{holder}")
 }

@@ -1,4 +1,6 @@
-//! What /proc knows: who holds a port, how much memory we use.
+//! What the kernel knows of this process and its neighbours: who holds a port, how many descriptors there may be.
+
+use std::net::SocketAddr;
 
 /// The process that has a UDP or TCP socket bound to this port, if we may see it.
 pub fn holder_of(port: u16) -> Option<u32> {
@@ -38,4 +40,10 @@ pub fn raise_descriptor_limit() -> u64 {
     let raised = limit.maximum.unwrap_or(u64::MAX);
     let _ = setrlimit(Resource::Nofile, limit);
     raised
+}
+
+/// A taken port, said with the process that has it.
+pub fn port_taken(what: &str, address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let holder = holder_of(address.port()).map_or(String::new(), |pid| format!(", held by pid {pid}"));
+    anyhow::anyhow!("GW-1002 {what} {address}: {error}{holder}")
 }
