@@ -16,6 +16,99 @@ impl Point {
     }
 }
 
+/// The datum that coordinates are in: a wrong one sends the car to the wrong street.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Datum {
+    #[serde(rename = "WGS84")]
+    Wgs84,
+    /// Within a decimetre of WGS-84.
+    #[serde(rename = "CGCS2000")]
+    Cgcs2000,
+    /// What map services in China use, WeChat among them.
+    #[serde(rename = "GCJ02")]
+    Gcj02,
+    /// Baidu's.
+    #[serde(rename = "BD09")]
+    Bd09,
+    #[serde(rename = "unknown")]
+    Unknown,
+}
+
+/// The WGS-84 copy of a point; `None` when nobody knows its datum.
+pub fn to_wgs84(p: Point, datum: Datum) -> Option<Point> {
+    match datum {
+        Datum::Wgs84 | Datum::Cgcs2000 => Some(p),
+        Datum::Gcj02 => Some(from_gcj02(p)),
+        Datum::Bd09 => Some(from_gcj02(from_bd09(p))),
+        Datum::Unknown => None,
+    }
+}
+
+/// The shift's rectangle; outside it GCJ-02 is WGS-84.
+fn is_shifted(p: Point) -> bool {
+    p.lon > 73.66 && p.lon < 135.05 && p.lat > 3.86 && p.lat < 53.55
+}
+
+fn to_gcj02(p: Point) -> Point {
+    use std::f64::consts::PI;
+    const A: f64 = 6_378_245.0;
+    const E2: f64 = 0.006_693_421_622_965_943;
+    if !is_shifted(p) {
+        return p;
+    }
+    let (x, y) = (p.lon - 105.0, p.lat - 35.0);
+    let third = |a: f64, b: f64| 2.0 / 3.0 * (a + b);
+    let both = third(20.0 * (6.0 * PI * x).sin(), 20.0 * (2.0 * PI * x).sin());
+    let root = x.abs().sqrt();
+    let dlat = -100.0
+        + 2.0 * x
+        + 3.0 * y
+        + 0.2 * y * y
+        + 0.1 * x * y
+        + 0.2 * root
+        + both
+        + third(20.0 * (PI * y).sin(), 40.0 * (PI * y / 3.0).sin())
+        + third(160.0 * (PI * y / 12.0).sin(), 320.0 * (PI * y / 30.0).sin());
+    let dlon = 300.0
+        + x
+        + 2.0 * y
+        + 0.1 * x * x
+        + 0.1 * x * y
+        + 0.1 * root
+        + both
+        + third(20.0 * (PI * x).sin(), 40.0 * (PI * x / 3.0).sin())
+        + third(150.0 * (PI * x / 12.0).sin(), 300.0 * (PI * x / 30.0).sin());
+    let phi = p.lat.to_radians();
+    let m = 1.0 - E2 * phi.sin() * phi.sin();
+    let s = m.sqrt();
+    Point {
+        lat: p.lat + dlat * 180.0 / (A * (1.0 - E2) / (m * s) * PI),
+        lon: p.lon + dlon * 180.0 / (A / s * phi.cos() * PI),
+    }
+}
+
+/// The inverse by iteration: within a millimetre after a few rounds.
+fn from_gcj02(g: Point) -> Point {
+    let mut p = g;
+    for _ in 0..6 {
+        let f = to_gcj02(p);
+        let (dlat, dlon) = (f.lat - g.lat, f.lon - g.lon);
+        p = Point { lat: p.lat - dlat, lon: p.lon - dlon };
+        if dlat.abs() < 1e-10 && dlon.abs() < 1e-10 {
+            break;
+        }
+    }
+    p
+}
+
+fn from_bd09(b: Point) -> Point {
+    const K: f64 = 3000.0 * std::f64::consts::PI / 180.0;
+    let (x, y) = (b.lon - 0.0065, b.lat - 0.006);
+    let z = x.hypot(y) - 0.00002 * (y * K).sin();
+    let theta = y.atan2(x) - 0.000_003 * (x * K).cos();
+    Point { lon: z * theta.cos(), lat: z * theta.sin() }
+}
+
 /// Great-circle distance in metres (haversine on the mean sphere; within 0.6 % of the ellipsoid).
 pub fn distance_m(a: Point, b: Point) -> f64 {
     let (lat1, lat2) = (a.lat.to_radians(), b.lat.to_radians());
@@ -120,6 +213,25 @@ fn polygon(rings: Vec<Vec<Vec<f64>>>) -> Option<Polygon> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_datums_of_the_maps_agree_with_the_published_vectors() {
+        let point = |lat, lon| Point { lat, lon };
+        let off = |a: Point, b: Point| distance_m(a, b);
+        for (wgs, gcj, bd) in [
+            ((34.7472, 113.6249), (34.746_017_50, 113.630_946_31), (34.752_318_99, 113.637_347_64)),
+            ((22.543_096, 114.057_865), (22.540_378_75, 114.062_978_96), (22.546_037_40, 114.069_529_6)),
+            ((43.825_592, 87.616_848), (43.826_797_44, 87.619_698), (43.832_941_27, 87.626_148_10)),
+        ] {
+            let (wgs, gcj, bd) = (point(wgs.0, wgs.1), point(gcj.0, gcj.1), point(bd.0, bd.1));
+            assert!(off(to_gcj02(wgs), gcj) < 0.01);
+            assert!(off(to_wgs84(gcj, Datum::Gcj02).expect("known"), wgs) < 0.01);
+            assert!(off(to_wgs84(bd, Datum::Bd09).expect("known"), wgs) < 0.2, "{}", off(from_bd09(bd), gcj));
+        }
+        let london = point(51.5, -0.12);
+        assert_eq!(to_wgs84(london, Datum::Gcj02), Some(london));
+        assert_eq!(to_wgs84(london, Datum::Unknown), None);
+    }
 
     #[test]
     fn one_degree_of_latitude_is_111_kilometres() {

@@ -3,6 +3,7 @@
 //! Every parser takes any bytes without panic and says what is wrong and where.
 
 pub mod audio;
+pub mod chat;
 pub mod geo;
 pub mod journal;
 pub mod record;
@@ -10,5 +11,6 @@ pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;
+pub mod sms;
 pub mod time;
 pub mod webhook;

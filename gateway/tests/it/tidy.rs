@@ -12,6 +12,12 @@ const ALLOWED: [(&str, &[&str]); 7] = [
     (
         "codecs",
         &[
+            "aes",
+            "cbc",
+            "ed25519-dalek",
+            "encoding_rs",
+            "quick-xml",
+            "sha1",
             "base64",
             "bytes",
             "crc32c",
