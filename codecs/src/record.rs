@@ -442,6 +442,16 @@ impl AlertRecord {
     }
 }
 
+/// A name made of what something says: 128 bits of SHA-256 over the lengths and bytes of its parts, in hex.
+pub fn fingerprint(parts: &[&[u8]]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    crate::sip::auth::hex(&digest.finalize()[..16])
+}
+
 impl Stamp {
     pub fn text(self) -> String {
         let c = self.0.civil(8 * 3600);
