@@ -4,16 +4,18 @@
 //! these types; a snapshot test keeps them from drifting unseen.
 
 mod envelope;
+mod message;
 mod number;
 
 pub use envelope::{CloudEvent, Step};
+pub use message::{Address, Attached, Direction, LineState, Safety, TextLine};
 pub use number::{AlertNo, alert_id};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::geo::Point;
+use crate::geo::{Datum, Point};
 use crate::time::Wall;
 
 /// An instant: RFC 3339 with microseconds, Beijing time.
@@ -29,6 +31,53 @@ pub enum Channel {
     Voice122,
     #[serde(rename = "voice_119_shared")]
     Voice119Shared,
+    #[serde(rename = "sms_12110")]
+    Sms12110,
+    /// SIP MESSAGE: text of an IMS telephone.
+    #[serde(rename = "sip_message")]
+    SipMessage,
+    #[serde(rename = "wechat")]
+    Wechat,
+    #[serde(rename = "weibo")]
+    Weibo,
+    #[serde(rename = "qq")]
+    Qq,
+    #[serde(rename = "app")]
+    App,
+    #[serde(rename = "kiosk")]
+    Kiosk,
+    #[serde(rename = "walk_in")]
+    WalkIn,
+    #[serde(rename = "camera_alarm")]
+    CameraAlarm,
+    #[serde(rename = "grid_officer")]
+    GridOfficer,
+    #[serde(rename = "agency_110")]
+    Agency110,
+    #[serde(rename = "agency_119")]
+    Agency119,
+    #[serde(rename = "agency_120")]
+    Agency120,
+    #[serde(rename = "agency_122")]
+    Agency122,
+    #[serde(rename = "hotline_12345")]
+    Hotline12345,
+    #[serde(rename = "discipline_hotline")]
+    DisciplineHotline,
+    #[serde(rename = "leader_note")]
+    LeaderNote,
+    #[serde(rename = "letter_visit")]
+    LetterVisit,
+    #[serde(rename = "director_mailbox")]
+    DirectorMailbox,
+    #[serde(rename = "online_petition")]
+    OnlinePetition,
+    #[serde(rename = "police_found")]
+    PoliceFound,
+    #[serde(rename = "station_direct")]
+    StationDirect,
+    #[serde(rename = "transferred")]
+    Transferred,
     #[serde(rename = "test")]
     Test,
 }
@@ -91,6 +140,8 @@ pub enum State {
     Callback,
     Unreached,
     Ended,
+    /// A word more came after the end.
+    Reopened,
     Closed,
 }
 
@@ -169,6 +220,11 @@ pub struct Reporter {
     pub callback: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscriber: Option<Subscriber>,
+    /// The reporter's own channels, the one used last in front.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<Address>,
+    #[serde(default, skip_serializing_if = "Safety::is_default")]
+    pub safety: Safety,
 }
 
 /// 机主/装机地址 (三字段).
@@ -186,12 +242,24 @@ pub enum LocationSource {
     Subscriber,
     TrunkDefault,
     Officer,
+    /// Sent by the reporter in a message.
+    Shared,
+}
+
+/// A position as it was given, in the datum it was given in.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Original {
+    pub lon: f64,
+    pub lat: f64,
+    pub datum: Datum,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Location {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wgs84: Option<Point>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Original>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub civic: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -324,15 +392,6 @@ pub struct Media {
     pub duration_ms: u64,
 }
 
-/// One line of what was said, as a transcriber or a person wrote it down.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct TextLine {
-    pub at: Stamp,
-    /// `caller`, `seat`, `officer`, …
-    pub by: String,
-    pub body: String,
-}
-
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Route {
     /// City, county, station, grid: what is known of the chain.
@@ -407,6 +466,9 @@ pub struct AlertRecord {
     pub media: Vec<Media>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub text: Vec<TextLine>,
+    /// How many lines of ours there have been; names the next.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lines_out: u32,
     pub route: Route,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dispatch: Vec<Dispatch>,
@@ -415,6 +477,10 @@ pub struct AlertRecord {
     /// Degradations declared on this alert, e.g. `recording_lost`, `number_unreserved`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<String>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl AlertRecord {

@@ -20,6 +20,15 @@ pub enum Step {
     Callback,
     LegEnded,
     Transcript,
+    /// A message came or went.
+    Message,
+    /// Two alerts became one, or one became two again.
+    Joined,
+    Split,
+    /// A message of ours did not get there.
+    Undelivered,
+    /// A picture or other file that came with a message is here.
+    Fetched,
     KeywordWarning,
     DeadlineBreach,
     Recorded,
@@ -43,6 +52,11 @@ impl Step {
             Step::Callback => "callback",
             Step::LegEnded => "leg_ended",
             Step::Transcript => "transcript",
+            Step::Message => "message",
+            Step::Joined => "joined",
+            Step::Split => "split",
+            Step::Undelivered => "undelivered",
+            Step::Fetched => "fetched",
             Step::KeywordWarning => "warning.keyword",
             Step::DeadlineBreach => "deadline.breach",
             Step::Recorded => "recorded",

@@ -11,6 +11,9 @@ use crate::time::Wall;
 pub struct AlertNo([u8; 30]);
 
 impl AlertNo {
+    /// Before every number that can be minted: where a range begins.
+    pub const LOWEST: AlertNo = AlertNo([b'0'; 30]);
+
     /// # Panics
     /// When `unit` is not 12 digits, or `node` or `serial` exceed their room: configuration and the serial
     /// blocks guarantee them.

@@ -1,11 +1,13 @@
 //! All open alerts. One fact, at most a few sealed revisions, each in its envelope.
 
-use std::collections::{BTreeMap, VecDeque};
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use codecs::record::{
-    AlertNo, AlertRecord, CallInfo, CloudEvent, Dispatch, Form, Identity, Incident, KeywordHit, Leg, Ownership,
-    Reporter, Role, Route, Source, Stamp, State, Step, TextLine, Timer, Validity, alert_id,
+    Address, AlertNo, AlertRecord, CallInfo, CallTimes, CloudEvent, Dispatch, Form, Identity, Incident, KeywordHit,
+    Leg, Ownership, Reporter, Role, Route, Safety, Source, Stamp, State, Step, TextLine, Timer, Validity, alert_id,
 };
 use codecs::time::Wall;
 
@@ -27,9 +29,43 @@ pub enum Output {
     Event(Box<CloudEvent>),
     /// The reporter gave up before an answer and is to be called back.
     CallBack { no: AlertNo, number: String, trunk: String },
+    /// A line for the reporter, to be sent once the revision that notes it is durable.
+    Say(Box<Say>),
+    /// From now on nothing may ring or be written unasked.
+    Silenced { no: AlertNo },
+    /// A file that came with a message: its platform keeps it for a few days only.
+    Fetch(Fetch),
     /// The alert has come to its end and is no longer held.
     Released { no: AlertNo },
 }
+
+/// A line on its way to the reporter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Say {
+    pub no: AlertNo,
+    /// Names the line.
+    pub line: String,
+    pub address: Address,
+    pub body: String,
+    /// The reporter's message that it answers, where the platform wants to know.
+    pub reply_to: String,
+    /// When the report came.
+    pub arrived: Stamp,
+    /// The machine's own.
+    pub is_receipt: bool,
+    /// The first line of a human: the promise of three seconds is about this one.
+    pub is_answer: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fetch {
+    pub no: AlertNo,
+    pub channel: String,
+    pub vendor_id: String,
+}
+
+/// Alerts that have ended and may be taken up again by a further word of their reporter.
+const RECENT_MAX: usize = 5000;
 
 pub struct Alerts {
     /// `/gw/<unit>/<node>`.
@@ -39,19 +75,69 @@ pub struct Alerts {
     open: BTreeMap<AlertNo, AlertRecord>,
     /// Calls of an alert whose recording has not come yet.
     recordings: BTreeMap<AlertNo, u32>,
+    /// Alerts with a conversation that is not over.
+    talks: BTreeSet<AlertNo>,
+    recent: BTreeMap<AlertNo, AlertRecord>,
+    recent_order: VecDeque<AlertNo>,
     outputs: VecDeque<Output>,
 }
 
 impl Alerts {
     pub fn new(source: String, node: String, keywords: KeywordTable) -> Alerts {
-        Alerts { source, node, keywords, open: BTreeMap::new(), recordings: BTreeMap::new(), outputs: VecDeque::new() }
+        Alerts {
+            source,
+            node,
+            keywords,
+            open: BTreeMap::new(),
+            recordings: BTreeMap::new(),
+            talks: BTreeSet::new(),
+            recent: BTreeMap::new(),
+            recent_order: VecDeque::new(),
+            outputs: VecDeque::new(),
+        }
     }
 
     /// Takes up an alert where its last revision left it, after a restart.
     pub fn restore(&mut self, record: AlertRecord) {
-        if let Some(no) = AlertNo::parse(&record.id.alert_no) {
-            self.open.insert(no, record);
+        let Some(no) = AlertNo::parse(&record.id.alert_no) else { return };
+        if record.state == State::Closed {
+            return self.keep_recent(no, record);
+        }
+        if is_call_unfinished(&record) {
             self.recordings.insert(no, 1);
+        }
+        if !record.reporter.channels.is_empty() && record.state != State::Ended {
+            self.talks.insert(no);
+        }
+        self.open.insert(no, record);
+    }
+
+    fn keep_recent(&mut self, no: AlertNo, record: AlertRecord) {
+        self.recent.insert(no, record);
+        self.recent_order.push_back(no);
+        if self.recent_order.len() > RECENT_MAX
+            && let Some(oldest) = self.recent_order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+    }
+
+    /// Ended alerts that a further word would take up again, oldest first.
+    pub fn recent(&self) -> impl Iterator<Item = &AlertRecord> {
+        self.recent_order.iter().filter_map(|no| self.recent.get(no))
+    }
+
+    /// Whether a word more can go to this alert: it is open, or ended a short while ago.
+    pub fn is_within_reach(&self, no: AlertNo) -> bool {
+        self.open.contains_key(&no) || self.recent.contains_key(&no)
+    }
+
+    /// An ended alert is open again.
+    fn reopen(&mut self, no: AlertNo) {
+        if let Some(mut record) = self.recent.remove(&no) {
+            self.recent_order.retain(|n| *n != no);
+            record.state = State::Reopened;
+            self.open.insert(no, record);
         }
     }
 
@@ -60,7 +146,11 @@ impl Alerts {
     }
 
     pub fn get(&self, no: AlertNo) -> Option<&AlertRecord> {
-        self.open.get(&no)
+        self.open.get(&no).or_else(|| self.recent.get(&no))
+    }
+
+    pub fn is_silent(&self, no: AlertNo) -> bool {
+        self.get(no).is_some_and(|r| r.reporter.safety.silent)
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -71,16 +161,47 @@ impl Alerts {
     pub fn handle_fact(&mut self, at: Wall, no: AlertNo, fact: Fact) -> bool {
         debug_assert!(self.outputs.is_empty(), "drain every output before the next fact");
         let stamp = Stamp(at);
-        if let Fact::Arrived(arrival) = fact {
-            self.arrive(stamp, no, *arrival);
-            return true;
+        let fact = match fact {
+            Fact::Arrived(arrival) => {
+                self.arrive(stamp, no, *arrival);
+                return true;
+            }
+            Fact::Written(arrival, message) => {
+                self.write(stamp, no, *arrival, *message);
+                return true;
+            }
+            other => other,
+        };
+        if matches!(fact, Fact::Received(_) | Fact::Absorbed { .. } | Fact::SplitFrom { .. } | Fact::Fetched { .. }) {
+            self.reopen(no);
         }
         let Some(record) = self.open.get_mut(&no) else { return false };
+        match fact {
+            Fact::Received(message) => self.receive(stamp, no, *message),
+            Fact::Held { seat } => text::hold(record, &seat),
+            Fact::Replied { .. } => self.reply(stamp, no, fact),
+            Fact::LineState { line, state, why: _ } => self.line_state(stamp, no, &line, state),
+            Fact::Fetched { .. } => {
+                self.fetched(stamp, no, fact);
+                self.try_close(no, stamp);
+            }
+            Fact::JoinedTo { other } => self.join(stamp, no, other),
+            Fact::Absorbed { other, belongings } => self.absorb(stamp, no, other, *belongings),
+            Fact::SplitOff { other, address } => self.split_off(stamp, no, other, &address),
+            Fact::SplitFrom { other } => self.split_from(stamp, no, other),
+            Fact::ConversationEnded => self.conversation_ended(stamp, no),
+            other => self.call_fact(stamp, no, other),
+        }
+        true
+    }
+
+    fn call_fact(&mut self, stamp: Stamp, no: AlertNo, fact: Fact) {
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
         let mut hits = Vec::new();
         let mut deadline = None;
         let step = apply(record, stamp, &fact, &mut deadline);
         if let Some((text, source)) = text_of(&fact) {
-            hits = note_keywords(record, stamp, &self.keywords, text, source);
+            hits = note_keywords(record, stamp, &self.keywords, text, source).0;
         }
         if let Some(step) = step {
             self.emit(no, step, stamp, deadline);
@@ -89,11 +210,19 @@ impl Alerts {
             self.emit(no, Step::KeywordWarning, stamp, None);
         }
         self.follow_up(no, stamp, &fact);
-        true
     }
 
     fn arrive(&mut self, at: Stamp, no: AlertNo, arrival: Arrival) {
-        let record = AlertRecord {
+        let record = self.new_record(at, no, arrival);
+        let record = self.open.entry(no).or_insert(record);
+        record.call.legs.push(leg(0, Role::Reporter, record.reporter.phone.clone(), at));
+        *self.recordings.entry(no).or_default() += 1;
+        self.emit(no, Step::Arrived, at, None);
+    }
+
+    fn new_record(&self, at: Stamp, no: AlertNo, arrival: Arrival) -> AlertRecord {
+        let call = CallInfo { t: CallTimes { arrive: Some(at), ..CallTimes::default() }, ..CallInfo::default() };
+        AlertRecord {
             id: Identity { alert_no: no.to_string(), alert_id: alert_id(no, at.0), related: Vec::new() },
             rev: 0,
             prev_hash: String::new(),
@@ -110,14 +239,17 @@ impl Alerts {
             },
             reporter: Reporter {
                 phone: arrival.caller.clone(),
-                callback: Some(arrival.caller),
+                callback: Some(arrival.caller).filter(|c| !c.is_empty()),
                 subscriber: arrival.subscriber,
+                channels: Vec::new(),
+                safety: Safety::default(),
             },
             location: arrival.location.into_iter().collect(),
             incident: Incident::default(),
-            call: CallInfo::default(),
+            call,
             media: Vec::new(),
             text: Vec::new(),
+            lines_out: 0,
             route: Route {
                 jurisdiction: arrival.jurisdiction,
                 owner: arrival.owner.clone(),
@@ -126,12 +258,7 @@ impl Alerts {
             dispatch: Vec::new(),
             timers: vec![Timer { name: "T1".into(), due: Stamp(at.0 + ANSWER_WITHIN), met_at: None, breach: false }],
             marks: arrival.marks,
-        };
-        let record = self.open.entry(no).or_insert(record);
-        record.call.t.arrive = Some(at);
-        record.call.legs.push(leg(0, Role::Reporter, record.reporter.phone.clone(), at));
-        *self.recordings.entry(no).or_default() += 1;
-        self.emit(no, Step::Arrived, at, None);
+        }
     }
 
     /// Seals a revision and wraps it.
@@ -154,31 +281,48 @@ impl Alerts {
         }
         let record = &self.open[&no];
         match fact {
-            Fact::Abandoned { .. } if !record.reporter.phone.is_empty() && record.source.validity != Validity::Test => {
+            Fact::Abandoned { .. } if may_be_called_back(record) => {
                 let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
                 self.outputs.push_back(Output::CallBack { no, number, trunk });
             }
             // The call-back that was owed or under way died with the process.
-            Fact::Interrupted if record.state == State::Abandoned => {
+            Fact::Interrupted if record.state == State::Abandoned && may_be_called_back(record) => {
                 let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
                 self.outputs.push_back(Output::CallBack { no, number, trunk });
             }
-            Fact::Recorded { .. } if is_finished(record) && self.recordings[&no] == 0 => {
-                let record = self.open.get_mut(&no).expect("looked up above");
-                record.state = State::Closed;
-                self.emit(no, Step::Ended, at, None);
-                self.open.remove(&no);
-                self.recordings.remove(&no);
-                self.outputs.push_back(Output::Released { no });
-            }
+            Fact::Recorded { .. } => self.try_close(no, at),
             _ => {}
         }
     }
+
+    /// Closes what has come to its end: no call, no recording to come, no conversation.
+    fn try_close(&mut self, no: AlertNo, at: Stamp) {
+        let Some(record) = self.open.get_mut(&no) else { return };
+        if !is_finished(record) || self.recordings.get(&no).is_some_and(|left| *left > 0) || self.talks.contains(&no) {
+            return;
+        }
+        record.state = State::Closed;
+        self.emit(no, Step::Ended, at, None);
+        let record = self.open.remove(&no).expect("looked up above");
+        self.recordings.remove(&no);
+        self.keep_recent(no, record);
+        self.outputs.push_back(Output::Released { no });
+    }
+}
+
+/// Whether the reporter who gave up may be rung: never where that could endanger them.
+fn may_be_called_back(record: &AlertRecord) -> bool {
+    !record.reporter.phone.is_empty() && record.source.validity != Validity::Test && !record.reporter.safety.silent
+}
+
+/// Whether a call of this alert, or its recording, was not over at its last revision.
+pub fn is_call_unfinished(record: &AlertRecord) -> bool {
+    !record.call.legs.is_empty() && (record.call.t.end.is_none() || record.media.iter().all(|m| m.duration_ms == 0))
 }
 
 /// Nothing of the voice call is left to happen. An abandoned one waits for its call-back.
 fn is_finished(record: &AlertRecord) -> bool {
-    let nobody_to_call = record.state == State::Abandoned && record.reporter.phone.is_empty();
+    let nobody_to_call = record.state == State::Abandoned && !may_be_called_back(record);
     nobody_to_call || matches!(record.state, State::Ended | State::Unreached)
 }
 
@@ -186,7 +330,18 @@ fn is_finished(record: &AlertRecord) -> bool {
 fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option<&'static str>) -> Option<Step> {
     let t = &mut record.call.t;
     match fact {
-        Fact::Arrived(_) => unreachable!("taken by `arrive`"),
+        Fact::Arrived(_)
+        | Fact::Written(..)
+        | Fact::Received(_)
+        | Fact::Held { .. }
+        | Fact::Replied { .. }
+        | Fact::LineState { .. }
+        | Fact::Fetched { .. }
+        | Fact::JoinedTo { .. }
+        | Fact::Absorbed { .. }
+        | Fact::SplitOff { .. }
+        | Fact::SplitFrom { .. }
+        | Fact::ConversationEnded => unreachable!("taken by `handle_fact`"),
         Fact::Offered { seat } => {
             t.ring.get_or_insert(at);
             record.call.seat = Some(seat.clone());
@@ -234,10 +389,7 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
         Fact::Located { location, jurisdiction, owner } => {
             record.location.insert(0, location.clone());
             record.route.jurisdiction.clone_from(jurisdiction);
-            if record.route.owner != *owner {
-                record.route.owner.clone_from(owner);
-                record.route.owner_history.push(Ownership { owner: owner.clone(), from: at });
-            }
+            own(record, at, owner.clone());
             Some(Step::Located)
         }
         Fact::ResponderWanted { .. } => {
@@ -316,7 +468,7 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
                 return None;
             }
             let short = |text: &str, max| text.chars().take(max).collect();
-            record.text.push(TextLine { at, by: short(by, NAME_MAX), body: short(body, TEXT_MAX) });
+            record.text.push(TextLine::said(at, short(by, NAME_MAX), short(body, TEXT_MAX)));
             Some(Step::Transcript)
         }
         Fact::Mark(text) => {
@@ -344,6 +496,14 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
     }
 }
 
+/// The alert is this unit's from now on: exactly one owner at every moment.
+fn own(record: &mut AlertRecord, at: Stamp, owner: String) {
+    if record.route.owner != owner {
+        record.route.owner.clone_from(&owner);
+        record.route.owner_history.push(Ownership { owner, from: at });
+    }
+}
+
 /// Every leg that is still up ends here.
 fn end_call(record: &mut AlertRecord, at: Stamp) {
     record.call.t.end = Some(at);
@@ -354,7 +514,7 @@ fn end_call(record: &mut AlertRecord, at: Stamp) {
 
 /// States only go forward; what comes late does not take an alert back.
 fn advance(record: &mut AlertRecord, to: State) {
-    if to > record.state || matches!(record.state, State::Abandoned | State::Callback) {
+    if to > record.state || matches!(record.state, State::Abandoned | State::Callback | State::Reopened) {
         record.state = to;
     }
 }
@@ -399,9 +559,16 @@ fn text_of(fact: &Fact) -> Option<(&str, String)> {
 }
 
 /// Records words not seen before on this alert; a worse level raises the alert's.
-fn note_keywords(record: &mut AlertRecord, at: Stamp, table: &KeywordTable, text: &str, source: String) -> Vec<String> {
-    let mut fresh = Vec::new();
+fn note_keywords(
+    record: &mut AlertRecord,
+    at: Stamp,
+    table: &KeywordTable,
+    text: &str,
+    source: String,
+) -> (Vec<String>, bool) {
+    let (mut fresh, mut silent) = (Vec::new(), false);
     for keyword in table.find(text) {
+        silent |= keyword.silent;
         if record.incident.keywords.iter().any(|k| k.word == keyword.word) {
             continue;
         }
@@ -419,8 +586,10 @@ fn note_keywords(record: &mut AlertRecord, at: Stamp, table: &KeywordTable, text
         }
         fresh.push(keyword.word.clone());
     }
-    fresh
+    (fresh, silent)
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_tests;

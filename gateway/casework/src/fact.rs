@@ -1,6 +1,9 @@
 //! What can happen to an alert, in the words of the record.
 
-use codecs::record::{AnswerMode, Channel, IncidentKind, Location, Media, Role, SeatInfo, Subscriber, TryResult};
+use codecs::record::{
+    Address, AlertNo, AnswerMode, Attached, Channel, Form, IncidentKind, LineState, Location, Media, Role, SeatInfo,
+    Subscriber, TextLine, TryResult,
+};
 
 /// What is known at the first byte of a report.
 #[derive(Clone, PartialEq, Debug)]
@@ -20,9 +23,91 @@ pub struct Arrival {
     pub marks: Vec<String>,
 }
 
+/// A message of the reporter.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Message {
+    pub address: Address,
+    pub message_id: String,
+    pub body: String,
+    pub forms: Vec<Form>,
+    pub attachments: Vec<Attached>,
+    /// The reporter's position, when the message says it, with the units that follow from it.
+    pub place: Option<Place>,
+    /// The machine's receipt, `{no}` standing for the number; none: the channel sends none.
+    pub receipt: Option<String>,
+    /// The reporter says that an answer would endanger them.
+    pub silent: bool,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Place {
+    pub location: Location,
+    pub jurisdiction: Vec<String>,
+    pub owner: String,
+}
+
+/// What one alert gives to another when they become one.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Belongings {
+    pub lines: Vec<TextLine>,
+    pub channels: Vec<Address>,
+    pub locations: Vec<Location>,
+    pub forms: Vec<Form>,
+    pub silent: bool,
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub enum Fact {
     Arrived(Box<Arrival>),
+    /// A report by message: its first.
+    Written(Box<Arrival>, Box<Message>),
+    /// A further message of somebody who has an alert.
+    Received(Box<Message>),
+    /// A seat has the conversation.
+    Held {
+        seat: SeatInfo,
+    },
+    /// A human's line to the reporter, by the channel used last or the one named.
+    Replied {
+        seat: SeatInfo,
+        mode: AnswerMode,
+        body: String,
+        channel: Option<String>,
+        after_ms: u64,
+    },
+    /// What became of a line of ours.
+    LineState {
+        line: String,
+        state: LineState,
+        why: String,
+    },
+    /// A file that came with a message has been fetched, or never will be.
+    Fetched {
+        vendor_id: String,
+        uri: String,
+        sha256: String,
+        kind: String,
+        lost: String,
+    },
+    /// This alert goes on as another: the first one keeps the reporter (首问负责).
+    JoinedTo {
+        other: AlertNo,
+    },
+    /// Another alert goes on as this one.
+    Absorbed {
+        other: AlertNo,
+        belongings: Box<Belongings>,
+    },
+    /// A sender's messages are an alert of their own (again).
+    SplitOff {
+        other: AlertNo,
+        address: Address,
+    },
+    SplitFrom {
+        other: AlertNo,
+    },
+    /// The conversation is over.
+    ConversationEnded,
     Offered {
         seat: SeatInfo,
     },

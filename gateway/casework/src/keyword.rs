@@ -9,6 +9,8 @@ pub struct Keyword {
     pub level: u8,
     /// The category it suggests, six digits.
     pub category: Option<String>,
+    /// Whoever writes this may have somebody beside them: no receipt, no ring, nothing unasked.
+    pub silent: bool,
 }
 
 pub struct KeywordTable {
@@ -47,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_longest_word_is_found_once() {
-        let word = |w: &str, level| Keyword { word: w.into(), level, category: None };
+        let word = |w: &str, level| Keyword { word: w.into(), level, category: None, silent: false };
         let table = KeywordTable::new(vec![word("刀", 3), word("持刀", 2), word("爆炸", 1)]).expect("builds");
         let found: Vec<_> = table.find("有人持刀,他持刀追我,要爆炸了").iter().map(|k| k.word.as_str()).collect();
         assert_eq!(found, ["持刀", "爆炸"]);

@@ -7,6 +7,6 @@ mod alert;
 mod fact;
 mod keyword;
 
-pub use alert::{Alerts, Output};
-pub use fact::{Arrival, Fact};
+pub use alert::{Alerts, Fetch, Output, Say, is_call_unfinished};
+pub use fact::{Arrival, Belongings, Fact, Message, Place};
 pub use keyword::{Keyword, KeywordTable};

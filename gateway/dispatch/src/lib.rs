@@ -3,6 +3,7 @@
 //! Machines of decisions; they know no SIP, no packets, no records. A leg is a number, a target a name.
 
 pub mod call;
+pub mod conversation;
 mod escalation;
 pub mod nearest;
 pub mod officer;

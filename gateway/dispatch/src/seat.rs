@@ -1,9 +1,14 @@
 //! Seats and those who wait for one: signed in, reserved once, wrapped up, given to the earliest deadline.
 
+mod slots;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use codecs::record::AlertNo;
 use codecs::time::Mono;
+
+pub use slots::{Class, Presence, SlotOutput, SlotRule, Slots, Want};
 
 use crate::CallKey;
 
@@ -24,6 +29,10 @@ pub struct Group {
     /// Whose seats are taken when none of ours is free.
     pub overflow: Option<GroupId>,
     pub wrap_up: Duration,
+    /// Conversations of each class (in the order of `Class`) that have a place whatever waits above them.
+    pub floors: [u32; 4],
+    /// A conversation without a first line after this goes to another seat.
+    pub conversation_answers_within: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -33,6 +42,10 @@ pub struct Seat {
     pub group: GroupId,
     /// Taken before any seat without it.
     pub preferred: bool,
+    /// One bit a skill: dialect, sign language, … .
+    pub skills: u32,
+    /// Conversations at one time, beside one call.
+    pub max_threads: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +77,7 @@ pub enum Outcome {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Output {
     Reserved { call: CallKey, seat: SeatId, overflow: bool },
+    Conversation(SlotOutput),
 }
 
 /// Idle seats in the order in which they are taken: preferred first, then longest idle.
@@ -78,14 +92,21 @@ pub struct SeatPool {
     idle: Vec<Idle>,
     away: BTreeSet<(Mono, SeatId)>,
     /// Earliest deadline first; the second part keeps arrivals of one instant in order.
-    waiting: BTreeMap<(Mono, CallKey), GroupId>,
+    waiting: BTreeMap<(Mono, CallKey), (GroupId, u32)>,
+    slots: Slots,
     outputs: VecDeque<Output>,
 }
 
 impl SeatPool {
     pub fn new(groups: Vec<Group>, seats: Vec<Seat>) -> SeatPool {
         assert!(seats.iter().all(|s| (s.group.0 as usize) < groups.len()), "every seat's group exists");
+        let rules = groups.iter().map(|g| SlotRule {
+            overflow: g.overflow,
+            floors: g.floors,
+            answers_within: g.conversation_answers_within,
+        });
         SeatPool {
+            slots: Slots::new(rules.collect(), seats.iter().map(|s| (s.group, s.skills, s.max_threads))),
             idle: vec![Idle::new(); groups.len()],
             misses: vec![0; seats.len()],
             states: vec![SeatState::SignedOff; seats.len()],
@@ -103,7 +124,10 @@ impl SeatPool {
                 self.misses[seat.0 as usize] = 0;
                 self.free(now, seat);
             }
-            SeatState::Taken { signed_on, .. } => *signed_on = true,
+            SeatState::Taken { signed_on, .. } => {
+                *signed_on = true;
+                self.slots.set_presence(now, seat, Presence::InCall);
+            }
             // A phone that registers anew after calls it did not pick up is there again; wrap-up is not cut short.
             SeatState::Away { until } if self.misses[seat.0 as usize] > 0 => {
                 let until = *until;
@@ -115,7 +139,8 @@ impl SeatPool {
     }
 
     /// The seat's phone is gone. A call it is in goes on until its leg ends, and the seat is that call's until then.
-    pub fn sign_off(&mut self, seat: SeatId) {
+    pub fn sign_off(&mut self, now: Mono, seat: SeatId) {
+        self.slots.set_presence(now, seat, Presence::Off);
         match self.states[seat.0 as usize] {
             SeatState::Idle { since } => {
                 let rank = !self.seats[seat.0 as usize].preferred;
@@ -126,17 +151,19 @@ impl SeatPool {
             }
             SeatState::Taken { call, .. } => {
                 self.states[seat.0 as usize] = SeatState::Taken { call, signed_on: false };
-                return;
             }
             SeatState::SignedOff => {}
         }
-        self.states[seat.0 as usize] = SeatState::SignedOff;
+        if !matches!(self.states[seat.0 as usize], SeatState::Taken { .. }) {
+            self.states[seat.0 as usize] = SeatState::SignedOff;
+        }
     }
 
     /// A call wants a seat of `group` by `answer_by`. `Reserved` follows, at once or when one is free.
-    pub fn want(&mut self, call: CallKey, group: GroupId, answer_by: Mono) {
-        self.waiting.insert((answer_by, call), group);
-        self.match_waiting();
+    /// One that has all of `skills` is taken before one that has not; nobody waits for a skill.
+    pub fn want(&mut self, now: Mono, call: CallKey, group: GroupId, answer_by: Mono, skills: u32) {
+        self.waiting.insert((answer_by, call), (group, skills));
+        self.match_waiting(now);
     }
 
     /// The call wants no seat any more.
@@ -171,6 +198,9 @@ impl SeatPool {
         } else {
             *state = SeatState::Away { until: now + away };
             self.away.insert((now + away, seat));
+            // Who let a call ring out is probably not there; who writes up a call is.
+            let presence = if outcome == Outcome::NoAnswer { Presence::Off } else { Presence::Away };
+            self.slots.set_presence(now, seat, presence);
         }
     }
 
@@ -189,21 +219,56 @@ impl SeatPool {
             self.away.pop_first();
             self.free(now, seat);
         }
+        self.slots.handle_timeout(now);
     }
 
     pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
-        self.away.first().map(|&(until, _)| (until, "seat wrap-up"))
+        let wrap_up = self.away.first().map(|&(until, _)| (until, "seat wrap-up"));
+        let overdue = self.slots.poll_timeout().map(|at| (at, "conversation unanswered"));
+        [wrap_up, overdue].into_iter().flatten().min()
+    }
+
+    /// A conversation wants a taker; `Conversation(Given)` follows, at once or when there is a place.
+    pub fn want_conversation(&mut self, now: Mono, alert: AlertNo, want: Want) {
+        self.slots.want(now, alert, want);
+    }
+
+    /// A human has given the conversation its first line.
+    pub fn conversation_answered(&mut self, alert: AlertNo) {
+        self.slots.answered(alert);
+    }
+
+    pub fn release_conversation(&mut self, now: Mono, alert: AlertNo) {
+        self.slots.release(now, alert);
+    }
+
+    /// Conversations held, and those that wait for a place.
+    pub fn conversations(&self) -> (usize, usize) {
+        self.slots.counts()
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outputs.pop_front().or_else(|| self.slots.poll_output().map(Output::Conversation))
     }
 
     fn free(&mut self, now: Mono, seat: SeatId) {
         self.states[seat.0 as usize] = SeatState::Idle { since: now };
         let rank = !self.seats[seat.0 as usize].preferred;
         self.idle_of(seat).insert((rank, now, seat));
-        self.match_waiting();
+        self.match_waiting(now);
+        if matches!(self.states[seat.0 as usize], SeatState::Idle { .. }) {
+            self.slots.set_presence(now, seat, Presence::Idle);
+        }
+    }
+
+    /// Takes the best idle seat of a group: with the skills, with nothing unread, preferred, longest idle.
+    fn pop_idle(&mut self, group: GroupId, skills: u32) -> Option<(bool, Mono, SeatId)> {
+        let rank = |(_, _, s): &&(bool, Mono, SeatId)| {
+            (self.seats[s.0 as usize].skills & skills != skills, self.slots.is_reading(*s))
+        };
+        let best = *self.idle[group.0 as usize].iter().min_by_key(rank)?;
+        self.idle[group.0 as usize].remove(&best);
+        Some(best)
     }
 
     fn idle_of(&mut self, seat: SeatId) -> &mut Idle {
@@ -211,23 +276,24 @@ impl SeatPool {
     }
 
     /// Gives free seats to waiting calls, earliest deadline first; a group's own calls before those overflowing.
-    fn match_waiting(&mut self) {
+    fn match_waiting(&mut self, now: Mono) {
         let mut matched = Vec::new();
-        for (&key, &group) in &self.waiting {
+        let waiting: Vec<_> = self.waiting.iter().map(|(k, v)| (*k, *v)).collect();
+        for (key, (group, skills)) in waiting {
+            if self.idle.iter().all(BTreeSet::is_empty) {
+                break;
+            }
             let overflow = self.groups[group.0 as usize].overflow;
-            let own = self.idle[group.0 as usize].pop_first();
-            let (found, over) = match own {
+            let (found, over) = match self.pop_idle(group, skills) {
                 Some(seat) => (Some(seat), false),
-                None => (overflow.and_then(|g| self.idle[g.0 as usize].pop_first()), true),
+                None => (overflow.and_then(|g| self.pop_idle(g, skills)), true),
             };
             let Some((_, _, seat)) = found else { continue };
             assert!(matches!(self.states[seat.0 as usize], SeatState::Idle { .. }), "an idle list holds idle seats");
             self.states[seat.0 as usize] = SeatState::Taken { call: key.1, signed_on: true };
             self.outputs.push_back(Output::Reserved { call: key.1, seat, overflow: over });
+            self.slots.set_presence(now, seat, Presence::InCall);
             matched.push(key);
-            if self.idle.iter().all(BTreeSet::is_empty) {
-                break;
-            }
         }
         for key in matched {
             self.waiting.remove(&key);
@@ -254,7 +320,7 @@ impl SeatPool {
     }
     /// How many wait for each group, and the earliest deadline among them.
     pub fn waiting(&self) -> impl Iterator<Item = (CallKey, GroupId, Mono)> {
-        self.waiting.iter().map(|(&(by, call), &group)| (call, group, by))
+        self.waiting.iter().map(|(&(by, call), &(group, _))| (call, group, by))
     }
 }
 
@@ -263,9 +329,21 @@ mod tests {
     use super::*;
 
     fn pool() -> SeatPool {
-        let group = |name: &str, overflow| Group { name: name.into(), overflow, wrap_up: Duration::from_secs(10) };
-        let seat =
-            |id: &str, group, preferred| Seat { id: id.into(), name: String::new(), group: GroupId(group), preferred };
+        let group = |name: &str, overflow| Group {
+            name: name.into(),
+            overflow,
+            wrap_up: Duration::from_secs(10),
+            floors: [0; 4],
+            conversation_answers_within: Duration::from_secs(8),
+        };
+        let seat = |id: &str, group, preferred| Seat {
+            id: id.into(),
+            name: String::new(),
+            group: GroupId(group),
+            preferred,
+            skills: 0,
+            max_threads: 2,
+        };
         SeatPool::new(
             vec![group("main", Some(GroupId(1))), group("reserve", None)],
             vec![seat("a", 0, false), seat("b", 0, false), seat("p", 0, true), seat("r", 1, false)],
@@ -276,7 +354,10 @@ mod tests {
     }
     fn reserved(p: &mut SeatPool) -> Vec<(u64, u32, bool)> {
         std::iter::from_fn(|| p.poll_output())
-            .map(|Output::Reserved { call, seat, overflow }| (call.0, seat.0, overflow))
+            .filter_map(|o| match o {
+                Output::Reserved { call, seat, overflow } => Some((call.0, seat.0, overflow)),
+                Output::Conversation(_) => None,
+            })
             .collect()
     }
 
@@ -287,7 +368,7 @@ mod tests {
             p.sign_on(at(ms), SeatId(seat));
         }
         for call in 0..4 {
-            p.want(CallKey(call), GroupId(0), at(3000));
+            p.want(at(0), CallKey(call), GroupId(0), at(3000), 0);
         }
         assert_eq!(reserved(&mut p), [(0, 2, false), (1, 1, false), (2, 0, false), (3, 3, true)]);
     }
@@ -295,8 +376,8 @@ mod tests {
     #[test]
     fn the_earliest_deadline_gets_the_next_free_seat() {
         let mut p = pool();
-        p.want(CallKey(1), GroupId(0), at(5000));
-        p.want(CallKey(2), GroupId(0), at(4000));
+        p.want(at(0), CallKey(1), GroupId(0), at(5000), 0);
+        p.want(at(0), CallKey(2), GroupId(0), at(4000), 0);
         p.sign_on(at(10), SeatId(0));
         assert_eq!(reserved(&mut p), [(2, 0, false)]);
         p.release(at(20), CallKey(2), SeatId(0), Outcome::Talked);
@@ -306,11 +387,26 @@ mod tests {
     }
 
     #[test]
+    fn a_call_is_given_to_a_seat_that_is_reading_only_when_no_other_is_free() {
+        let mut p = pool();
+        p.sign_on(at(0), SeatId(0));
+        p.sign_on(at(1), SeatId(1));
+        let want = Want { group: GroupId(0), class: Class::Sms, by: at(3000), prefer: None, skills: 0 };
+        p.want_conversation(at(2), AlertNo::LOWEST, want);
+        let Some(Output::Conversation(SlotOutput::Given { seat, .. })) = p.poll_output() else { panic!("given") };
+        assert_eq!(seat, SeatId(0));
+        p.want(at(3), CallKey(1), GroupId(0), at(3000), 0);
+        assert_eq!(reserved(&mut p), [(1, 1, false)]);
+        p.want(at(4), CallKey(2), GroupId(0), at(3000), 0);
+        assert_eq!(reserved(&mut p), [(2, 0, false)], "a message never makes a call wait");
+    }
+
+    #[test]
     fn a_seat_is_never_reserved_twice() {
         let mut p = pool();
         p.sign_on(at(0), SeatId(0));
         for call in 0..5 {
-            p.want(CallKey(call), GroupId(0), at(3000));
+            p.want(at(0), CallKey(call), GroupId(0), at(3000), 0);
         }
         p.sign_on(at(1), SeatId(0));
         assert_eq!(reserved(&mut p).len(), 1);
@@ -320,12 +416,12 @@ mod tests {
     fn a_seat_that_does_not_answer_rests_and_one_signed_off_is_not_chosen() {
         let mut p = pool();
         p.sign_on(at(0), SeatId(0));
-        p.want(CallKey(1), GroupId(0), at(3000));
+        p.want(at(0), CallKey(1), GroupId(0), at(3000), 0);
         reserved(&mut p);
         p.release(at(1000), CallKey(1), SeatId(0), Outcome::NoAnswer);
-        p.want(CallKey(1), GroupId(0), at(3000));
+        p.want(at(0), CallKey(1), GroupId(0), at(3000), 0);
         assert_eq!(reserved(&mut p), []);
-        p.sign_off(SeatId(0));
+        p.sign_off(at(0), SeatId(0));
         p.handle_timeout(at(60_000));
         assert_eq!(reserved(&mut p), []);
         p.unwant(CallKey(1));
@@ -337,17 +433,17 @@ mod tests {
     fn a_phone_that_registers_anew_in_a_call_is_not_offered_another() {
         let mut p = pool();
         p.sign_on(at(0), SeatId(0));
-        p.want(CallKey(1), GroupId(0), at(3000));
+        p.want(at(0), CallKey(1), GroupId(0), at(3000), 0);
         reserved(&mut p);
-        p.sign_off(SeatId(0));
+        p.sign_off(at(0), SeatId(0));
         p.sign_on(at(5), SeatId(0));
-        p.want(CallKey(2), GroupId(0), at(3000));
+        p.want(at(0), CallKey(2), GroupId(0), at(3000), 0);
         assert_eq!(reserved(&mut p), []);
         p.release(at(6), CallKey(9), SeatId(0), Outcome::Unused);
         assert_eq!(reserved(&mut p), [], "only its own call gives it back");
         p.release(at(7), CallKey(1), SeatId(0), Outcome::Unused);
         assert_eq!(reserved(&mut p), [(2, 0, false)]);
-        p.sign_off(SeatId(0));
+        p.sign_off(at(0), SeatId(0));
         p.release(at(8), CallKey(2), SeatId(0), Outcome::Talked);
         assert_eq!(p.state(SeatId(0)), SeatState::SignedOff);
     }

@@ -3,10 +3,10 @@ use codecs::record::{AnswerMode, Channel, IncidentKind, SeatInfo, TryResult};
 use super::*;
 use crate::keyword::Keyword;
 
-const T0: i64 = 1_795_276_800_000_000_000;
+pub(super) const T0: i64 = 1_795_276_800_000_000_000;
 
 fn alerts() -> Alerts {
-    let knife = Keyword { word: "持刀".into(), level: 2, category: Some("100200".into()) };
+    let knife = Keyword { word: "持刀".into(), level: 2, category: Some("100200".into()), silent: false };
     Alerts::new("/gw/370400000000/1".into(), "1".into(), KeywordTable::new(vec![knife]).expect("builds"))
 }
 
@@ -14,7 +14,7 @@ fn no() -> AlertNo {
     AlertNo::mint("370400000000", 20_261_122, 1, 7)
 }
 
-fn arrival() -> Fact {
+pub(super) fn arrival() -> Fact {
     Fact::Arrived(Box::new(Arrival {
         channel: Channel::Voice110,
         caller: "13800138000".into(),
@@ -35,18 +35,25 @@ fn seat() -> SeatInfo {
 
 /// Feeds facts a second apart; returns the types of the events, and whether all are sealed and chained.
 fn feed(a: &mut Alerts, facts: Vec<Fact>) -> (Vec<String>, Vec<AlertRecord>) {
+    feed_to(a, no(), facts)
+}
+
+pub(super) fn feed_to(a: &mut Alerts, no: AlertNo, facts: Vec<Fact>) -> (Vec<String>, Vec<AlertRecord>) {
     let (mut types, mut revisions) = (Vec::new(), Vec::new());
     for (i, fact) in facts.into_iter().enumerate() {
-        assert!(a.handle_fact(Wall(T0 + i as i64 * 1_000_000_000), no(), fact));
+        assert!(a.handle_fact(Wall(T0 + i as i64 * 1_000_000_000), no, fact));
         while let Some(output) = a.poll_output() {
             match output {
                 Output::Event(e) => {
                     types.push(e.kind.clone());
-                    assert_eq!(e.id, format!("{}:{}", no(), e.data.rev));
+                    assert_eq!(e.id, format!("{}:{}", no, e.data.rev));
                     revisions.push(e.data);
                 }
                 Output::CallBack { number, .. } => types.push(format!("call back {number}")),
                 Output::Released { .. } => types.push("released".into()),
+                Output::Say(say) => types.push(format!("say {} {}", say.address.user, say.body)),
+                Output::Silenced { .. } => types.push("silenced".into()),
+                Output::Fetch(fetch) => types.push(format!("fetch {}", fetch.vendor_id)),
             }
         }
     }

@@ -1,0 +1,104 @@
+//! What was said and written on an alert, and how its reporter can be written to.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Form, Stamp};
+
+/// Where somebody can be written to: one of our channels, and who they are on it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Address {
+    /// As the configuration names it.
+    pub channel: String,
+    /// Telephone number, openid, … .
+    pub user: String,
+}
+
+/// What would endanger the reporter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Safety {
+    /// Never ring, never write unasked.
+    pub silent: bool,
+    /// Not even a receipt.
+    pub no_reply_sms: bool,
+}
+
+impl Safety {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Safety::default()
+    }
+}
+
+/// One line of what was said or written: a transcript's, or a message in either direction.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TextLine {
+    pub at: Stamp,
+    /// `caller`, `seat`, `officer`, …; `gateway` for the machine's receipt.
+    pub by: String,
+    pub body: String,
+    /// A message's direction; a transcript has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<Direction>,
+    /// The channel it came or went by, as the configuration names it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub channel: String,
+    /// Names the message on its channel; ours are named by the alert.
+    #[serde(default, rename = "ref", skip_serializing_if = "String::is_empty")]
+    pub message_id: String,
+    /// What became of a message of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<LineState>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attached>,
+}
+
+impl TextLine {
+    /// A line of a transcript.
+    pub fn said(at: Stamp, by: String, body: String) -> TextLine {
+        TextLine {
+            at,
+            by,
+            body,
+            dir: None,
+            channel: String::new(),
+            message_id: String::new(),
+            state: None,
+            attachments: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    In,
+    Out,
+}
+
+/// The way of a message of ours.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LineState {
+    /// Durable, not yet taken by the channel.
+    Queued,
+    /// The channel has taken it.
+    Sent,
+    /// The other side's device has it.
+    Delivered,
+    Failed,
+}
+
+/// What came with a message: known to the platform by its id, to us by its hash once it is fetched.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Attached {
+    pub kind: Form,
+    pub vendor_id: String,
+    /// Where the file lies; empty until it is fetched.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uri: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
+    /// Why it could not be fetched.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub lost: String,
+}

@@ -1,0 +1,296 @@
+//! Messages on an alert: theirs, ours, what became of ours, and alerts that become one.
+
+use codecs::record::{
+    Address, AlertNo, Direction, LineState, Related, Relation, Role, SeatInfo, Stamp, State, Step, TextLine, Validity,
+};
+
+use super::{Alerts, Fetch, LINES_MAX, Output, Say, TEXT_MAX, advance, mark, meet, note_keywords};
+use crate::fact::{Arrival, Belongings, Fact, Message};
+
+impl Alerts {
+    /// A report by message. Its words are read before anything is sent back: the receipt itself can endanger.
+    pub(super) fn write(&mut self, at: Stamp, no: AlertNo, arrival: Arrival, message: Message) {
+        let mut record = self.new_record(at, no, arrival);
+        record.source.forms = message.forms.clone();
+        record.reporter.channels = vec![message.address.clone()];
+        self.open.insert(no, record);
+        self.talks.insert(no);
+        self.take_message(at, no, message, Step::Arrived);
+    }
+
+    pub(super) fn receive(&mut self, at: Stamp, no: AlertNo, message: Message) {
+        self.talks.insert(no);
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        for form in &message.forms {
+            if !record.source.forms.contains(form) {
+                record.source.forms.push(*form);
+            }
+        }
+        record.reporter.channels.retain(|a| *a != message.address);
+        record.reporter.channels.insert(0, message.address.clone());
+        self.take_message(at, no, message, Step::Message);
+    }
+
+    fn take_message(&mut self, at: Stamp, no: AlertNo, message: Message, step: Step) {
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let source = format!("message:{}", message.address.channel);
+        let (hits, wants_silence) = note_keywords(record, at, &self.keywords, &message.body, source);
+        let was_silent = record.reporter.safety.silent;
+        if message.silent || wants_silence {
+            record.reporter.safety.silent = true;
+            record.reporter.safety.no_reply_sms = true;
+            record.source.validity = Validity::Silent;
+        }
+        let silent = record.reporter.safety.silent;
+        if let Some(place) = message.place {
+            record.location.insert(0, place.location);
+            record.route.jurisdiction = place.jurisdiction;
+            super::own(record, at, place.owner);
+        }
+        let fetches: Vec<_> = message.attachments.iter().map(|a| a.vendor_id.clone()).collect();
+        let body: String = message.body.chars().take(TEXT_MAX).collect();
+        if record.incident.text.is_empty() && step == Step::Arrived {
+            record.incident.text.clone_from(&body);
+        }
+        add_line(
+            record,
+            TextLine {
+                at,
+                by: Role::Reporter.track().into(),
+                body,
+                dir: Some(Direction::In),
+                channel: message.address.channel.clone(),
+                message_id: message.message_id,
+                state: None,
+                attachments: message.attachments,
+            },
+        );
+        let receipt = message.receipt.filter(|_| step == Step::Arrived && !silent);
+        let receipt =
+            receipt.map(|text| queue_line(record, at, no, "gateway", fill(&text, no), message.address.clone()));
+        self.emit(no, step, at, None);
+        if !hits.is_empty() {
+            self.emit(no, Step::KeywordWarning, at, None);
+        }
+        if silent && !was_silent {
+            self.outputs.push_back(Output::Silenced { no });
+        }
+        if let Some(say) = receipt {
+            self.outputs.push_back(Output::Say(Box::new(Say { is_receipt: true, ..say })));
+        }
+        for vendor_id in fetches {
+            let channel = message.address.channel.clone();
+            self.outputs.push_back(Output::Fetch(Fetch { no, channel, vendor_id }));
+        }
+    }
+
+    /// A human's line. The first one is the answer.
+    pub(super) fn reply(&mut self, at: Stamp, no: AlertNo, fact: Fact) {
+        let Fact::Replied { seat, mode, body, channel, after_ms } = fact else { unreachable!("matched by the caller") };
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let address = match channel {
+            Some(channel) => record.reporter.channels.iter().find(|a| a.channel == channel),
+            None => record.reporter.channels.first(),
+        };
+        let Some(address) = address.cloned() else { return };
+        let first = record.call.t.answer.is_none();
+        record.call.seat = Some(seat.clone());
+        if first {
+            record.call.t.answer = Some(at);
+            record.call.mode = Some(mode);
+            record.call.answer_ms = Some(after_ms);
+            meet(record, "T1", at);
+        }
+        advance(record, State::Answered);
+        let say = queue_line(record, at, no, "seat", body, address);
+        self.emit(no, if first { Step::Answered } else { Step::Message }, at, None);
+        self.outputs.push_back(Output::Say(Box::new(Say { is_answer: first, ..say })));
+    }
+
+    /// What became of a line. Only what has to be told at once makes a revision; the rest goes with the next.
+    pub(super) fn line_state(&mut self, at: Stamp, no: AlertNo, line: &str, state: LineState) {
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let Some(found) = record.text.iter_mut().rev().find(|l| l.message_id == line) else { return };
+        if found.state.is_some_and(|old| old >= state) {
+            return;
+        }
+        found.state = Some(state);
+        if state == LineState::Failed {
+            mark(record, "undelivered");
+            self.emit(no, Step::Undelivered, at, None);
+        }
+    }
+
+    pub(super) fn fetched(&mut self, at: Stamp, no: AlertNo, fact: Fact) {
+        let Fact::Fetched { vendor_id, uri, sha256, kind, lost } = fact else { unreachable!("matched by the caller") };
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let all = record.text.iter_mut().flat_map(|l| l.attachments.iter_mut());
+        for file in all.filter(|a| a.vendor_id == vendor_id && a.sha256.is_empty()) {
+            (file.uri, file.sha256, file.lost) = (uri.clone(), sha256.clone(), lost.clone());
+        }
+        if lost.is_empty() {
+            let media = codecs::record::Media {
+                uri,
+                sha256,
+                kind,
+                track: Role::Reporter.track().into(),
+                offset_ms: 0,
+                duration_ms: 0,
+            };
+            record.media.push(media);
+        }
+        self.emit(no, Step::Fetched, at, None);
+    }
+
+    /// What this alert gives away when it goes on as another.
+    pub fn belongings(&self, no: AlertNo) -> Option<Belongings> {
+        let record = self.get(no)?;
+        Some(Belongings {
+            lines: record.text.clone(),
+            channels: record.reporter.channels.clone(),
+            locations: record.location.clone(),
+            forms: record.source.forms.clone(),
+            silent: record.reporter.safety.silent,
+        })
+    }
+
+    pub(super) fn join(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        relate(record, other, Relation::Duplicate);
+        self.talks.remove(&no);
+        let record = self.open.get_mut(&no).expect("looked up above");
+        if record.call.legs.is_empty() {
+            record.state = State::Ended;
+            if let Some(timer) = record.timers.iter_mut().find(|t| t.name == "T1" && t.met_at.is_none()) {
+                // The promise is kept, or broken, on the alert that it goes on as.
+                timer.met_at = Some(at);
+            }
+        }
+        self.emit(no, Step::Joined, at, None);
+        self.try_close(no, at);
+    }
+
+    pub(super) fn absorb(&mut self, at: Stamp, no: AlertNo, other: AlertNo, belongings: Belongings) {
+        let talks = belongings.lines.iter().any(|l| l.dir == Some(Direction::In));
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        relate(record, other, Relation::SameEvent);
+        for line in belongings.lines {
+            if !record.text.iter().any(|l| !l.message_id.is_empty() && l.message_id == line.message_id) {
+                add_line(record, line);
+            }
+        }
+        record.text.sort_by_key(|l| l.at);
+        for address in belongings.channels {
+            if !record.reporter.channels.contains(&address) {
+                record.reporter.channels.push(address);
+            }
+        }
+        for location in belongings.locations {
+            if !record.location.contains(&location) {
+                record.location.push(location);
+            }
+        }
+        for form in belongings.forms {
+            if !record.source.forms.contains(&form) {
+                record.source.forms.push(form);
+            }
+        }
+        record.reporter.safety.silent |= belongings.silent;
+        record.reporter.safety.no_reply_sms |= belongings.silent;
+        if talks {
+            self.talks.insert(no);
+        }
+        self.emit(no, Step::Joined, at, None);
+    }
+
+    pub(super) fn split_off(&mut self, at: Stamp, no: AlertNo, other: AlertNo, address: &Address) {
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        record.id.related.retain(|r| r.alert_no != other.to_string());
+        record.reporter.channels.retain(|a| a != address);
+        let only_text = record.reporter.channels.is_empty();
+        mark(record, "split");
+        if only_text {
+            self.talks.remove(&no);
+        }
+        self.emit(no, Step::Split, at, None);
+        self.try_close(no, at);
+    }
+
+    pub(super) fn split_from(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        record.id.related.retain(|r| r.alert_no != other.to_string());
+        relate(record, other, Relation::SplitFrom);
+        record.state = State::Reopened;
+        self.talks.insert(no);
+        self.emit(no, Step::Split, at, None);
+    }
+
+    pub(super) fn conversation_ended(&mut self, at: Stamp, no: AlertNo) {
+        self.talks.remove(&no);
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let calls_live = record.call.legs.iter().any(|l| l.end.is_none());
+        if !calls_live && !matches!(record.state, State::Abandoned | State::Callback) {
+            record.state = State::Ended;
+            record.call.t.end.get_or_insert(at);
+        }
+        self.try_close(no, at);
+    }
+}
+
+/// The channel's text with the alert's number: its last nine digits, which a person can repeat.
+fn fill(template: &str, no: AlertNo) -> String {
+    let number = no.to_string();
+    template.replace("{no}", &number[number.len() - 9..])
+}
+
+fn relate(record: &mut codecs::record::AlertRecord, other: AlertNo, kind: Relation) {
+    let related = Related { alert_no: other.to_string(), kind };
+    if !record.id.related.iter().any(|r| r.alert_no == related.alert_no) {
+        record.id.related.push(related);
+    }
+}
+
+fn add_line(record: &mut codecs::record::AlertRecord, line: TextLine) {
+    if record.text.len() >= LINES_MAX {
+        mark(record, "transcript_full");
+        // The oldest line gives way: it is in the revisions before; what is said now is what matters.
+        record.text.remove(0);
+    }
+    record.text.push(line);
+}
+
+/// Notes a line of ours as queued; the channel gets it once it is durable.
+fn queue_line(
+    record: &mut codecs::record::AlertRecord,
+    at: Stamp,
+    no: AlertNo,
+    by: &str,
+    body: String,
+    address: Address,
+) -> Say {
+    record.lines_out += 1;
+    let line = format!("{no}-{}", record.lines_out);
+    let body: String = body.chars().take(TEXT_MAX).collect();
+    let reply_to = record.text.iter().rev().find(|l| l.dir == Some(Direction::In) && l.channel == address.channel);
+    let reply_to = reply_to.map(|l| l.message_id.clone()).unwrap_or_default();
+    add_line(
+        record,
+        TextLine {
+            at,
+            by: by.into(),
+            body: body.clone(),
+            dir: Some(Direction::Out),
+            channel: address.channel.clone(),
+            message_id: line.clone(),
+            state: Some(LineState::Queued),
+            attachments: Vec::new(),
+        },
+    );
+    let arrived = record.call.t.arrive.unwrap_or(at);
+    Say { no, line, address, body, reply_to, arrived, is_receipt: false, is_answer: false }
+}
+
+pub(super) fn hold(record: &mut codecs::record::AlertRecord, seat: &SeatInfo) {
+    record.call.seat = Some(seat.clone());
+    advance(record, State::Offered);
+}

@@ -1,0 +1,174 @@
+//! Messages on an alert, in sentences.
+
+use codecs::record::{Address, Attached, Channel, Direction, LineState, SeatInfo};
+
+use super::tests::{arrival, feed_to};
+use super::*;
+use crate::fact::{Belongings, Message};
+use crate::keyword::Keyword;
+
+fn alerts() -> Alerts {
+    let word = |w: &str, silent| Keyword { word: w.into(), level: 1, category: None, silent };
+    let table = KeywordTable::new(vec![word("着火", false), word("绑架", true)]).expect("builds");
+    Alerts::new("/gw/370400000000/1".into(), "1".into(), table)
+}
+
+fn number(serial: u32) -> AlertNo {
+    AlertNo::mint("370400000000", 20_261_122, 1, serial)
+}
+
+fn message(body: &str, id: &str) -> Message {
+    Message {
+        address: Address { channel: "cmcc".into(), user: "13800138000".into() },
+        message_id: id.into(),
+        body: body.into(),
+        forms: vec![Form::Text],
+        attachments: vec![],
+        place: None,
+        receipt: Some("收到 {no}".into()),
+        silent: false,
+    }
+}
+
+fn written(body: &str) -> Fact {
+    let Fact::Arrived(mut arrival) = arrival() else { panic!("an arrival") };
+    (arrival.channel, arrival.trunk) = (Channel::Sms12110, "cmcc".into());
+    Fact::Written(arrival, Box::new(message(body, "m1")))
+}
+
+fn replied(body: &str) -> Fact {
+    let seat = SeatInfo { no: "1101".into(), taker_name: "王".into() };
+    let mode = codecs::record::AnswerMode::Seat;
+    Fact::Replied { seat, mode, body: body.into(), channel: None, after_ms: 900 }
+}
+
+#[test]
+fn a_message_is_received_answered_and_closed_with_three_revisions() {
+    let mut a = alerts();
+    let (types, revisions) =
+        feed_to(&mut a, number(7), vec![written("有人打架"), replied("在哪里?"), Fact::ConversationEnded]);
+    let short = &number(7).to_string()[21..];
+    assert_eq!(
+        types,
+        [
+            "arrived",
+            &format!("say 13800138000 收到 {short}"),
+            "answered",
+            "say 13800138000 在哪里?",
+            "ended",
+            "released"
+        ]
+    );
+    let last = revisions.last().expect("some");
+    assert_eq!(last.call.answer_ms, Some(900));
+    assert!(last.timers.iter().all(|t| t.met_at.is_some()), "T1 is met by the human's line, not by the receipt");
+    assert!(revisions[0].timers.iter().all(|t| t.met_at.is_none()));
+    let dirs: Vec<_> = last.text.iter().map(|l| (l.dir, l.by.as_str())).collect();
+    assert_eq!(
+        dirs,
+        [(Some(Direction::In), "caller"), (Some(Direction::Out), "gateway"), (Some(Direction::Out), "seat")]
+    );
+}
+
+#[test]
+fn a_word_that_asks_for_silence_takes_even_the_receipt_away() {
+    let mut a = alerts();
+    let (types, revisions) = feed_to(&mut a, number(7), vec![written("我被绑架了")]);
+    assert_eq!(types, ["arrived", "warning.keyword", "silenced"]);
+    assert!(revisions[0].reporter.safety.silent && revisions[0].source.validity == Validity::Silent);
+    let asked = Message { silent: true, ..message("x", "m1") };
+    let Fact::Written(arrival, _) = written("") else { panic!("written") };
+    let (types, _) = feed_to(&mut a, number(8), vec![Fact::Written(arrival, Box::new(asked))]);
+    assert_eq!(types, ["arrived", "silenced"]);
+}
+
+#[test]
+fn a_silent_reporter_who_hung_up_is_not_rung() {
+    let mut a = alerts();
+    let facts = vec![
+        arrival(),
+        Fact::Received(Box::new(message("别打电话 绑架", "m1"))),
+        Fact::Abandoned { attended: false },
+        Fact::Ended,
+        Fact::Recorded { media: vec![] },
+        Fact::ConversationEnded,
+    ];
+    let (types, _) = feed_to(&mut a, number(7), facts);
+    assert!(!types.iter().any(|t| t.starts_with("call back") || t.starts_with("say")), "{types:?}");
+    assert_eq!(types.last().map(String::as_str), Some("released"));
+}
+
+#[test]
+fn a_word_after_the_end_opens_the_alert_again() {
+    let mut a = alerts();
+    feed_to(&mut a, number(7), vec![written("有人打架"), replied("好"), Fact::ConversationEnded]);
+    assert!(a.is_within_reach(number(7)) && a.open().count() == 0);
+    let (types, revisions) = feed_to(&mut a, number(7), vec![Fact::Received(Box::new(message("又来了", "m2")))]);
+    assert_eq!(types, ["message"], "no second receipt");
+    assert_eq!(revisions[0].state, State::Reopened);
+    assert_eq!(revisions[0].rev, 4);
+}
+
+#[test]
+fn what_became_of_a_line_is_told_at_once_only_when_it_failed() {
+    let mut a = alerts();
+    feed_to(&mut a, number(7), vec![written("有人打架")]);
+    let line = format!("{}-1", number(7));
+    let state = |state| Fact::LineState { line: line.clone(), state, why: String::new() };
+    let (types, _) =
+        feed_to(&mut a, number(7), vec![state(LineState::Sent), state(LineState::Delivered), state(LineState::Sent)]);
+    assert_eq!(types, [""; 0]);
+    assert_eq!(a.get(number(7)).expect("open").text[1].state, Some(LineState::Delivered));
+    let (types, _) = feed_to(&mut a, number(7), vec![state(LineState::Failed)]);
+    assert_eq!(types, ["undelivered"]);
+}
+
+#[test]
+fn a_picture_is_asked_for_and_kept_by_its_hash() {
+    let mut a = alerts();
+    let picture = Attached {
+        kind: Form::Image,
+        vendor_id: "media-1".into(),
+        uri: String::new(),
+        sha256: String::new(),
+        lost: String::new(),
+    };
+    let with_picture = Message { attachments: vec![picture], ..message("", "m2") };
+    let (types, _) = feed_to(&mut a, number(7), vec![written("看"), Fact::Received(Box::new(with_picture))]);
+    assert_eq!(types.last().map(String::as_str), Some("fetch media-1"));
+    let fetched = Fact::Fetched {
+        vendor_id: "media-1".into(),
+        uri: "media/x.jpg".into(),
+        sha256: "ab".into(),
+        kind: "image/jpeg".into(),
+        lost: String::new(),
+    };
+    let (types, revisions) = feed_to(&mut a, number(7), vec![fetched]);
+    assert_eq!(types, ["fetched"]);
+    assert_eq!(
+        (revisions[0].media[0].sha256.as_str(), revisions[0].text[2].attachments[0].sha256.as_str()),
+        ("ab", "ab")
+    );
+}
+
+#[test]
+fn two_alerts_become_one_and_two_again() {
+    let mut a = alerts();
+    feed_to(&mut a, number(7), vec![written("有人打架")]);
+    feed_to(&mut a, number(8), vec![arrival()]);
+    let belongings = Box::new(a.belongings(number(7)).expect("there"));
+    assert_eq!(belongings.lines.len(), 2);
+    let (types, _) = feed_to(&mut a, number(7), vec![Fact::JoinedTo { other: number(8) }]);
+    assert_eq!(types, ["joined", "ended", "released"]);
+    let (types, revisions) = feed_to(&mut a, number(8), vec![Fact::Absorbed { other: number(7), belongings }]);
+    assert_eq!(types, ["joined"]);
+    assert_eq!(revisions[0].text.len(), 2);
+    assert_eq!(revisions[0].id.related[0].alert_no, number(7).to_string());
+    let address = Address { channel: "cmcc".into(), user: "13800138000".into() };
+    let (types, revisions) = feed_to(&mut a, number(8), vec![Fact::SplitOff { other: number(7), address }]);
+    assert_eq!(types, ["split"]);
+    assert!(revisions[0].id.related.is_empty());
+    let (types, revisions) = feed_to(&mut a, number(7), vec![Fact::SplitFrom { other: number(8) }]);
+    assert_eq!((types, revisions[0].state), (vec!["split".to_owned()], State::Reopened));
+    let _: Belongings = a.belongings(number(7)).expect("open again");
+}
