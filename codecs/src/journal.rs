@@ -26,6 +26,8 @@ pub enum Kind {
     Duty = 4,
     /// The snapshot at the front of a segment is whole: a start may begin here.
     SnapshotEnd = 5,
+    /// What is kept about messages besides the revisions: `record::Note` in JSON.
+    Note = 6,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             3 => Some(Kind::Snapshot),
             4 => Some(Kind::Duty),
             5 => Some(Kind::SnapshotEnd),
+            6 => Some(Kind::Note),
             _ => None,
         }
     }

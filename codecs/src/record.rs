@@ -5,10 +5,12 @@
 
 mod envelope;
 mod message;
+mod note;
 mod number;
 
 pub use envelope::{CloudEvent, Step};
 pub use message::{Address, Attached, Direction, LineState, Safety, TextLine};
+pub use note::Note;
 pub use number::{AlertNo, alert_id};
 
 use schemars::JsonSchema;

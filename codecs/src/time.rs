@@ -107,6 +107,13 @@ impl Add<Duration> for Wall {
     }
 }
 
+impl Sub<Duration> for Wall {
+    type Output = Wall;
+    fn sub(self, rhs: Duration) -> Wall {
+        Wall(self.0.saturating_sub(i64::try_from(rhs.as_nanos()).unwrap_or(i64::MAX)))
+    }
+}
+
 impl fmt::Display for Mono {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:03}", self.0 / 1_000_000_000, self.0 / 1_000_000 % 1000)

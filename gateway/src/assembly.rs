@@ -10,13 +10,18 @@ use std::thread::JoinHandle;
 use anyhow::Context as _;
 use codecs::webhook::Secret;
 use metrics_exporter_prometheus::PrometheusHandle;
-use switchboard::{Casebook, Desk, DeskConfig, Fact, KeywordTable, RequestId, Shard, ShardConfig, ToCasebook};
+use switchboard::{
+    Casebook, CasebookConfig, Desk, DeskConfig, Fact, KeywordTable, RequestId, Shard, ShardConfig, ToCasebook,
+    is_call_unfinished,
+};
 use tokio::sync::{Notify, watch};
 
 use crate::casebook_thread::{self, CasebookThread, Waiting};
+use crate::channel::{self, Channels, Client};
 use crate::city::City;
 use crate::clock::{Clock, random};
 use crate::config::PortRange;
+use crate::http::talk::Notices;
 use crate::http::{self, Admin, Api};
 use crate::ports::Ports;
 use crate::procfs::port_taken;
@@ -60,6 +65,7 @@ pub struct Running {
     pub runtime: tokio::runtime::Runtime,
     ready: watch::Sender<bool>,
     casebook: mpsc::Sender<casebook_thread::Input>,
+    channels: Channels,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -72,6 +78,7 @@ impl Running {
 
     /// Hangs up what is left, writes what is to be written, ends every thread.
     pub fn stop(self) {
+        self.channels.leave();
         self.shard.send(Input::Stop);
         let mut threads = self.threads.into_iter();
         // The shard first, then the recorder, which it tells to stop; the casebook hears of every recording.
@@ -151,9 +158,26 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
     let (recorder_sender, recorder_inbox) = mpsc::channel();
     let source = format!("/gw/{}/{}", settings.unit, settings.node);
     let keywords = KeywordTable::new(city.keywords).map_err(|e| anyhow::anyhow!("keywords: {e}"))?;
-    let mut casebook = Casebook::new(source, settings.node.to_string(), keywords, restored.writer.next_sequence());
-    let interrupted: Vec<_> =
-        restored.open.iter().filter_map(|r| codecs::record::AlertNo::parse(&r.id.alert_no)).collect();
+    let (rules, devices): (Vec<_>, Vec<_>) = city.channels.into_iter().unzip();
+    let mut casebook = Casebook::new(
+        CasebookConfig {
+            source,
+            unit: settings.unit.clone(),
+            node: settings.node,
+            keywords,
+            channels: rules,
+            grids: Arc::clone(&city.grids),
+            subscribers: Arc::clone(&city.subscribers),
+            patience: city.patience,
+            serials: switchboard::SerialBlock { from: 0, until: 0 },
+        },
+        restored.writer.next_sequence(),
+    );
+    let unfinished = restored.open.iter().filter(|r| is_call_unfinished(r) && r.state != codecs::record::State::Closed);
+    let interrupted: Vec<_> = unfinished.filter_map(|r| codecs::record::AlertNo::parse(&r.id.alert_no)).collect();
+    for (at, note) in restored.notes {
+        casebook.restore_note(at, note);
+    }
     for record in restored.open {
         casebook.restore(record);
     }
@@ -162,7 +186,9 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         casebook,
         writer: restored.writer,
         inbox: casebook_inbox,
-        shard: Box::new(|_| {}),
+        shard: None,
+        channels: Channels::default(),
+        notices: Notices::default(),
         waiting: waiting.clone(),
         durable,
         next_serial: restored.next_serial,
@@ -210,8 +236,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
     let sockets = Sockets { udp, tcp: Some(tcp), ports };
     let (shard_thread, handle) =
         ShardThread::new(clock, shard, desk, sockets, casebook_sender.clone(), recorder_sender, waiting.clone())?;
-    let to_shard = handle.clone();
-    thread.shard = Box::new(move |message| to_shard.send(Input::Shard(message)));
+    thread.shard = Some(handle.clone());
 
     // What was up when the process died is over; its recording has been cut, its record is closed.
     for no in interrupted {
@@ -226,6 +251,16 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("control").build()?;
     let taps = Taps::default();
+    let client = Client::new();
+    let shared = channel::Shared {
+        clock,
+        casebook: casebook_sender.clone(),
+        data: settings.data.clone(),
+        client: client.clone(),
+    };
+    let channels = Channels::open(devices, &shared, handle.clone(), &runtime)?;
+    thread.channels = channels.clone();
+    thread.resume();
     let api = Api {
         shard: handle.clone(),
         casebook: casebook_sender.clone(),
@@ -238,6 +273,9 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         durable: durable_seen.clone(),
         taps: taps.clone(),
         idempotent: Arc::default(),
+        channels: channels.clone(),
+        notices: thread.notices.clone(),
+        templates: Arc::new(city.templates),
         replays: Arc::new(settings.sinks.iter().map(|s| (s.name.clone(), Arc::new(Notify::new()))).collect()),
     };
     let replays = Arc::clone(&api.replays);
@@ -249,6 +287,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
     for sink in settings.sinks {
         let replay = Arc::clone(&replays[&sink.name]);
         let sink = HttpSink {
+            client: client.clone(),
             name: sink.name,
             url: sink.url,
             secret: sink.secret,
@@ -304,6 +343,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         runtime,
         ready,
         casebook: casebook_sender,
+        channels,
         threads,
     })
 }

@@ -10,19 +10,24 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use codecs::journal::Kind;
-use codecs::record::{AlertNo, AlertRecord, CloudEvent, Media};
+use codecs::record::{AlertNo, AlertRecord, CloudEvent, Media, Note};
 use codecs::time::Wall;
 use dashmap::DashMap;
-use switchboard::{Casebook, CasebookOutput, Reply, RequestId, SerialBlock, ToCasebook, ToShard};
+use switchboard::{Casebook, CasebookOutput, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
 use tokio::sync::{oneshot, watch};
 
+use crate::channel::Channels;
 use crate::clock::Clock;
+use crate::http::talk::{Notices, notice_text};
 use crate::journal::Writer;
+use crate::shard_thread::{self, Handle};
 
 /// Serials a grant.
 const BLOCK: u32 = 10_000;
 /// The most bytes of events gathered before a sync.
 const GROUP: usize = 4 * 1024 * 1024;
+/// Ended alerts that a start keeps within reach.
+const CLOSED_KEPT: usize = 5000;
 /// How often a store that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -77,6 +82,7 @@ pub struct Restored {
     pub open: Vec<AlertRecord>,
     pub next_serial: u32,
     pub duty: std::collections::BTreeMap<String, bool>,
+    pub notes: Vec<(Wall, Note)>,
 }
 
 /// A change of duty as it stands in the journal.
@@ -94,16 +100,25 @@ pub fn restore(dir: &Path) -> anyhow::Result<Restored> {
     let mut open = std::collections::BTreeMap::new();
     let mut next_serial = 1;
     let mut duty = std::collections::BTreeMap::new();
+    let mut notes = Vec::new();
+    let mut closed = VecDeque::new();
     let writer = Writer::open(dir, |frame| match frame.kind {
         Kind::Event => {
             if let Ok(event) = serde_json::from_slice::<CloudEvent>(frame.payload) {
                 // Numbers minted without a reservation are taken as well.
                 let minted = AlertNo::parse(&event.subject).map_or(0, |no| no.serial());
                 next_serial = next_serial.max(minted + 1);
+                // Closed ones too: a further word may take them up again.
                 if event.data.state == codecs::record::State::Closed {
-                    open.remove(&event.subject);
-                } else {
-                    open.insert(event.subject, event.data);
+                    closed.retain(|no| *no != event.subject);
+                    closed.push_back(event.subject.clone());
+                }
+                open.insert(event.subject, event.data);
+                if closed.len() > CLOSED_KEPT
+                    && let Some(oldest) = closed.pop_front()
+                    && open.get(&oldest).is_some_and(|r| r.state == codecs::record::State::Closed)
+                {
+                    open.remove(&oldest);
                 }
             }
         }
@@ -113,6 +128,7 @@ pub fn restore(dir: &Path) -> anyhow::Result<Restored> {
             }
         }
         Kind::SnapshotEnd => {}
+        Kind::Note => notes.extend(Note::parse(frame.payload).map(|note| (frame.at, note))),
         Kind::Duty => {
             if let Ok(frame) = serde_json::from_slice::<DutyFrame>(frame.payload) {
                 duty.insert(frame.officer, frame.on_duty);
@@ -124,7 +140,7 @@ pub fn restore(dir: &Path) -> anyhow::Result<Restored> {
             }
         }
     })?;
-    Ok(Restored { writer, open: open.into_values().collect(), next_serial, duty })
+    Ok(Restored { writer, open: open.into_values().collect(), next_serial, duty, notes })
 }
 
 pub struct CasebookThread {
@@ -132,7 +148,9 @@ pub struct CasebookThread {
     pub casebook: Casebook,
     pub writer: Writer,
     pub inbox: Receiver<Input>,
-    pub shard: Box<dyn Fn(ToShard) + Send>,
+    pub shard: Option<Handle>,
+    pub channels: Channels,
+    pub notices: Notices,
     pub waiting: Waiting,
     /// The last durable sequence number, for those who follow the journal.
     pub durable: watch::Sender<u64>,
@@ -148,9 +166,16 @@ impl CasebookThread {
     /// # Errors
     /// What the disk said.
     pub fn reserve(&mut self) -> std::io::Result<SerialBlock> {
-        let block = self.grant();
+        let (block, own) = (self.grant(), self.grant());
+        self.casebook.grant(own);
         self.writer.commit()?;
         Ok(block)
+    }
+
+    /// Takes up what the journal told; lines that were not sent leave as soon as there are channels.
+    pub fn resume(&mut self) {
+        self.casebook.resume(self.clock.wall());
+        self.drain();
     }
 
     fn grant(&mut self) -> SerialBlock {
@@ -166,7 +191,7 @@ impl CasebookThread {
     pub fn run(mut self) {
         let mut grants = VecDeque::new();
         loop {
-            let first = match self.inbox.recv_timeout(if self.failed { RETRY } else { Duration::from_secs(3600) }) {
+            let first = match self.inbox.recv_timeout(self.patience()) {
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => Some(Input::Stop),
@@ -175,7 +200,7 @@ impl CasebookThread {
             let mut next = first;
             while let Some(input) = next {
                 match input {
-                    Input::Message(message) => self.casebook.handle(message),
+                    Input::Message(message) => self.message(message),
                     Input::Recorded { no, media } => self.recorded(no, media),
                     Input::Duty { officer, on_duty, request } => self.duty(officer, on_duty, request),
                     Input::WantSerials => grants.push_back(self.grant()),
@@ -184,15 +209,59 @@ impl CasebookThread {
                 self.drain();
                 next = if stop || self.writer.pending() > GROUP { None } else { self.inbox.try_recv().ok() };
             }
+            self.casebook.handle_timeout(self.clock.wall());
+            self.drain();
             self.sync();
             if !self.failed {
                 while let Some(block) = grants.pop_front() {
-                    (self.shard)(ToShard::Serials(block));
+                    self.to_shard(ToShard::Serials(block));
                 }
             }
             if stop {
                 return;
             }
+        }
+    }
+
+    /// Until the casebook wants to be woken, or a failed store is tried again.
+    fn patience(&self) -> Duration {
+        let longest = if self.failed { RETRY } else { Duration::from_secs(3600) };
+        let now = self.clock.wall();
+        let due = self.casebook.poll_timeout().map(|(at, _)| u64::try_from(at.0 - now.0).unwrap_or(0));
+        // Not below a millisecond: what is due at once was handled a moment ago.
+        due.map_or(longest, |ns| Duration::from_nanos(ns).max(Duration::from_millis(1)).min(longest))
+    }
+
+    fn message(&mut self, message: ToCasebook) {
+        if let ToCasebook::LineState { line, state, why, .. } = &message {
+            self.channels.note_state(line, *state, why);
+        }
+        self.casebook.handle(message);
+    }
+
+    fn to_shard(&self, message: ToShard) {
+        if let Some(shard) = &self.shard {
+            shard.send(shard_thread::Input::Shard(message));
+        }
+    }
+
+    fn to_desk(&self, message: ToDesk) {
+        if let Some(shard) = &self.shard {
+            shard.send(shard_thread::Input::Desk(message));
+        }
+    }
+
+    /// A reply finds whoever waits: a carrier's link, a SIP endpoint, an HTTP request.
+    fn reply(&self, request: RequestId, answer: Answer) {
+        let durable = matches!(answer, Answer::Reply(_));
+        if let Some(page) = request.page() {
+            let refused = matches!(&answer, Answer::Reply(r) if r.result.is_err());
+            let status = if refused { 404 } else { if durable { 200 } else { 503 } };
+            self.to_shard(ToShard::AnswerMessage { page, status });
+        } else if let Some((channel, number)) = request.delivery() {
+            self.channels.acknowledge(channel, number, durable);
+        } else {
+            self.waiting.answer(request, answer);
         }
     }
 
@@ -214,8 +283,26 @@ impl CasebookThread {
         while let Some(output) = self.casebook.poll_output() {
             match output {
                 CasebookOutput::Append { sequence, at, event } => self.append(sequence, at, &event),
-                CasebookOutput::Reply(reply) => self.waiting.answer(reply.request, Answer::Reply(reply)),
-                CasebookOutput::Shard(message) => (self.shard)(message),
+                CasebookOutput::Frame { sequence, at, kind, payload } => {
+                    let written = self.writer.append(at, kind, &payload);
+                    assert_eq!(sequence, written, "casebook and journal count alike");
+                }
+                CasebookOutput::Reply(reply) => self.reply(reply.request, Answer::Reply(reply)),
+                CasebookOutput::Shard(message) => self.to_shard(message),
+                CasebookOutput::Desk(message) => self.to_desk(message),
+                CasebookOutput::Outbound(outbound) => self.channels.send(outbound),
+                CasebookOutput::Fetch(fetch) => self.channels.fetch(fetch),
+                CasebookOutput::Notice(notice) => {
+                    let record = self.casebook.record(notice.alert);
+                    self.notices.tell(&notice.seat, || Some(notice_text(notice.what.text(), record?)));
+                }
+                CasebookOutput::WantSerials => {
+                    let block = self.grant();
+                    self.casebook.grant(block);
+                }
+                CasebookOutput::Counted { channel, what } => {
+                    metrics::counter!("gateway_text_total", "channel" => channel, "what" => what).increment(1);
+                }
             }
         }
     }
@@ -272,9 +359,11 @@ impl CasebookThread {
             let frame = DutyFrame { officer: officer.clone(), on_duty: *on_duty };
             frames.push((Kind::Duty, serde_json::to_vec(&frame).expect("a duty frame serialises")));
         }
-        for (_, record) in self.casebook.open() {
+        let (recent, notes) = self.casebook.snapshot();
+        for record in self.casebook.open().map(|(_, r)| r).chain(recent) {
             frames.push((Kind::Snapshot, serde_json::to_vec(record).expect("a record serialises")));
         }
+        frames.extend(notes.iter().map(|note| (Kind::Note, note.to_json())));
         frames.push((Kind::SnapshotEnd, b"end".to_vec()));
         for (kind, payload) in frames {
             let sequence = self.casebook.take_sequence();
@@ -286,6 +375,9 @@ impl CasebookThread {
 
     /// Nobody is left hanging while the disk is gone: 503 with `done: true`.
     fn refuse_waiting(&mut self) {
+        for request in self.casebook.refuse_waiting() {
+            self.reply(request, Answer::NotDurable);
+        }
         let numbers: Vec<u64> = self.waiting.0.iter().map(|e| *e.key()).collect();
         for number in numbers {
             self.waiting.answer(RequestId(number), Answer::NotDurable);

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use codecs::geo::{Point, parse_geojson};
 use codecs::record::Role;
 use codecs::sip::auth::{Algorithm, ha1};
-use switchboard::{Account, Grid, GridMap, Group, GroupId, Keyword, Policy, Responder, Seat, Subscriber, Trunk};
+use switchboard::{
+    Account, ChannelRule, Grid, GridMap, Group, GroupId, Keyword, Patience, Policy, Responder, Seat, Subscriber, Trunk,
+};
 
+use crate::channel;
 use crate::config::{Config, Problem};
 
 pub struct City {
@@ -22,8 +25,11 @@ pub struct City {
     pub default_unit: String,
     pub accounts: Vec<Account>,
     pub trunks: Vec<Trunk>,
-    pub subscribers: BTreeMap<String, Subscriber>,
+    pub subscribers: Arc<BTreeMap<String, Subscriber>>,
     pub keywords: Vec<Keyword>,
+    pub channels: Vec<(ChannelRule, channel::Settings)>,
+    pub patience: Patience,
+    pub templates: BTreeMap<String, String>,
     pub policy: Policy,
     /// How long a chosen seat's tone lasts; zero: none.
     pub tone: std::time::Duration,
@@ -114,11 +120,14 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
             name: name.clone(),
             overflow: g.overflow.as_deref().and_then(group_id),
             wrap_up: g.wrap_up.0,
+            floors: [g.floor.life_threat, g.floor.silent, g.floor.sms, g.floor.other],
+            conversation_answers_within: g.conversation_answers_within.0,
         })
         .collect();
     let mut accounts = Vec::new();
     let realm = &config.city.realm;
-    let (seats, seat_users) = seats(&base.join(&config.tables.seats), group_id, realm, &mut accounts, p);
+    let mut skills = Skills::default();
+    let (seats, seat_users) = seats(&base.join(&config.tables.seats), group_id, realm, &mut accounts, &mut skills, p);
     let grids = grids(&base.join(&config.tables.grids), &config.unit, p);
     let mut responders = officers(&base.join(&config.tables.officers), &grids, realm, &mut accounts, p);
     for (code, unit) in &config.unit {
@@ -130,18 +139,26 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         }
         responders.push(room(code, &unit.name, &unit.user, &unit.phone, unit.superior.clone(), &config.city.unit));
     }
-    let trunks = config.trunk.iter().filter_map(|(name, t)| {
-        Some(Trunk {
+    let mut trunks = Vec::new();
+    for (name, t) in &config.trunk {
+        // A group that does not exist was complained of with its line.
+        let Some(group) = group_id(&t.group) else { continue };
+        trunks.push(Trunk {
             name: name.clone(),
             sources: t.sources.iter().map(|n| (n.address, n.prefix)).collect(),
-            group: group_id(&t.group)?,
+            group,
             channel: t.channel,
             default_grid: t.default_grid.clone(),
             outbound: t.outbound,
             attendant_user: t.attendant_user.clone(),
-        })
-    });
-    let trunks: Vec<Trunk> = trunks.collect();
+            skills: t.skill.as_deref().map_or(0, |s| skills.bit(s)),
+            message_channel: config
+                .channel
+                .iter()
+                .find(|(_, c)| c.kind == "sip" && c.trunk.as_deref() == Some(name))
+                .map(|(n, _)| n.clone()),
+        });
+    }
     for trunk in &trunks {
         if let Some(grid) = trunk.default_grid.as_ref().filter(|g| grids.get(g).is_none()) {
             p.push(Problem {
@@ -153,6 +170,36 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
     }
     let subscribers = config.tables.subscribers.as_ref().map(|f| subscribers(&base.join(f), p)).unwrap_or_default();
     let keywords = config.tables.keywords.as_ref().map(|f| keywords(&base.join(f), p)).unwrap_or_default();
+    let mut channels = Vec::new();
+    for (name, c) in &config.channel {
+        if let Some(grid) = c.default_grid.as_ref().filter(|g| grids.get(g).is_none()) {
+            p.push(Problem {
+                code: "GW-0213",
+                at: format!("channel.{name}"),
+                what: format!("default_grid `{grid}` is not in the grid table"),
+            });
+        }
+        let seed = u64::from_le_bytes(crate::clock::random());
+        match (c.device(name, base, seed), group_id(&c.group)) {
+            (Ok(kind), Some(group)) => {
+                let rule = ChannelRule {
+                    name: name.clone(),
+                    channel: c.recorded(),
+                    group,
+                    skills: c.skill.as_deref().map_or(0, |s| skills.bit(s)),
+                    receipt: c.receipt_text(),
+                    default_grid: c.default_grid.clone(),
+                    user_is_phone: c.user_is_phone(),
+                    quota: c.quota(),
+                };
+                let settings =
+                    channel::Settings { name: name.clone(), kind, rate: c.rate, media_hosts: c.media_hosts.clone() };
+                channels.push((rule, settings));
+            }
+            (Err(problems), _) => p.extend(problems),
+            (Ok(_), None) => {}
+        }
+    }
     let policy = Policy {
         tone: !config.answer.tone.0.is_zero(),
         seat_answers_within: config.answer.seat_answers_within.0,
@@ -178,12 +225,36 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         default_unit,
         accounts,
         trunks,
-        subscribers,
+        subscribers: Arc::new(subscribers),
         keywords,
+        channels,
+        patience: Patience {
+            join_within: config.conversation.join_within.0,
+            parts_within: config.conversation.parts_within.0,
+            idle: config.conversation.idle.0,
+        },
+        templates: config.template.clone(),
         policy,
         tone,
     };
     if problems.is_empty() { Ok(city) } else { Err(problems) }
+}
+
+/// Names of skills, each one bit; beyond 32 none is told apart any more.
+#[derive(Default)]
+struct Skills(Vec<String>);
+
+impl Skills {
+    fn bit(&mut self, name: &str) -> u32 {
+        if name.is_empty() {
+            return 0;
+        }
+        let at = self.0.iter().position(|s| s == name).unwrap_or_else(|| {
+            self.0.push(name.to_owned());
+            self.0.len() - 1
+        });
+        1u32.checked_shl(at as u32).unwrap_or(0)
+    }
 }
 
 /// A duty room on the ladder.
@@ -206,6 +277,7 @@ fn seats(
     group_id: impl Fn(&str) -> Option<GroupId>,
     realm: &str,
     accounts: &mut Vec<Account>,
+    skills: &mut Skills,
     p: &mut Vec<Problem>,
 ) -> (Vec<Seat>, Vec<String>) {
     let text = read(file, p);
@@ -234,6 +306,12 @@ fn seats(
             name: cell("name").into(),
             group,
             preferred: cell("skills").split(' ').any(|s| s == "preferred"),
+            skills: cell("skills").split(' ').filter(|s| *s != "preferred").fold(0, |bits, s| bits | skills.bit(s)),
+            max_threads: cell("max_threads").parse().unwrap_or_else(|_| {
+                let what = format!("max_threads `{}` is not a number", cell("max_threads"));
+                p.push(table.problem(row, "GW-0236", what));
+                0
+            }),
         });
         users.push(cell("user").to_owned());
         accounts.push(account(cell("user"), realm, cell("secret"), digest(&table, row, p)));
@@ -338,7 +416,8 @@ fn keywords(file: &Path, p: &mut Vec<Problem>) -> Vec<Keyword> {
         match cell("level").parse::<u8>() {
             Ok(level @ 1..=4) if !cell("word").is_empty() => {
                 let category = Some(cell("category")).filter(|c| !c.is_empty()).map(str::to_owned);
-                all.push(Keyword { word: cell("word").into(), level, category });
+                let silent = table.columns.iter().position(|c| *c == "silent").is_some_and(|i| row.1[i] == "true");
+                all.push(Keyword { word: cell("word").into(), level, category, silent });
             }
             _ => p.push(table.problem(row, "GW-0229", "a keyword needs a word and a level from 1 to 4".into())),
         }

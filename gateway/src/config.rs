@@ -1,5 +1,7 @@
 //! The configuration: TOML with file and line in every complaint, tables as CSV and GeoJSON beside it.
 
+pub mod channel;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -41,7 +43,37 @@ pub struct Config {
     #[serde(default)]
     pub sink: BTreeMap<String, Sink>,
     #[serde(default)]
+    pub channel: BTreeMap<String, channel::Channel>,
+    #[serde(default)]
+    pub conversation: Conversation,
+    /// Texts that a call taker sends by name.
+    #[serde(default)]
+    pub template: BTreeMap<String, String>,
+    #[serde(default)]
     pub log: Log,
+}
+
+/// How long written reports are waited for and remembered.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub struct Conversation {
+    /// A further word within this time of the last belongs to the same alert.
+    pub join_within: Span,
+    /// Missing parts of a long message.
+    pub parts_within: Span,
+    /// A conversation in which nobody says anything is over.
+    pub idle: Span,
+}
+
+impl Default for Conversation {
+    fn default() -> Self {
+        let patience = switchboard::Patience::default();
+        Conversation {
+            join_within: Span(patience.join_within),
+            parts_within: Span(patience.parts_within),
+            idle: Span(patience.idle),
+        }
+    }
 }
 
 #[derive(Deserialize, Clone, Debug)]
@@ -102,6 +134,8 @@ pub struct Trunk {
     pub outbound: Option<SocketAddr>,
     /// A called user answered by the attendant at once, for measuring.
     pub attendant_user: Option<String>,
+    /// What its callers need of a taker, as in the seats' `skills`.
+    pub skill: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,6 +150,21 @@ pub struct Group {
     pub overflow: Option<String>,
     #[serde(default)]
     pub wrap_up: Span,
+    /// Conversations of a class that have a place whatever waits above them.
+    #[serde(default)]
+    pub floor: Floor,
+    /// A conversation without a first line after this goes to another seat.
+    #[serde(default = "default_conversation_answers_within")]
+    pub conversation_answers_within: Span,
+}
+
+#[derive(Deserialize, Clone, Copy, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Floor {
+    pub life_threat: u32,
+    pub silent: u32,
+    pub sms: u32,
+    pub other: u32,
 }
 
 #[derive(Deserialize, Clone, Debug)]
@@ -233,6 +282,9 @@ fn default_realm() -> String {
 fn default_channel() -> codecs::record::Channel {
     codecs::record::Channel::Voice110
 }
+fn default_conversation_answers_within() -> Span {
+    Span(Duration::from_secs(8))
+}
 fn default_tries() -> u32 {
     20
 }
@@ -317,6 +369,14 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Vec<Problem>> {
                 "GW-0210",
                 format!("trunk.{name}: group `{}` does not exist; there are: {}", trunk.group, known.join(", ")),
             );
+        }
+    }
+    for (name, channel) in &config.channel {
+        if !config.group.contains_key(&channel.group) {
+            complain("group", "GW-0210", format!("channel.{name}: group `{}` does not exist", channel.group));
+        }
+        if let Some(trunk) = channel.trunk.as_ref().filter(|t| !config.trunk.contains_key(*t)) {
+            complain("trunk", "GW-0211", format!("channel.{name}: trunk `{trunk}` does not exist"));
         }
     }
     for (name, group) in &config.group {

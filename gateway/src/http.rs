@@ -2,6 +2,8 @@
 //!
 //! A 2xx to a write means durable. Errors are application/problem+json with a GW code.
 
+pub mod talk;
+
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use switchboard::{Action, Fact, Failure, Place, RequestId, ToCasebook, ToDesk};
 use tokio::sync::watch;
 
 use crate::casebook_thread::{self, Answer, Waiting};
+use crate::channel::{Channels, hook};
 use crate::clock::Clock;
 use crate::journal::{Cursor, Reader, segments};
 use crate::read_model;
@@ -54,6 +57,30 @@ pub struct Api {
     pub idempotent: Arc<DashMap<String, (u16, String)>>,
     /// Rings a sink to try its dead letters again.
     pub replays: Arc<std::collections::BTreeMap<String, Arc<tokio::sync::Notify>>>,
+    pub channels: Channels,
+    pub notices: talk::Notices,
+    /// Texts that a call taker sends by name.
+    pub templates: Arc<std::collections::BTreeMap<String, String>>,
+}
+
+/// How often a quiet stream says that it is still there.
+const STILL_HERE: Duration = Duration::from_secs(15);
+
+impl Api {
+    pub fn new_request(&self) -> RequestId {
+        RequestId(self.next_request.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Sends a request on its way and waits for its answer; `None`: nobody answered in time.
+    pub async fn wait_for(&self, request: RequestId, send: impl FnOnce()) -> Option<Answer> {
+        let answer = self.waiting.wait(request);
+        send();
+        let answer = tokio::time::timeout(PATIENCE, answer).await.ok()?.ok();
+        if answer.is_none() {
+            self.waiting.forget(request);
+        }
+        answer
+    }
 }
 
 /// The admin listener's state.
@@ -66,7 +93,7 @@ pub struct Admin {
 }
 
 /// An error as the client gets it.
-struct Problem {
+pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -74,7 +101,7 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
         Problem { status, code, detail: detail.into(), done: false }
     }
     fn internal(error: &anyhow::Error) -> Problem {
@@ -105,6 +132,13 @@ pub fn api(state: Api) -> Router {
         .route("/v1/alerts/{no}/transcript", post(add_transcript))
         .route("/v1/alerts/{no}/audio/{leg}", get(tap_audio))
         .route("/v1/events", get(events))
+        .route("/v1/alerts/{no}/join", post(talk::join))
+        .route("/v1/alerts/{no}/split", post(talk::split))
+        .route("/v1/seats/{id}/events", get(talk::seat_events))
+        .route("/v1/seats/{id}/conversations/{no}/say", post(talk::say))
+        .route("/v1/seats/{id}/conversations/{no}/done", post(talk::done))
+        .route("/v1/outbound", post(talk::send))
+        .route("/v1/outbound/{id}", get(talk::sent))
         .route("/v1/seats/{id}/{action}", post(seat_action))
         .route("/v1/sinks/{name}/replay", post(replay_sink))
         .route("/v1/officers/{no}/duty", put(officer_duty))
@@ -114,6 +148,7 @@ pub fn api(state: Api) -> Router {
         .merge(guarded)
         .route("/openapi.json", get(openapi))
         .route("/schemas/alert", get(schema))
+        .route("/hook/{channel}", get(hook::check).post(hook::message))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such path"))
         .with_state(state)
 }
@@ -216,7 +251,7 @@ async fn add_transcript(State(state): State<Api>, Path(no): Path<String>, body: 
     };
     let at = state.clock.wall();
     let fact = Fact::Said { by: line.by, body: line.body };
-    let request = new_request(&state);
+    let request = state.new_request();
     let message = ToCasebook::Fact { no, at, fact, request };
     ask(&state, request, || {
         let _ = state.casebook.send(casebook_thread::Input::Message(message));
@@ -259,7 +294,7 @@ async fn events(State(state): State<Api>, headers: HeaderMap) -> Result<Response
                     return Some((Ok::<_, Infallible>(Bytes::from(text)), (reader, durable, from)));
                 }
                 Ok(Some(_)) => {}
-                Ok(None) => match tokio::time::timeout(Duration::from_secs(15), durable.changed()).await {
+                Ok(None) => match tokio::time::timeout(STILL_HERE, durable.changed()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return None,
                     Err(_) => return Some((Ok(Bytes::from_static(b": still here\n\n")), (reader, durable, from))),
@@ -322,7 +357,7 @@ async fn seat_action(
     };
     let scope = format!("{seat} {action:?}");
     once(&state, &headers, &scope, async {
-        let request = new_request(&state);
+        let request = state.new_request();
         ask(&state, request, || state.shard.send(Input::Desk(ToDesk::SeatAction { seat, action, request }))).await
     })
     .await
@@ -362,10 +397,10 @@ struct Duty {
 
 async fn officer_duty(State(state): State<Api>, Path(officer): Path<String>, body: Bytes) -> Result<Response, Problem> {
     let on_duty = parse_body::<Duty>(&body)?.on_duty;
-    let request = new_request(&state);
+    let request = state.new_request();
     let told = ToDesk::Duty { officer: officer.clone(), on_duty, request };
     ask(&state, request, || state.shard.send(Input::Desk(told))).await?;
-    let request = new_request(&state);
+    let request = state.new_request();
     ask(&state, request, || {
         let _ = state.casebook.send(casebook_thread::Input::Duty { officer, on_duty, request });
     })
@@ -382,7 +417,7 @@ async fn officer_position(
     if !at.is_sane() {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", "lon and lat are degrees"));
     }
-    let request = new_request(&state);
+    let request = state.new_request();
     ask(&state, request, || state.shard.send(Input::Desk(ToDesk::Position { officer, at, request }))).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -392,23 +427,21 @@ fn parse_body<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Problem
         .map_err(|e| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", format!("body: {e}")))
 }
 
-fn new_request(state: &Api) -> RequestId {
-    RequestId(state.next_request.fetch_add(1, Ordering::Relaxed))
-}
-
 /// Sends a request on its way and waits for its answer.
 async fn ask(state: &Api, request: RequestId, send: impl FnOnce()) -> Result<Response, Problem> {
-    let answer = state.waiting.wait(request);
-    send();
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(Answer::Reply(reply))) => match reply.result {
+    match state.wait_for(request, send).await {
+        Some(Answer::Reply(reply)) => match reply.result {
             Ok(Some(no)) => Ok(axum::Json(json!({ "alert_no": no.as_str() })).into_response()),
             Ok(None) => Ok(axum::Json(json!({})).into_response()),
             Err(Failure::NotFound(what)) => Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", what)),
             Err(Failure::Conflict(what)) => Err(Problem::new(StatusCode::CONFLICT, "GW-4409", what)),
+            Err(Failure::Silent) => Err(Problem::new(
+                StatusCode::CONFLICT,
+                "GW-4410",
+                "the reporter must not be heard: say it with despite_silence, or leave it",
+            )),
         },
-        _ => {
-            state.waiting.forget(request);
+        Some(Answer::NotDurable) | None => {
             let detail = "carried out, but the journal cannot be written; it is not on record yet";
             Err(Problem { done: true, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "GW-3101", detail) })
         }
@@ -470,7 +503,12 @@ mod tests {
             .split(".route(\"")
             .skip(1)
             .filter_map(|rest| rest.split('"').next())
-            .filter(|path| path.starts_with("/v1") || path.starts_with("/openapi") || path.starts_with("/schemas"))
+            .filter(|path| {
+                path.starts_with("/v1")
+                    || path.starts_with("/hook")
+                    || path.starts_with("/openapi")
+                    || path.starts_with("/schemas")
+            })
             .collect();
         routed.sort_unstable();
         assert_eq!(documented, routed);

@@ -193,7 +193,7 @@ fn snapshot_segment(dir: &Path, all: &[u64]) -> anyhow::Result<usize> {
             match frame.kind {
                 Kind::SnapshotEnd => return Ok(i),
                 Kind::Event => break,
-                Kind::Snapshot | Kind::Grant | Kind::Duty => rest = &rest[len..],
+                Kind::Snapshot | Kind::Grant | Kind::Duty | Kind::Note => rest = &rest[len..],
             }
         }
     }

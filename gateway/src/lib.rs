@@ -2,6 +2,7 @@
 
 pub mod assembly;
 pub mod casebook_thread;
+pub mod channel;
 pub mod city;
 pub mod cli;
 pub mod clock;

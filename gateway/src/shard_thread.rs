@@ -14,7 +14,7 @@ use codecs::sip::{Framed, StreamFramer};
 use codecs::time::Mono;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token, Waker};
-use switchboard::{Desk, DeskOutput, Flow, Reply, Shard, ShardOutput, TICK, ToDesk, ToShard, Transport};
+use switchboard::{Desk, DeskOutput, Flow, Reply, Shard, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, Transport};
 
 use crate::casebook_thread::{self, Answer, Waiting};
 use crate::clock::Clock;
@@ -328,6 +328,13 @@ impl ShardThread {
                 match output {
                     DeskOutput::Shard(message) => self.shard.handle_message(now, self.clock.wall(), message),
                     DeskOutput::Reply(reply) => self.reply(reply),
+                    DeskOutput::Given { alert, seat, overflow } => {
+                        let at = self.clock.wall();
+                        self.to_casebook(ToCasebook::ConversationGiven { at, alert, seat, overflow });
+                    }
+                    DeskOutput::TakenBack { alert, seat } => {
+                        self.to_casebook(ToCasebook::ConversationTakenBack { alert, seat });
+                    }
                 }
             } else {
                 return;
@@ -345,9 +352,7 @@ impl ShardThread {
                 self.connections.remove(&flow.connection);
             }
             ShardOutput::Desk(message) => self.desk.handle(now, message),
-            ShardOutput::Casebook(message) => {
-                let _ = self.casebook.send(casebook_thread::Input::Message(message));
-            }
+            ShardOutput::Casebook(message) => self.to_casebook(message),
             ShardOutput::Chunk { no, chunk } => {
                 let _ = self.recorder.send(recorder_thread::Input::Chunk { no, chunk });
             }
@@ -368,6 +373,10 @@ impl ShardThread {
             }
             ShardOutput::Observed(observed) => metrics::observe(&observed),
         }
+    }
+
+    fn to_casebook(&self, message: ToCasebook) {
+        let _ = self.casebook.send(casebook_thread::Input::Message(message));
     }
 
     fn refill_ports(&mut self) {

@@ -5,7 +5,8 @@ use encoding_rs::GB18030;
 use super::udh::Segment;
 
 /// How the octets of a message stand for characters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Alphabet {
     Ascii,
     /// GSM 03.38, one septet an octet, as SMPP carries it.

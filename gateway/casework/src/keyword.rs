@@ -30,6 +30,11 @@ impl KeywordTable {
         Ok(KeywordTable { words, automaton })
     }
 
+    /// A table that finds nothing.
+    pub fn empty() -> KeywordTable {
+        KeywordTable::new(Vec::new()).expect("an automaton of no words")
+    }
+
     /// Every distinct keyword in the text, in order of appearance.
     pub fn find(&self, text: &str) -> Vec<&Keyword> {
         let mut found: Vec<&Keyword> = Vec::new();

@@ -225,6 +225,11 @@ impl Call {
     }
 
     /// The seat that talks, or is being asked, in this call.
+    /// The reporter is being rung, or is about to be.
+    pub fn is_calling_back(&self) -> bool {
+        matches!(self.caller, Caller::ToBeCalled | Caller::BeingCalled)
+    }
+
     pub fn seat(&self) -> Option<SeatId> {
         self.seat.as_ref().map(|s| s.seat)
     }

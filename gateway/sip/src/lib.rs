@@ -12,7 +12,7 @@ mod session;
 mod timer;
 pub mod transaction;
 
-pub use endpoint::{Config, Counters, Endpoint, Event, Invitation, OutgoingInvite, Output};
+pub use endpoint::{Config, Counters, Endpoint, Event, Invitation, OutgoingInvite, OutgoingPage, Output, PageId};
 pub use flow::{Flow, Transport};
 pub use mint::Mint;
 pub use registrar::{Account, Binding};

@@ -225,6 +225,13 @@ impl Carrier {
         l.answer(&self.config.protocol, token.sequence, &Message::Acknowledge { id: token.id, verdict });
     }
 
+    /// The delivery cannot be stored and is left without an answer: the carrier sends it again after a while.
+    pub fn leave_unanswered(&mut self, token: Token) {
+        if let Some(l) = self.links.get_mut(&token.link.0).filter(|l| l.epoch == token.epoch) {
+            l.owed = l.owed.saturating_sub(1);
+        }
+    }
+
     /// Queues a line. Its verdict comes when the carrier has taken or refused all of it.
     pub fn submit(&mut self, now: Mono, wall: Wall, line: &Line) {
         self.reference = self.reference.wrapping_add(1);

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use codecs::geo::{Point, Polygon};
 use codecs::record::{Channel, Role};
-use switchboard::{Grid, GridMap, Group, GroupId, Keyword, Policy, Responder, Seat, Subscriber, Trunk};
+use switchboard::{Grid, GridMap, Group, GroupId, Keyword, Patience, Policy, Responder, Seat, Subscriber, Trunk};
 
+use super::channels::{self, Platforms};
 use crate::city::{BOTH, City, MD5, account, room};
 
 pub const UNIT: &str = "370400000000";
@@ -120,22 +121,36 @@ fn keywords() -> Vec<Keyword> {
         ("诈骗", 3, "100700"),
     ]
     .into_iter()
-    .map(|(word, level, category)| Keyword { word: word.into(), level, category: Some(category.into()) })
+    .map(|(word, level, category)| Keyword {
+        word: word.into(),
+        level,
+        category: Some(category.into()),
+        silent: word == "绑架",
+    })
     .collect()
 }
 
-/// The whole city; `outbound` is where its trunk `demo` takes outgoing calls.
-pub fn city(outbound: SocketAddr) -> City {
+/// The whole city with both sets of platforms; `outbound` is where its trunk `demo` takes outgoing calls.
+pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
     let group = |name: &str, overflow: Option<u32>| Group {
         name: name.into(),
         overflow: overflow.map(GroupId),
         wrap_up: Duration::ZERO,
+        floors: [0, 0, 1, 1],
+        conversation_answers_within: Duration::from_secs(8),
     };
     let groups = vec![group("default", None), group("script", Some(2)), group("reserve", None), group("load", None)];
     let (mut seats, mut seat_users) = (Vec::new(), Vec::new());
     let mut add = |from: u32, to: u32, group: u32, preferred: bool| {
         for id in from..=to {
-            seats.push(Seat { id: id.to_string(), name: name(id), group: GroupId(group), preferred });
+            seats.push(Seat {
+                id: id.to_string(),
+                name: name(id),
+                group: GroupId(group),
+                preferred,
+                skills: 0,
+                max_threads: 4,
+            });
             seat_users.push(id.to_string());
         }
     };
@@ -160,12 +175,19 @@ pub fn city(outbound: SocketAddr) -> City {
         default_grid: Some(grid.into()),
         outbound,
         attendant_user: Some("bench".into()),
+        skills: 0,
+        message_channel: (name == "loopback").then(|| "ims".into()),
     };
     let trunks = vec![
         trunk("loopback", source([127, 0, 0, 0], 8), 0, DEFAULT_GRID, None),
         trunk("demo", source([127, 0, 0, 10], 32), 1, KNIFE_GRID, Some(outbound)),
         trunk("load", source([127, 0, 0, 3], 32), 3, "LOAD", None),
     ];
+    let mut channels = channels::set("", 3, "LOAD", load);
+    channels.extend(channels::set("script-", 1, KNIFE_GRID, script));
+    channels.push(channels::sip("ims", "loopback", 0, DEFAULT_GRID));
+    let template = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
+    let templates = [("where", "您在哪里?请发送位置。"), ("coming", "民警已出发,请注意安全。")].map(template).into();
     City {
         groups,
         seats,
@@ -174,9 +196,12 @@ pub fn city(outbound: SocketAddr) -> City {
         default_unit: UNIT.into(),
         accounts,
         trunks,
-        subscribers: subscribers(&grids),
+        subscribers: Arc::new(subscribers(&grids)),
         grids: Arc::new(grids),
         keywords: keywords(),
+        channels,
+        patience: Patience::default(),
+        templates,
         policy: Policy::default(),
         tone: Duration::from_millis(300),
     }
@@ -188,7 +213,8 @@ mod tests {
 
     #[test]
     fn the_city_has_its_size_and_every_grid_finds_itself() {
-        let city = city("127.0.0.1:1".parse().expect("an address"));
+        let load = Platforms::of_load(0);
+        let city = city("127.0.0.1:1".parse().expect("an address"), load, load);
         assert!(city.grids.iter().count() > 400);
         for grid in city.grids.iter() {
             assert_eq!(city.grids.at(grid.middle).map(|g| &g.id), Some(&grid.id));

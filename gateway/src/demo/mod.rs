@@ -1,6 +1,7 @@
 //! `gateway demo`: a synthetic city, its people simulated over real loopback sockets, and a script whose every ✔
 //! is computed from what those sockets received.
 
+mod channels;
 mod checks;
 mod city;
 mod script;
@@ -118,7 +119,9 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let sink_file = args.data.join("sink").join("demo.ndjson");
     let (sink_address, received) = loadtest::receiver::start(local(0), secret.clone(), &sink_file, forget)?;
 
-    let city = city::city(peers.local(trunk));
+    let load = channels::Platforms::of_load(offset);
+    let script = load;
+    let city = city::city(peers.local(trunk), script, load);
     let ringing = city::officers_of(&city.responders, city::RINGING_GRID);
     let rooms: Vec<String> =
         city.responders.iter().filter(|r| r.user.starts_with('u')).map(|r| r.user.clone()).collect();
@@ -134,7 +137,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         rtp_advertise: local(0).ip(),
         rtp_ports: PortRange { from: port(20000, offset)?, to: port(31999, offset)? },
         sinks: vec![SinkSettings { name: "demo".into(), url: format!("http://{sink_address}/"), secret, tries: 20 }],
-        peers: Some(peers_page(&args.data, offset)),
+        peers: Some(peers_page(&args.data, offset, load)),
     };
     let running = assembly::start(city, settings, metrics::install()?)?;
     let ready = serde_json::json!({ "ready": { "sip": running.sip.port(), "http": running.http.port(), "admin": running.admin.port() } });
@@ -195,7 +198,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
 }
 
 /// What load tools need to know.
-fn peers_page(data: &Path, offset: u16) -> serde_json::Value {
+fn peers_page(data: &Path, offset: u16, load: channels::Platforms) -> serde_json::Value {
     serde_json::json!({
         "sip": format!("127.0.0.1:{}", 15060 + offset),
         "http": format!("127.0.0.1:{}", 8110 + offset),
@@ -205,5 +208,6 @@ fn peers_page(data: &Path, offset: u16) -> serde_json::Value {
         "load": { "source": "127.0.0.3", "seats": [3001, 3600], "officers": [4001, 4600] },
         "spare": { "seats": [1061, 1064], "officers": [2291, 2300] },
         "bench_user": "bench",
+        "channels": channels::peers(load),
     })
 }

@@ -7,12 +7,10 @@ use codecs::journal::Kind;
 use codecs::webhook::Secret;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Request, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use tokio::sync::{Notify, watch};
 
 use super::{CursorFile, DeadLetters};
+use crate::channel::Client;
 use crate::clock::Clock;
 use crate::journal::{Read, Reader};
 
@@ -23,6 +21,7 @@ const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub struct HttpSink {
+    pub client: Client,
     pub name: String,
     pub url: String,
     pub secret: Secret,
@@ -35,8 +34,6 @@ pub struct HttpSink {
     pub replay: std::sync::Arc<Notify>,
 }
 
-type HttpClient = Client<HttpConnector, Full<bytes::Bytes>>;
-
 /// What a delivery came to.
 enum Outcome {
     Done,
@@ -48,7 +45,7 @@ enum Outcome {
 
 impl HttpSink {
     pub async fn run(mut self) {
-        let client: HttpClient = Client::builder(TokioExecutor::new()).build_http();
+        let client = self.client.clone();
         let cursor = CursorFile::new(&self.data, &self.name);
         let dead = DeadLetters::new(&self.data, &self.name);
         let mut reader = Reader::new(&self.journal, cursor.load());
@@ -87,7 +84,7 @@ impl HttpSink {
     }
 
     /// Returns when the event was taken, or lies with the dead letters.
-    async fn deliver(&self, client: &HttpClient, body: &[u8], dead: &DeadLetters) {
+    async fn deliver(&self, client: &Client, body: &[u8], dead: &DeadLetters) {
         let mut wait = WAIT_FIRST;
         for attempt in 1.. {
             let (asked, why) = match self.attempt(client, body).await {
@@ -114,7 +111,7 @@ impl HttpSink {
         }
     }
 
-    async fn attempt(&self, client: &HttpClient, body: &[u8]) -> Outcome {
+    async fn attempt(&self, client: &Client, body: &[u8]) -> Outcome {
         let id = event_id(body);
         let timestamp = self.clock.wall().0 / 1_000_000_000;
         let request = Request::post(&self.url)
@@ -128,7 +125,7 @@ impl HttpSink {
             Err(error) => return Outcome::Never(error.to_string()),
         };
         let exchange = async {
-            let response = client.request(request).await.map_err(|e| format!("{e:?}"))?;
+            let response = client.send(request).await?;
             let (head, body) = response.into_parts();
             // Read to the end, so that the connection can be used again; nobody needs more than a few lines of it.
             let _ = Limited::new(body, BODY_MAX).collect().await;
@@ -152,7 +149,7 @@ impl HttpSink {
         }
     }
 
-    async fn replay_dead(&self, client: &HttpClient, dead: &DeadLetters) {
+    async fn replay_dead(&self, client: &Client, dead: &DeadLetters) {
         let (events, taken) = match dead.take() {
             Ok(taken) => taken,
             Err(error) => return tracing::error!(sink = %self.name, %error, "GW-3304 the dead letters cannot be read"),

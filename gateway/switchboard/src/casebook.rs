@@ -1,55 +1,234 @@
-//! The casebook: all alerts, the events that come of facts, and the replies that wait for the disk.
+//! The casebook: all alerts and conversations, the events that come of facts, and what waits for the disk.
 //!
-//! `Append` leaves in the order of the journal; a `Reply` leaves only after `handle_durable` has covered every
-//! event of its request. Acknowledging always waits for the disk.
+//! Frames leave in the order of the journal. A `Reply` and an `Outbound` leave only after `handle_durable` has
+//! covered every frame of their request: acknowledging, and telling the reporter, always wait for the disk.
 
-use std::collections::VecDeque;
+mod intake;
+mod talk;
 
-use codecs::record::{AlertNo, AlertRecord, CloudEvent};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use codecs::journal::Kind;
+use codecs::record::{Address, AlertNo, AlertRecord, Channel, CloudEvent, LineState, Note};
 use codecs::time::Wall;
 
-use casework::{Alerts, KeywordTable, Output as AlertOutput};
+use casework::{Alerts, Fetch, KeywordTable, Output as AlertOutput};
+use dispatch::conversation::{Assembly, Quota, QuotaRule, Seen, Threads};
+use dispatch::nearest::GridMap;
+use dispatch::seat::GroupId;
 
-use crate::message::{Failure, Reply, RequestId, ToCasebook, ToShard};
+use crate::message::{Failure, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
+use crate::shard::Subscriber;
+pub use talk::Notice;
+use talk::Talk;
+
+/// A channel by which people write, as the casebook needs to know it.
+#[derive(Clone, Debug)]
+pub struct ChannelRule {
+    pub name: String,
+    /// On the record.
+    pub channel: Channel,
+    pub group: GroupId,
+    pub skills: u32,
+    /// The machine's receipt, `{no}` standing for the alert's number; none: the channel sends none.
+    pub receipt: Option<String>,
+    pub default_grid: Option<String>,
+    /// Its users are telephone numbers.
+    pub user_is_phone: bool,
+    pub quota: QuotaRule,
+}
+
+/// How long things are remembered and waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A further word within this time of the last belongs to the same alert.
+    pub join_within: Duration,
+    /// Missing parts of a long message.
+    pub parts_within: Duration,
+    /// A conversation in which nobody says anything is over.
+    pub idle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            join_within: Duration::from_secs(30 * 60),
+            parts_within: Duration::from_secs(60),
+            idle: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+pub struct CasebookConfig {
+    /// `/gw/<unit>/<node>`.
+    pub source: String,
+    pub unit: String,
+    pub node: u8,
+    pub keywords: KeywordTable,
+    pub channels: Vec<ChannelRule>,
+    pub grids: Arc<GridMap>,
+    pub subscribers: Arc<BTreeMap<String, Subscriber>>,
+    pub patience: Patience,
+    pub serials: SerialBlock,
+}
+
+/// A line for a channel to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outbound {
+    pub line: String,
+    pub to: Address,
+    pub body: String,
+    /// The message that it answers.
+    pub reply_to: String,
+    pub urgent: bool,
+    pub notice: bool,
+    /// When the report came, for the receipt's and the answer's time.
+    pub arrived: Wall,
+    pub is_receipt: bool,
+    pub is_answer: bool,
+}
 
 #[derive(Debug)]
 pub enum Output {
-    /// The next frame of the journal.
+    /// The next frame of the journal: an event.
     Append {
         sequence: u64,
         at: Wall,
         event: Box<CloudEvent>,
     },
+    /// The next frame of the journal: anything else.
+    Frame {
+        sequence: u64,
+        at: Wall,
+        kind: Kind,
+        payload: Vec<u8>,
+    },
     Reply(Reply),
     Shard(ToShard),
+    Desk(ToDesk),
+    Outbound(Box<Outbound>),
+    Fetch(Fetch),
+    /// News for whoever sits at a seat.
+    Notice(Notice),
+    /// Fewer than half of the serials are left.
+    WantSerials,
+    /// A message was received before, or was not taken; for the metrics.
+    Counted {
+        channel: String,
+        what: &'static str,
+    },
+}
+
+/// What waits until a frame is on disk.
+enum Deferred {
+    Reply(Reply),
+    Outbound(Box<Outbound>),
+    Fetch(Fetch),
 }
 
 pub struct Casebook {
+    config: CasebookConfig,
     alerts: Alerts,
+    threads: Threads,
+    seen: Seen,
+    /// Names made of the content: held for minutes.
+    seen_lately: Seen,
+    assembly: Assembly,
+    quota: Quota,
+    talks: BTreeMap<AlertNo, Talk>,
+    /// First lines that are owed, by their deadline.
+    owed: BTreeSet<(Wall, AlertNo)>,
+    /// Conversations by the time of their last word.
+    idle: BTreeSet<(Wall, AlertNo)>,
+    serials: VecDeque<SerialBlock>,
+    unreserved: u32,
+    serials_wanted: bool,
     next_sequence: u64,
     durable: u64,
-    waiting: VecDeque<(u64, Reply)>,
+    waiting: VecDeque<(u64, Deferred)>,
+    /// What the journal noted about lines; used up at the start.
+    restored_lines: BTreeMap<String, LineState>,
+    restored_outbound: BTreeMap<String, Outbound>,
     outputs: VecDeque<Output>,
 }
 
 impl Casebook {
     /// `next_sequence` follows the journal's last frame.
-    pub fn new(source: String, node: String, keywords: KeywordTable, next_sequence: u64) -> Casebook {
+    pub fn new(mut config: CasebookConfig, next_sequence: u64) -> Casebook {
+        let keywords = std::mem::replace(&mut config.keywords, KeywordTable::empty());
         Casebook {
-            alerts: Alerts::new(source, node, keywords),
+            alerts: Alerts::new(config.source.clone(), config.node.to_string(), keywords),
+            threads: Threads::default(),
+            seen: Seen::new(Duration::from_secs(24 * 3600)),
+            seen_lately: Seen::new(Duration::from_secs(10 * 60)),
+            assembly: Assembly::new(config.patience.parts_within, Duration::from_secs(600)),
+            quota: Quota::default(),
+            talks: BTreeMap::new(),
+            owed: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            serials: Some(config.serials).filter(|b| b.from < b.until).into_iter().collect(),
+            unreserved: config.serials.until,
+            serials_wanted: false,
             next_sequence,
             durable: next_sequence.saturating_sub(1),
             waiting: VecDeque::new(),
+            restored_lines: BTreeMap::new(),
+            restored_outbound: BTreeMap::new(),
             outputs: VecDeque::new(),
+            config,
         }
     }
 
-    pub fn restore(&mut self, record: AlertRecord) {
-        self.alerts.restore(record);
+    pub fn handle(&mut self, message: ToCasebook) {
+        match message {
+            ToCasebook::Fact { no, at, fact, request } => {
+                if let casework::Fact::Arrived(arrival) = &fact {
+                    self.call_arrives(at, no, &arrival.caller.clone());
+                }
+                let joins = self.joined_by_call(at, no, &fact);
+                let taken = self.fact(at, no, fact);
+                if let Some(from) = joins {
+                    // Both are open, as was just seen.
+                    let _ = self.join(at, from, no);
+                }
+                self.answer(
+                    request,
+                    if taken { Ok(Some(no)) } else { Err(Failure::Conflict("the alert is not open")) },
+                );
+            }
+            ToCasebook::Incoming { at, message, request } => self.incoming(at, *message, request),
+            ToCasebook::ConversationGiven { at, alert, seat, overflow } => self.given(at, alert, seat, overflow),
+            ToCasebook::ConversationTakenBack { alert, seat } => self.taken_back(alert, seat),
+            ToCasebook::Say(say) => self.say(*say),
+            ToCasebook::Done { at, no, seat, request } => {
+                let result = self.holds(no, &seat).map(|()| {
+                    self.end_talk(at, no);
+                    Some(no)
+                });
+                self.answer(request, result);
+            }
+            ToCasebook::Join { at, from, to, request } => {
+                let result = self.join(at, from, to).map(|()| Some(to));
+                self.answer(request, result);
+            }
+            ToCasebook::Split { at, no, sender, request } => {
+                let result = self.split(at, no, &sender).map(Some);
+                self.answer(request, result);
+            }
+            ToCasebook::LineState { at, line, state, why } => self.line_state(at, line, state, why),
+            ToCasebook::Send { at, line, to, body, notice, request } => {
+                let result = self.send(at, line, to, body, notice).map(|()| None);
+                self.answer(request, result);
+            }
+            ToCasebook::Tell { seat } => self.tell(&seat),
+        }
+        self.release();
     }
 
-    pub fn handle(&mut self, message: ToCasebook) {
-        let ToCasebook::Fact { no, at, fact, request } = message;
+    /// Feeds one fact; what comes of it is queued in the journal's order.
+    fn fact(&mut self, at: Wall, no: AlertNo, fact: casework::Fact) -> bool {
         let taken = self.alerts.handle_fact(at, no, fact);
         while let Some(output) = self.alerts.poll_output() {
             match output {
@@ -60,31 +239,72 @@ impl Casebook {
                 AlertOutput::CallBack { no, number, trunk } => {
                     self.outputs.push_back(Output::Shard(ToShard::CallBack { no, number, trunk }));
                 }
-                AlertOutput::Released { .. } => {}
+                AlertOutput::Silenced { no } => self.outputs.push_back(Output::Shard(ToShard::Silence { no })),
+                AlertOutput::Say(say) => self.queue_line(at, *say),
+                AlertOutput::Fetch(fetch) => self.defer(Deferred::Fetch(fetch)),
+                AlertOutput::Released { no } => self.forget_talk(no),
             }
         }
-        if request != RequestId::default() {
-            let result = if taken { Ok(Some(no)) } else { Err(Failure::Conflict("the alert is not open")) };
-            self.waiting.push_back((self.next_sequence - 1, Reply { request, result }));
-            self.release_replies();
+        taken
+    }
+
+    fn note(&mut self, at: Wall, note: &Note) {
+        let payload = note.to_json();
+        self.outputs.push_back(Output::Frame { sequence: self.next_sequence, at, kind: Kind::Note, payload });
+        self.next_sequence += 1;
+    }
+
+    /// Answers a request once everything queued so far is on disk. A refusal needs no disk.
+    fn answer(&mut self, request: RequestId, result: Result<Option<AlertNo>, Failure>) {
+        if request == RequestId::default() {
+            return;
         }
+        let reply = Reply { request, result };
+        if reply.result.is_err() {
+            self.outputs.push_back(Output::Reply(reply));
+        } else {
+            self.defer(Deferred::Reply(reply));
+        }
+    }
+
+    fn defer(&mut self, what: Deferred) {
+        self.waiting.push_back((self.next_sequence - 1, what));
     }
 
     /// Answers `request` once the frame numbered last is on disk.
     pub fn reply_when_durable(&mut self, request: RequestId) {
-        self.waiting.push_back((self.next_sequence - 1, Reply { request, result: Ok(None) }));
+        self.answer(request, Ok(None));
+        self.release();
     }
 
     /// Everything up to and including `sequence` is on disk.
     pub fn handle_durable(&mut self, sequence: u64) {
         self.durable = self.durable.max(sequence);
-        self.release_replies();
+        self.release();
     }
 
-    fn release_replies(&mut self) {
-        while let Some((_, reply)) = self.waiting.pop_front_if(|(sequence, _)| *sequence <= self.durable) {
-            self.outputs.push_back(Output::Reply(reply));
+    fn release(&mut self) {
+        while let Some((_, what)) = self.waiting.pop_front_if(|(sequence, _)| *sequence <= self.durable) {
+            self.outputs.push_back(match what {
+                Deferred::Reply(reply) => Output::Reply(reply),
+                Deferred::Outbound(outbound) => Output::Outbound(outbound),
+                Deferred::Fetch(fetch) => Output::Fetch(fetch),
+            });
         }
+    }
+
+    /// The disk does not take it: whoever waits for an acknowledgement gets none, now. What is queued is still written
+    /// once the disk is back.
+    pub fn refuse_waiting(&mut self) -> Vec<RequestId> {
+        let mut refused = Vec::new();
+        self.waiting.retain(|(_, what)| match what {
+            Deferred::Reply(reply) => {
+                refused.push(reply.request);
+                false
+            }
+            Deferred::Outbound(_) | Deferred::Fetch(_) => true,
+        });
+        refused
     }
 
     /// A frame that is no event takes the next number (a grant of serials, a snapshot).
@@ -93,11 +313,106 @@ impl Casebook {
         self.next_sequence - 1
     }
 
+    pub fn grant(&mut self, block: SerialBlock) {
+        self.unreserved = self.unreserved.max(block.until);
+        self.serials.push_back(block);
+        self.serials_wanted = false;
+    }
+
+    /// A number for a report that comes in writing, and whether it was reserved.
+    fn mint_number(&mut self, at: Wall) -> (AlertNo, bool) {
+        let mut reserved = true;
+        let serial = loop {
+            match self.serials.front_mut() {
+                Some(block) if block.from < block.until => {
+                    block.from += 1;
+                    break block.from - 1;
+                }
+                Some(_) => drop(self.serials.pop_front()),
+                None => {
+                    reserved = false;
+                    self.unreserved += 1;
+                    break self.unreserved - 1;
+                }
+            }
+        };
+        let left: u32 = self.serials.iter().map(|b| b.until - b.from).sum();
+        if left < 5000 && !self.serials_wanted {
+            self.serials_wanted = true;
+            self.outputs.push_back(Output::WantSerials);
+        }
+        (AlertNo::mint(&self.config.unit, at.beijing_date(), self.config.node, serial), reserved)
+    }
+
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    pub fn handle_timeout(&mut self, at: Wall) {
+        self.talk_timeouts(at);
+        self.parts_timeouts(at);
+        self.threads.forget(at - self.config.patience.join_within, |no| self.talks.contains_key(&no));
+        self.release();
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Wall, &'static str)> {
+        let first = |set: &BTreeSet<(Wall, AlertNo)>| set.first().map(|(at, _)| *at);
+        [
+            first(&self.owed).map(|at| (at, "first line")),
+            first(&self.idle).map(|at| (at + self.config.patience.idle, "conversation idle")),
+            self.assembly.next_due().map(|at| (at, "missing parts")),
+            self.threads.next_forgotten(self.config.patience.join_within).map(|at| (at, "thread forgotten")),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Takes up what the journal says, one record after the other, before the first message.
+    pub fn restore(&mut self, mut record: AlertRecord) {
+        for line in record.text.iter_mut().filter(|l| l.state.is_some()) {
+            if let Some(state) = self.restored_lines.get(&line.message_id) {
+                line.state = line.state.max(Some(*state));
+            }
+        }
+        self.restore_talk(&record);
+        self.alerts.restore(record);
+    }
+
+    /// What a restart owes: lines that no channel has taken, takers for conversations. Call once, after `restore`.
+    pub fn resume(&mut self, at: Wall) {
+        self.resume_talks(at);
+        self.release();
     }
 
     pub fn open(&self) -> impl Iterator<Item = (&AlertNo, &AlertRecord)> {
         self.alerts.open()
     }
+
+    /// The record, open or ended a short while ago.
+    pub fn record(&self, no: AlertNo) -> Option<&AlertRecord> {
+        self.alerts.get(no)
+    }
+
+    /// Everything a start needs besides open alerts: ended ones within reach, parts, names of messages.
+    pub fn snapshot(&self) -> (Vec<&AlertRecord>, Vec<Note>) {
+        let mut notes: Vec<Note> = self.assembly.parts().map(|(_, part)| intake::part_note(&part)).collect();
+        let names: Vec<String> = self.seen.iter().map(|(_, name)| format!("{name:032x}")).collect();
+        notes.extend(names.chunks(10_000).map(|c| Note::Seen { names: c.to_vec() }));
+        (self.alerts.recent().collect(), notes)
+    }
+
+    /// Conversations open, and messages of which parts are missing.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.talks.len(), self.assembly.len())
+    }
+
+    fn channel(&self, name: &str) -> Option<&ChannelRule> {
+        self.config.channels.iter().find(|c| c.name == name)
+    }
+}
+
+/// The states that a line can still leave.
+fn is_final(state: LineState) -> bool {
+    matches!(state, LineState::Delivered | LineState::Failed)
 }

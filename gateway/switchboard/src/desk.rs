@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use codecs::record::SeatInfo;
+use codecs::record::{AlertNo, SeatInfo};
 use codecs::time::Mono;
 use dispatch::nearest::{self, GridMap};
 use dispatch::officer::{Responder, Roster};
-use dispatch::seat::{self, Group, Outcome, Seat, SeatId, SeatPool, SeatState};
+use dispatch::seat::{self, Group, Outcome, Seat, SeatId, SeatPool, SeatState, SlotOutput};
 use dispatch::{CallKey, ResponderId};
 use sip::Binding;
 
@@ -28,6 +28,16 @@ pub struct DeskConfig {
 pub enum Output {
     Shard(ToShard),
     Reply(Reply),
+    /// A seat has a conversation, or no longer: the casebook is to know.
+    Given {
+        alert: AlertNo,
+        seat: SeatInfo,
+        overflow: bool,
+    },
+    TakenBack {
+        alert: AlertNo,
+        seat: String,
+    },
 }
 
 /// What the desk looks like from outside, for the metrics.
@@ -38,6 +48,8 @@ pub struct Gauges {
     pub seats_away: usize,
     pub seats_off: usize,
     pub waiting: usize,
+    pub conversations: usize,
+    pub conversations_waiting: usize,
     pub officers_on_duty: usize,
     pub officers_busy: usize,
 }
@@ -72,7 +84,16 @@ impl Desk {
 
     pub fn handle(&mut self, now: Mono, message: ToDesk) {
         match message {
-            ToDesk::WantSeat { call, group, answer_by } => self.seats.want(call, group, answer_by),
+            ToDesk::WantSeat { call, group, answer_by, skills } => {
+                self.seats.want(now, call, group, answer_by, skills);
+            }
+            ToDesk::WantConversation { alert, group, class, within, prefer, skills } => {
+                let prefer = prefer.and_then(|seat| self.seats.find(&seat));
+                let want = seat::Want { group, class, by: now + within, prefer, skills };
+                self.seats.want_conversation(now, alert, want);
+            }
+            ToDesk::ConversationAnswered { alert } => self.seats.conversation_answered(alert),
+            ToDesk::ReleaseConversation { alert } => self.seats.release_conversation(now, alert),
             ToDesk::UnwantSeat { call } => self.seats.unwant(call),
             ToDesk::ReleaseSeat { call, seat, outcome } => self.seats.release(now, call, seat, outcome),
             ToDesk::WantResponder { call, rung, share, place } => {
@@ -87,7 +108,7 @@ impl Desk {
                 self.roster.release(responder, call, result, after);
             }
             ToDesk::Registered { user, binding } => self.registered(now, user, binding),
-            ToDesk::Unregistered { user } => self.unregistered(&user),
+            ToDesk::Unregistered { user } => self.unregistered(now, &user),
             ToDesk::CallFailed { call } => {
                 self.seats.unwant(call);
                 self.seats.release_call(now, call);
@@ -138,10 +159,10 @@ impl Desk {
         }
     }
 
-    fn unregistered(&mut self, user: &str) {
+    fn unregistered(&mut self, now: Mono, user: &str) {
         self.bindings.remove(user);
         if let Some(&seat) = self.seat_of_user.get(user) {
-            self.seats.sign_off(seat);
+            self.seats.sign_off(now, seat);
         } else if let Some(responder) = self.roster.find_user(user) {
             self.roster.set_registered(responder, false);
         }
@@ -149,18 +170,31 @@ impl Desk {
 
     /// Turns reservations into messages. A seat whose phone is gone goes back and is signed off.
     fn settle(&mut self, now: Mono) {
-        while let Some(seat::Output::Reserved { call, seat, overflow }) = self.seats.poll_output() {
-            let user = &self.user_of_seat[seat.0 as usize];
-            let Some(contact) = self.bindings.get(user).map(contact_of) else {
-                let by = self.seats.seat(seat).group;
-                self.seats.sign_off(seat);
-                self.seats.release(now, call, seat, Outcome::Unused);
-                self.seats.want(call, by, now);
-                continue;
-            };
-            let info = self.seat_info(seat);
-            self.outputs.push_back(Output::Shard(ToShard::SeatReserved { call, seat, overflow, info, contact }));
+        while let Some(output) = self.seats.poll_output() {
+            match output {
+                seat::Output::Reserved { call, seat, overflow } => self.reserved(now, call, seat, overflow),
+                seat::Output::Conversation(SlotOutput::Given { alert, seat, overflow }) => {
+                    let seat = self.seat_info(seat);
+                    self.outputs.push_back(Output::Given { alert, seat, overflow });
+                }
+                seat::Output::Conversation(SlotOutput::TakenBack { alert, seat }) => {
+                    let seat = self.seats.seat(seat).id.clone();
+                    self.outputs.push_back(Output::TakenBack { alert, seat });
+                }
+            }
         }
+    }
+
+    fn reserved(&mut self, now: Mono, call: CallKey, seat: SeatId, overflow: bool) {
+        let user = &self.user_of_seat[seat.0 as usize];
+        let Some(contact) = self.bindings.get(user).map(contact_of) else {
+            let by = self.seats.seat(seat).group;
+            self.seats.sign_off(now, seat);
+            self.seats.release(now, call, seat, Outcome::Unused);
+            return self.seats.want(now, call, by, now, 0);
+        };
+        let info = self.seat_info(seat);
+        self.outputs.push_back(Output::Shard(ToShard::SeatReserved { call, seat, overflow, info, contact }));
     }
 
     fn seat_info(&self, seat: SeatId) -> SeatInfo {
@@ -191,7 +225,7 @@ impl Desk {
         let state = self.seats.state(id);
         if action == Action::Ready {
             if let SeatState::Away { .. } = state {
-                self.seats.sign_off(id);
+                self.seats.sign_off(now, id);
                 self.seats.sign_on(now, id);
             }
             return self.reply_found(request, true);
@@ -231,6 +265,7 @@ impl Desk {
             }
         }
         (g.officers_on_duty, g.officers_busy) = self.roster.counts();
+        (g.conversations, g.conversations_waiting) = self.seats.conversations();
         g
     }
 }

@@ -11,15 +11,19 @@ mod desk;
 mod message;
 mod shard;
 
-pub use casebook::{Casebook, Output as CasebookOutput};
-pub use casework::{Fact, Keyword, KeywordTable};
+pub use casebook::{Casebook, CasebookConfig, ChannelRule, Notice, Outbound, Output as CasebookOutput, Patience};
+pub use casework::{Fact, Fetch, Keyword, KeywordTable, is_call_unfinished};
 pub use desk::{Desk, DeskConfig, Gauges, Output as DeskOutput};
+pub use dispatch::conversation::QuotaRule;
 pub use dispatch::nearest::{Grid, GridMap, Place};
 pub use dispatch::officer::{Responder, Roster};
 pub use dispatch::seat::{Group, GroupId, Seat, SeatId, SeatState};
 pub use dispatch::{CallKey, Policy};
 pub use media::recording;
 pub use media::{Prompt, Stats as MediaStats, TICK};
-pub use message::{Action, Failure, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
+pub use message::{
+    Action, Body, Failure, Incoming, OutgoingMessage, Reply, RequestId, SayRequest, SerialBlock, ToCasebook, ToDesk,
+    ToShard,
+};
 pub use shard::{Counts, Observed, Output as ShardOutput, Shard, ShardConfig, Subscriber, Trunk, track_name};
 pub use sip::{Account, Counters as SipCounters, Flow, Transport};

@@ -2,17 +2,45 @@
 
 use std::time::Duration;
 
+use codecs::chat::SharedLocation;
 use codecs::geo::Point;
-use codecs::record::{AlertNo, IncidentKind, Role, SeatInfo, TryResult};
+use codecs::record::{Address, AlertNo, Attached, Form, IncidentKind, LineState, Role, SeatInfo, TryResult};
+use codecs::sms::{Alphabet, Segment};
 use codecs::time::{Mono, Wall};
 use dispatch::nearest::Place;
-use dispatch::seat::{GroupId, Outcome, SeatId};
+use dispatch::seat::{Class, GroupId, Outcome, SeatId};
 use dispatch::{CallKey, ResponderId, Rung};
 use sip::{Binding, Flow};
 
 /// An API request that waits for its answer; 0 when nobody waits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct RequestId(pub u64);
+
+impl RequestId {
+    const SHARD: u64 = 1 << 63;
+    const CHANNEL: u64 = 1 << 62;
+
+    /// A MESSAGE that a shard's endpoint waits to answer.
+    pub fn of_page(page: u64) -> RequestId {
+        RequestId(RequestId::SHARD | page)
+    }
+
+    /// A delivery that a carrier's link waits to acknowledge: which channel, and its own number for it.
+    pub fn of_delivery(channel: u16, number: u64) -> RequestId {
+        RequestId(RequestId::CHANNEL | u64::from(channel) << 46 | (number & ((1 << 46) - 1)))
+    }
+
+    /// The shard's page, if that is what waits.
+    pub fn page(self) -> Option<u64> {
+        (self.0 & RequestId::SHARD != 0).then_some(self.0 & !RequestId::SHARD)
+    }
+
+    /// The channel's delivery, if that is what waits.
+    pub fn delivery(self) -> Option<(u16, u64)> {
+        let is = self.0 & RequestId::CHANNEL != 0 && self.0 & RequestId::SHARD == 0;
+        is.then_some(((self.0 >> 46) as u16, self.0 & ((1 << 46) - 1)))
+    }
+}
 
 /// Why a request could not be carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +49,8 @@ pub enum Failure {
     NotFound(&'static str),
     /// It exists, and there is nothing to do it to: no call at this seat, an alert that is closed.
     Conflict(&'static str),
+    /// The reporter must not be heard: nothing is written to them unasked.
+    Silent,
 }
 
 /// Done and durable, with the alert's number where there is one; or not done.
@@ -70,6 +100,7 @@ pub enum ToDesk {
         call: CallKey,
         group: GroupId,
         answer_by: Mono,
+        skills: u32,
     },
     UnwantSeat {
         call: CallKey,
@@ -97,6 +128,22 @@ pub enum ToDesk {
     },
     Unregistered {
         user: String,
+    },
+    /// A conversation wants a taker within this time; the seat of the same person's call first.
+    WantConversation {
+        alert: AlertNo,
+        group: GroupId,
+        class: Class,
+        within: Duration,
+        prefer: Option<String>,
+        skills: u32,
+    },
+    /// A human has given it its first line.
+    ConversationAnswered {
+        alert: AlertNo,
+    },
+    ReleaseConversation {
+        alert: AlertNo,
     },
     /// A call's machine failed: give back whatever it held.
     CallFailed {
@@ -146,6 +193,27 @@ pub enum ToShard {
         trunk: String,
     },
     Serials(SerialBlock),
+    /// From now on nothing may ring for this alert: a call-back under way is given up.
+    Silence {
+        no: AlertNo,
+    },
+    /// A SIP MESSAGE of ours.
+    SendMessage(Box<OutgoingMessage>),
+    /// What to answer to a MESSAGE, by the number it was handed over with.
+    AnswerMessage {
+        page: u64,
+        status: u16,
+    },
+}
+
+/// Text for an IMS telephone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutgoingMessage {
+    /// Names the line.
+    pub line: String,
+    pub trunk: String,
+    pub to: String,
+    pub body: String,
 }
 
 #[derive(Clone, Debug)]
@@ -163,7 +231,112 @@ pub struct ReservedResponder {
     pub transfer: bool,
 }
 
+/// A message as a channel hands it over.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Which of our channels, and who on it.
+    pub from: Address,
+    pub message_id: String,
+    /// The channel gives messages no number; the name is made of the content and holds for minutes only.
+    pub is_named_by_content: bool,
+    pub to: String,
+    pub body: Body,
+    pub forms: Vec<Form>,
+    pub attachments: Vec<Attached>,
+    pub location: Option<SharedLocation>,
+    /// Their telephone number where the channel knows it.
+    pub phone: Option<String>,
+    /// They say that an answer would endanger them.
+    pub silent: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Body {
+    Text(String),
+    Octets { alphabet: Alphabet, octets: Vec<u8>, segment: Option<Segment> },
+}
+
 #[derive(Clone, Debug)]
 pub enum ToCasebook {
-    Fact { no: AlertNo, at: Wall, fact: casework::Fact, request: RequestId },
+    Fact {
+        no: AlertNo,
+        at: Wall,
+        fact: casework::Fact,
+        request: RequestId,
+    },
+    Incoming {
+        at: Wall,
+        message: Box<Incoming>,
+        request: RequestId,
+    },
+    /// The desk's word: this seat has the conversation.
+    ConversationGiven {
+        at: Wall,
+        alert: AlertNo,
+        seat: SeatInfo,
+        overflow: bool,
+    },
+    /// It was taken back from a seat; another has it, or none yet.
+    ConversationTakenBack {
+        alert: AlertNo,
+        seat: String,
+    },
+    /// A call taker's line.
+    Say(Box<SayRequest>),
+    /// A call taker puts the conversation down.
+    Done {
+        at: Wall,
+        no: AlertNo,
+        seat: String,
+        request: RequestId,
+    },
+    /// `from` goes on as `to`.
+    Join {
+        at: Wall,
+        from: AlertNo,
+        to: AlertNo,
+        request: RequestId,
+    },
+    /// A sender's messages become an alert of their own (again).
+    Split {
+        at: Wall,
+        no: AlertNo,
+        sender: Address,
+        request: RequestId,
+    },
+    /// What became of a line.
+    LineState {
+        at: Wall,
+        line: String,
+        state: LineState,
+        why: String,
+    },
+    /// A line to anybody, alert or not.
+    Send {
+        at: Wall,
+        line: String,
+        to: Address,
+        body: String,
+        notice: bool,
+        request: RequestId,
+    },
+    /// Tell a seat what it holds, once more.
+    Tell {
+        seat: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct SayRequest {
+    pub at: Wall,
+    pub no: AlertNo,
+    pub seat: String,
+    pub body: String,
+    /// Another of the reporter's channels than the one used last.
+    pub channel: Option<String>,
+    /// The conversation is over with this line.
+    pub done: bool,
+    /// The taker knows that the reporter must not be heard, and writes all the same.
+    pub despite_silence: bool,
+    pub request: RequestId,
 }

@@ -5,6 +5,7 @@
 
 mod calls;
 mod legs;
+mod pages;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -38,6 +39,10 @@ pub struct Trunk {
     pub outbound: Option<SocketAddr>,
     /// A called user answered by the attendant at once, for measuring.
     pub attendant_user: Option<String>,
+    /// What its callers need of a taker, bits as in `Seat::skills`.
+    pub skills: u32,
+    /// The channel that a MESSAGE from here belongs to; none: it is refused.
+    pub message_channel: Option<String>,
 }
 
 /// The subscriber table's row: 三字段 and a position.
@@ -57,7 +62,7 @@ pub struct ShardConfig {
     pub accounts: Vec<Account>,
     pub seed: u64,
     pub trunks: Vec<Trunk>,
-    pub subscribers: BTreeMap<String, Subscriber>,
+    pub subscribers: Arc<BTreeMap<String, Subscriber>>,
     pub grids: Arc<GridMap>,
     pub policy: Policy,
     /// The 12-digit reception unit, and the node's digit.
@@ -192,6 +197,8 @@ pub struct Shard {
     timers: TimerQueue<CallKey>,
     /// Legs that could not even be started; told to their calls after the present output.
     failed_at_once: VecDeque<(CallKey, LegNo)>,
+    /// Lines of ours that wait for the answer to their MESSAGE.
+    paging: BTreeMap<sip::PageId, String>,
     /// The wall clock at the input being handled.
     wall: Wall,
     outputs: VecDeque<Output>,
@@ -221,6 +228,7 @@ impl Shard {
             serials_wanted: false,
             timers: TimerQueue::default(),
             failed_at_once: VecDeque::new(),
+            paging: BTreeMap::new(),
             wall: Wall(0),
             outputs: VecDeque::new(),
             config,
@@ -330,6 +338,16 @@ impl Shard {
     pub fn media_stats(&self) -> media::Stats {
         self.media.stats()
     }
+}
+
+/// The chain of units, and the one that owns: local police, the reception unit when the grid is unknown.
+pub(crate) fn jurisdiction(unit: &str, grids: &GridMap, place: &Place) -> (Vec<String>, String) {
+    let mut chain = vec![unit.to_owned()];
+    if let Some(grid) = grids.of(place) {
+        chain.extend([grid.unit.clone(), grid.id.clone()]);
+    }
+    let owner = chain.get(1).map_or(unit, String::as_str).to_owned();
+    (chain, owner)
 }
 
 /// The file name of a track without its suffix; the inverse of how `legs` numbers them.

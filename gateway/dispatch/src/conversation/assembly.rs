@@ -125,6 +125,16 @@ impl Assembly {
         None
     }
 
+    /// The message that this one named is whole after all.
+    pub fn forget(&mut self, channel: &str, message_id: &str) {
+        let of = |(key, slot): (&LongKey, &Slot)| {
+            (key.sender.channel == channel && slot.message_id == message_id).then(|| key.clone())
+        };
+        if let Some(key) = self.slots.iter().find_map(of) {
+            self.remove(&key);
+        }
+    }
+
     pub fn next_due(&self) -> Option<Wall> {
         self.due.first().map(|(at, _)| *at)
     }

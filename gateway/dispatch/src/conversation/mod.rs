@@ -3,6 +3,7 @@
 //! One thread a (channel, sender). A thread belongs to an alert; the alert's conversation is what a call taker holds.
 
 mod assembly;
+mod quota;
 mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use codecs::record::{Address, AlertNo};
 use codecs::time::Wall;
 
 pub use assembly::{Assembly, Joined, LongKey, Part};
+pub use quota::{Quota, QuotaRule, Spent};
 pub use seen::Seen;
 
 /// A sender's thread.

@@ -174,7 +174,9 @@ impl Endpoint {
                 }
             }
             Machine::Client(machine) => {
-                machine.handle_response(now, code);
+                if machine.handle_response(now, code) == Verdict::Pass {
+                    self.page_answered(index, code);
+                }
                 self.settle_transaction(index);
             }
             Machine::InviteServer(_) | Machine::Server(_) => {}

@@ -3,6 +3,7 @@
 //! Contract: feed one input, drain every output, feed the next. Nothing here decides what a call means.
 
 mod client;
+mod pager;
 mod register;
 mod server;
 #[cfg(test)]
@@ -27,9 +28,11 @@ use crate::timer::TimerQueue;
 use crate::transaction::{Client, InviteClient, InviteServer, Server, Wake};
 
 pub use client::OutgoingInvite;
+use pager::Page;
+pub use pager::{OutgoingPage, PageId};
 
 /// Methods with a meaning here, as the Allow header says.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, INFO";
 
 pub struct Config {
     /// Where peers reach us, by Via and Contact.
@@ -101,6 +104,17 @@ pub enum Event {
     },
     Unregistered {
         user: String,
+    },
+    /// A MESSAGE; answer with `answer_page`.
+    Paged {
+        page: PageId,
+        flow: Flow,
+        message: Box<Message>,
+    },
+    /// The final answer to a MESSAGE of ours; 408 when none came.
+    PageAnswered {
+        page: PageId,
+        code: u16,
     },
 }
 
@@ -178,6 +192,10 @@ pub struct Endpoint {
     by_dialog: HashMap<DialogKey, SessionId>,
     /// Call-ID, From tag and CSeq of INVITEs being served: a second one by another path is merged (8.2.2.2).
     invited: HashMap<Key, SessionId>,
+    /// MESSAGEs that wait for our answer, and transactions of those that wait for theirs.
+    pages: HashMap<PageId, Page>,
+    paging: HashMap<usize, PageId>,
+    next_page: u64,
     registrar: Registrar,
     registrar_armed: Option<Mono>,
     timers: TimerQueue<Timer>,
@@ -201,6 +219,9 @@ impl Endpoint {
             next_generation: 1,
             by_dialog: HashMap::new(),
             invited: HashMap::new(),
+            pages: HashMap::new(),
+            paging: HashMap::new(),
+            next_page: 0,
             registrar,
             registrar_armed: None,
             timers: TimerQueue::default(),
@@ -343,6 +364,9 @@ impl Endpoint {
         let (flow, session) = (transaction.flow, transaction.session);
         let is_invite_client = matches!(transaction.machine, Machine::InviteClient(_));
         let wake = transaction.handle_timeout(now);
+        if transaction.is_over() {
+            self.page_answered(index, 408);
+        }
         self.settle_transaction(index);
         match wake {
             Wake::Nothing => {}

@@ -27,12 +27,15 @@ impl Endpoint {
                 self.handle_register(now, flow, &message, &fields);
             }
             Method::Register => {}
+            Method::Message if self.extensions_known(now, flow, &message, &fields) => {
+                self.handle_page(now, flow, message, &fields, key);
+            }
+            Method::Message => {}
             Method::Bye => self.answer_code(now, flow, &message, &fields, 481),
             Method::Other => self.answer_code(now, flow, &message, &fields, 501),
             Method::Prack
             | Method::Update
             | Method::Info
-            | Method::Message
             | Method::Refer
             | Method::Subscribe
             | Method::Notify
@@ -183,7 +186,7 @@ impl Endpoint {
         w.finish_with("application/sdp", sdp)
     }
 
-    fn refusal(&self, request: &Message, flow: Flow, code: u16, tag: &str, reason: Option<&str>) -> Bytes {
+    pub(super) fn refusal(&self, request: &Message, flow: Flow, code: u16, tag: &str, reason: Option<&str>) -> Bytes {
         let mut w = Writer::response(request, code, tag.as_bytes(), flow.remote);
         match code {
             405 | 501 => {
@@ -193,7 +196,7 @@ impl Endpoint {
                 w.header_fmt(Name::Warning, format_args!("399 {} \"only application/sdp\"", self.config.realm));
             }
             415 => {
-                w.header(Name::Accept, "application/sdp, multipart/mixed");
+                w.header(Name::Accept, "application/sdp, multipart/mixed, text/plain");
             }
             420 => {
                 for name in [Name::Require, Name::ProxyRequire] {
@@ -352,7 +355,7 @@ impl Endpoint {
         known
     }
 
-    fn answer_code(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields, code: u16) {
+    pub(super) fn answer_code(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields, code: u16) {
         if code >= 300 {
             self.counters.rejected += 1;
         }

@@ -55,6 +55,8 @@ impl Shard {
             SipEvent::Registered { user, binding } => {
                 self.outputs.push_back(Output::Desk(ToDesk::Registered { user, binding }));
             }
+            SipEvent::Paged { page, flow, message } => self.paged(now, page, flow, &message),
+            SipEvent::PageAnswered { page, code } => self.page_answered(page, code),
             SipEvent::Unregistered { user } => self.outputs.push_back(Output::Desk(ToDesk::Unregistered { user })),
         }
     }
@@ -105,8 +107,8 @@ impl Shard {
             self.sip.reject(now, invitation.session, 403, Some("X.local;cause=2101;text=\"GW-2101 unknown trunk\""));
             return;
         };
-        let called = dialled(&invitation);
-        let caller = calling_number(&invitation);
+        let called = dialled(&invitation.message);
+        let caller = calling_number(&invitation.message);
         let key = self.new_key();
         let attendant_only = self.config.trunks[trunk].attendant_user.as_deref() == Some(called.as_str());
         let policy = Policy { attendant_only, ..self.config.policy.clone() };
@@ -139,9 +141,10 @@ impl Shard {
             Some(_) => (Place { grid: None, point }, LocationSource::Subscriber),
             None => (Place { grid: trunk.default_grid.clone(), point: None }, LocationSource::TrunkDefault),
         };
-        let (jurisdiction, owner) = self.jurisdiction(&place);
+        let (jurisdiction, owner) = super::jurisdiction(&self.config.unit, &self.config.grids, &place);
         let location = Location {
             wgs84: place.point,
+            original: None,
             civic: subscriber.map(|s| s.address.clone()).unwrap_or_default(),
             grid_code: self.config.grids.of(&place).map(|g| g.id.clone()).unwrap_or_default(),
             source,
@@ -160,16 +163,6 @@ impl Shard {
             marks: if unreserved { vec!["number_unreserved".into()] } else { Vec::new() },
         };
         (arrival, place)
-    }
-
-    /// The chain of units, and the one that owns: local police, the reception unit when the grid is unknown.
-    fn jurisdiction(&self, place: &Place) -> (Vec<String>, String) {
-        let mut chain = vec![self.config.unit.clone()];
-        if let Some(grid) = self.config.grids.of(place) {
-            chain.extend([grid.unit.clone(), grid.id.clone()]);
-        }
-        let owner = chain.get(1).unwrap_or(&self.config.unit).clone();
-        (chain, owner)
     }
 
     fn new_key(&mut self) -> CallKey {
@@ -302,8 +295,8 @@ impl Shard {
         let no = slot.no;
         match output {
             CallOutput::WantSeat { answer_by } => {
-                let group = self.config.trunks[slot.trunk].group;
-                self.outputs.push_back(Output::Desk(ToDesk::WantSeat { call: key, group, answer_by }));
+                let (group, skills) = (self.config.trunks[slot.trunk].group, self.config.trunks[slot.trunk].skills);
+                self.outputs.push_back(Output::Desk(ToDesk::WantSeat { call: key, group, answer_by, skills }));
             }
             CallOutput::UnwantSeat => self.outputs.push_back(Output::Desk(ToDesk::UnwantSeat { call: key })),
             CallOutput::ReleaseSeat { seat, outcome } => {
@@ -420,6 +413,9 @@ impl Shard {
             ToShard::NoResponder { call } => self.input(now, call, Input::NoResponder),
             ToShard::Action { call, action, request } => self.act(now, call, action, request),
             ToShard::CallBack { no, number, trunk } => self.call_back(now, no, number, &trunk),
+            ToShard::Silence { no } => self.silence(now, no),
+            ToShard::SendMessage(message) => self.send_page(now, &message),
+            ToShard::AnswerMessage { page, status } => self.sip.answer_page(now, sip::PageId(page), status),
             ToShard::Serials(block) => {
                 self.serials_wanted = false;
                 // What was minted without a reservation meanwhile is not minted again.
@@ -465,11 +461,12 @@ impl Shard {
             Action::Triage { kind, category, level, text, place } => {
                 if let Some(place) = place {
                     slot.place = place.clone();
-                    let (jurisdiction, owner) = self.jurisdiction(&place);
+                    let (jurisdiction, owner) = super::jurisdiction(&self.config.unit, &self.config.grids, &place);
                     let grid_code = self.config.grids.of(&place).map(|g| g.id.clone()).unwrap_or_default();
                     let at = Stamp(self.wall);
                     let location = Location {
                         wgs84: place.point,
+                        original: None,
                         civic: String::new(),
                         grid_code,
                         source: LocationSource::Spoken,
@@ -491,6 +488,15 @@ impl Shard {
     }
 
     /// By the seats of the trunk it came from, out over whichever trunk takes outgoing calls.
+    /// Nothing may ring for this alert any more.
+    fn silence(&mut self, now: Mono, no: AlertNo) {
+        let ringing = |s: &CallSlot| s.no == no && s.call.as_ref().is_some_and(Call::is_calling_back);
+        let keys: Vec<CallKey> = self.calls.iter().filter(|(_, s)| ringing(s)).map(|(k, _)| *k).collect();
+        for key in keys {
+            self.input(now, key, Input::HangUp);
+        }
+    }
+
     fn call_back(&mut self, now: Mono, no: AlertNo, number: String, trunk: &str) {
         let trunk = self.config.trunks.iter().position(|t| t.name == trunk).unwrap_or(0);
         if self.dial_out(trunk, &number).is_none() {
@@ -522,7 +528,7 @@ impl Shard {
     }
 
     /// The trunk of a source address: the longest prefix wins.
-    fn trunk_of(&self, source: std::net::IpAddr) -> Option<usize> {
+    pub(super) fn trunk_of(&self, source: std::net::IpAddr) -> Option<usize> {
         let source = source.to_canonical();
         let matching = self.config.trunks.iter().enumerate().flat_map(|(i, t)| {
             t.sources.iter().filter(move |(net, len)| in_network(source, *net, *len)).map(move |(_, len)| (*len, i))
@@ -552,15 +558,14 @@ fn result_of(cause: EndCause) -> TryResult {
     }
 }
 
-fn dialled(invitation: &Invitation) -> String {
-    let uri = Uri::parse(invitation.message.request_uri());
+pub(super) fn dialled(message: &codecs::sip::Message) -> String {
+    let uri = Uri::parse(message.request_uri());
     let number = uri.as_ref().map(Uri::number).unwrap_or_default();
     String::from_utf8_lossy(number).into_owned()
 }
 
 /// P-Asserted-Identity from the trunk, then From. Never refused for being odd.
-fn calling_number(invitation: &Invitation) -> String {
-    let message = &invitation.message;
+pub(super) fn calling_number(message: &codecs::sip::Message) -> String {
     let asserted = message.all(Name::PAssertedIdentity).flat_map(split_commas);
     let from = message.get(Name::From).into_iter();
     let found = asserted.chain(from).find_map(|value| {

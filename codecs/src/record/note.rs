@@ -1,0 +1,39 @@
+//! What the journal keeps about messages besides revisions: small, frequent, and needed only to go on after a restart.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Address, LineState};
+use crate::sms::Alphabet;
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    /// A part of a long message whose others are missing.
+    Part {
+        sender: Address,
+        to: String,
+        reference: u16,
+        total: u8,
+        number: u8,
+        alphabet: Alphabet,
+        /// Hexadecimal.
+        octets: String,
+        message_id: String,
+    },
+    /// What became of a line of ours.
+    Line { line: String, state: LineState },
+    /// A line to somebody who has no open alert.
+    Outbound { line: String, to: Address, body: String, notice: bool },
+    /// Messages received before: fingerprints in hexadecimal, for a snapshot.
+    Seen { names: Vec<String> },
+}
+
+impl Note {
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a note serialises")
+    }
+
+    pub fn parse(bytes: &[u8]) -> Option<Note> {
+        serde_json::from_slice(bytes).ok()
+    }
+}

@@ -1,0 +1,113 @@
+//! The HTTP client of channels and sinks, and files that come with messages: fetched while their platform keeps them,
+//! stored under their hash.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use codecs::record::AlertNo;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::CONTENT_TYPE;
+use hyper::{Request, Response, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use sha2::{Digest as _, Sha256};
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes of an API's answer that are read.
+const ANSWER_MAX: usize = 64 * 1024;
+/// The largest file taken (platforms allow 10 to 20 MB).
+const FILE_MAX: usize = 32 * 1024 * 1024;
+
+/// http and https, certificates checked against the well-known roots.
+#[derive(Clone)]
+pub struct Client(hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+
+impl Client {
+    pub fn new() -> Client {
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
+            .expect("the provider has the usual cipher suites")
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Client(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector))
+    }
+
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<hyper::body::Incoming>, String> {
+        match tokio::time::timeout(TIMEOUT, self.0.request(request)).await {
+            Err(_) => Err("no answer within 15 s".into()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Ok(response)) => Ok(response),
+        }
+    }
+
+    /// Status and body of an API's answer.
+    pub async fn ask(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
+        let response = self.send(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_MAX).collect();
+        let body = tokio::time::timeout(TIMEOUT, body).await.map_err(|_| "the answer does not end".to_owned())?;
+        Ok((status, body.map_err(|e| e.to_string())?.to_bytes()))
+    }
+
+    pub async fn post_json(&self, url: &str, body: String) -> Result<(StatusCode, serde_json::Value), String> {
+        let request = Request::post(url).header(CONTENT_TYPE, "application/json").body(Full::from(body));
+        let (status, bytes) = self.ask(request.map_err(|e| e.to_string())?).await?;
+        Ok((status, serde_json::from_slice(&bytes).unwrap_or_default()))
+    }
+
+    pub async fn get_json(&self, url: &str) -> Result<serde_json::Value, String> {
+        let request = Request::get(url).body(Full::default()).map_err(|e| e.to_string())?;
+        let (_, bytes) = self.ask(request).await?;
+        serde_json::from_slice(&bytes).map_err(|e| e.to_string())
+    }
+
+    /// A file and its type.
+    pub async fn get_file(&self, url: &str) -> Result<(Bytes, String), String> {
+        let request = Request::get(url).body(Full::default()).map_err(|e| e.to_string())?;
+        let response = self.send(request).await?;
+        if !response.status().is_success() {
+            return Err(format!("HTTP {}", response.status().as_u16()));
+        }
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let body = Limited::new(response.into_body(), FILE_MAX).collect();
+        let body = tokio::time::timeout(TIMEOUT * 4, body).await.map_err(|_| "the file does not end".to_owned())?;
+        Ok((body.map_err(|e| e.to_string())?.to_bytes(), kind))
+    }
+}
+
+/// A stored file: path below the data directory, and its hash.
+pub struct Stored {
+    pub uri: String,
+    pub sha256: String,
+}
+
+/// Writes a file under its hash, and syncs it: the record will name it.
+///
+/// # Errors
+/// What the disk said.
+pub fn store(data: &Path, no: AlertNo, bytes: &[u8], kind: &str) -> std::io::Result<Stored> {
+    let sha256 = codecs::sip::auth::hex(&Sha256::digest(bytes));
+    let suffix = match kind.split(';').next().unwrap_or_default().trim() {
+        "image/jpeg" => "jpg",
+        "image/png" => "png",
+        "image/gif" => "gif",
+        "video/mp4" => "mp4",
+        "audio/amr" => "amr",
+        "audio/speex" => "speex",
+        "audio/silk" => "silk",
+        _ => "bin",
+    };
+    let uri = format!("media/{no}/{sha256}.{suffix}");
+    let path = data.join(&uri);
+    let dir = path.parent().expect("a file lies in a directory");
+    std::fs::create_dir_all(dir)?;
+    let mut file = std::fs::File::create(&path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::File::open(dir)?.sync_all()?;
+    Ok(Stored { uri, sha256 })
+}

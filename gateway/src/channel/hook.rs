@@ -1,0 +1,329 @@
+//! Webhooks: a platform's message, verified before it is read, acknowledged when it is durable.
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use codecs::chat::{self, Refusal, qq, wechat, weibo};
+use codecs::geo::{Datum, Point};
+use codecs::record::{Address, Attached, Form};
+use serde::Deserialize;
+use serde_json::json;
+use switchboard::{Body, Incoming, ToCasebook};
+
+use super::{Kind, WechatDevice};
+use crate::casebook_thread::{Answer, Input};
+use crate::http::{Api, Problem};
+
+/// A request older or newer than this was replayed, or its sender's clock is wrong.
+const WINDOW_S: i64 = 300;
+const BODY_MAX: usize = 256 * 1024;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct Signed {
+    signature: String,
+    msg_signature: String,
+    timestamp: String,
+    nonce: String,
+    echostr: String,
+}
+
+fn refuse(status: StatusCode, code: &'static str, what: &str, channel: &str) -> Response {
+    metrics::counter!("gateway_hook_refused_total", "channel" => channel.to_owned(), "code" => code).increment(1);
+    Problem::new(status, code, what).into_response()
+}
+
+/// All alike: who tries signatures learns nothing.
+fn forged(channel: &str) -> Response {
+    refuse(StatusCode::FORBIDDEN, "GW-4403", "the signature is missing, wrong or too old", channel)
+}
+
+fn refused(refusal: Refusal, channel: &str) -> Response {
+    match refusal {
+        Refusal::Signature => forged(channel),
+        Refusal::Malformed(what) => refuse(StatusCode::BAD_REQUEST, "GW-4400", what, channel),
+    }
+}
+
+/// The platform's URL check.
+pub async fn check(State(api): State<Api>, Path(name): Path<String>, Query(q): Query<Signed>) -> Response {
+    let Some(kind) = api.channels.kind(&name).cloned() else { return unknown() };
+    let echo = match &*kind {
+        Kind::Wechat(device) if device.wecom => device
+            .crypt
+            .as_ref()
+            .and_then(|c| c.open(&q.timestamp, &q.nonce, &q.echostr, &q.msg_signature).ok())
+            .and_then(|plain| String::from_utf8(plain).ok()),
+        Kind::Wechat(device) => {
+            wechat::is_signed(&device.token, &q.timestamp, &q.nonce, &q.signature).then(|| q.echostr.clone())
+        }
+        Kind::Weibo(device) => {
+            weibo::is_signed(&device.secret, &q.timestamp, &q.nonce, &q.signature).then(|| q.echostr.clone())
+        }
+        _ => return unknown(),
+    };
+    echo.map_or_else(|| forged(&name), axum::response::IntoResponse::into_response)
+}
+
+fn unknown() -> Response {
+    Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such channel takes webhooks").into_response()
+}
+
+/// A message.
+pub async fn message(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(q): Query<Signed>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some(kind) = api.channels.kind(&name).cloned() else { return unknown() };
+    if body.len() > BODY_MAX {
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "GW-4413", "a message has at most 256 KiB", &name);
+    }
+    let now = api.clock.wall().0 / 1_000_000_000;
+    match &*kind {
+        Kind::Wechat(device) => match from_wechat(device, &q, &body, now) {
+            Ok(message) => chat_message(&api, &name, message, "success".into_response()).await,
+            Err(refusal) => refused(refusal, &name),
+        },
+        Kind::Weibo(device) => {
+            let seconds = q.timestamp.parse::<i64>().map(|ms| ms / 1000);
+            let fresh = seconds.is_ok_and(|s| (now - s).abs() <= WINDOW_S);
+            if !fresh || !weibo::is_signed(&device.secret, &q.timestamp, &q.nonce, &q.signature) {
+                return forged(&name);
+            }
+            match weibo::read(&body) {
+                Ok(message) => chat_message(&api, &name, message, "".into_response()).await,
+                Err(refusal) => refused(refusal, &name),
+            }
+        }
+        Kind::Qq(device) => from_qq(&api, &name, device, &headers, &body, now).await,
+        Kind::Http(device) => from_anybody(&api, &name, device, &headers, &body, now).await,
+        Kind::Carrier(_) | Kind::Sip { .. } => unknown(),
+    }
+}
+
+/// The signature first; with a key configured nothing unencrypted is taken.
+fn from_wechat(device: &WechatDevice, q: &Signed, body: &[u8], now: i64) -> Result<chat::Incoming, Refusal> {
+    let fresh = q.timestamp.parse::<i64>().is_ok_and(|s| (now - s).abs() <= WINDOW_S);
+    if !fresh {
+        return Err(Refusal::Signature);
+    }
+    match &device.crypt {
+        None if wechat::is_signed(&device.token, &q.timestamp, &q.nonce, &q.signature) => wechat::read(body),
+        None => Err(Refusal::Signature),
+        Some(crypt) => {
+            let encrypted = wechat::envelope(body).map_err(|_| Refusal::Signature)?;
+            wechat::read(&crypt.open(&q.timestamp, &q.nonce, &encrypted, &q.msg_signature)?)
+        }
+    }
+}
+
+async fn from_qq(
+    api: &Api,
+    name: &str,
+    device: &super::QqDevice,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: i64,
+) -> Response {
+    let header = |key: &str| headers.get(key).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let timestamp = header("x-signature-timestamp");
+    let fresh = timestamp.parse::<i64>().is_ok_and(|s| (now - s).abs() <= WINDOW_S);
+    if !fresh || !device.key.is_signed(timestamp, body, header("x-signature-ed25519")) {
+        return forged(name);
+    }
+    match qq::read(body) {
+        Ok(qq::Request::Validate { plain_token, event_ts }) => {
+            let signature = device.key.sign(&event_ts, plain_token.as_bytes());
+            axum::Json(json!({"plain_token": plain_token, "signature": signature})).into_response()
+        }
+        Ok(qq::Request::Message(mut message, _)) => {
+            // QQ names files by address.
+            for file in message.attachments.iter_mut().filter(|a| !a.url.is_empty()) {
+                file.vendor_id = file.url.clone();
+            }
+            chat_message(api, name, message, axum::Json(json!({"op": 12})).into_response()).await
+        }
+        Ok(qq::Request::Other(event)) => {
+            tracing::info!(channel = name, event, "an event that is no report");
+            axum::Json(json!({"op": 12})).into_response()
+        }
+        Err(refusal) => refused(refusal, name),
+    }
+}
+
+/// A message of a platform: into the casebook, and acknowledged when it is durable.
+async fn chat_message(api: &Api, name: &str, message: chat::Incoming, accepted: Response) -> Response {
+    if let Some(event) = &message.event
+        && message.location.is_none()
+    {
+        tracing::info!(channel = name, event, "an event that is no report");
+        metrics::counter!("gateway_text_events_total", "channel" => name.to_owned()).increment(1);
+        return accepted;
+    }
+    let mut forms: Vec<Form> = message.attachments.iter().map(|a| a.kind).collect();
+    if !message.text.is_empty() {
+        forms.insert(0, Form::Text);
+    }
+    if message.location.is_some() {
+        forms.push(Form::Location);
+    }
+    forms.dedup();
+    let attached = |a: chat::Attachment| Attached {
+        kind: a.kind,
+        vendor_id: a.vendor_id,
+        uri: String::new(),
+        sha256: String::new(),
+        lost: String::new(),
+    };
+    let incoming = Incoming {
+        from: Address { channel: name.to_owned(), user: message.user },
+        message_id: message.message_id,
+        is_named_by_content: false,
+        to: name.to_owned(),
+        body: Body::Text(message.text),
+        forms,
+        attachments: message.attachments.into_iter().map(attached).collect(),
+        location: message.location,
+        phone: None,
+        silent: false,
+    };
+    match report(api, incoming).await {
+        Ok(_) => accepted,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Hands a report over and waits for the disk; the alert's number, unless it was known before.
+async fn report(api: &Api, incoming: Incoming) -> Result<Option<String>, Problem> {
+    let request = api.new_request();
+    let message = ToCasebook::Incoming { at: api.clock.wall(), message: Box::new(incoming), request };
+    match api.wait_for(request, || drop(api.casebook.send(Input::Message(message)))).await {
+        Some(Answer::Reply(reply)) => match reply.result {
+            Ok(no) => Ok(no.map(|n| n.to_string())),
+            Err(_) => Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such channel")),
+        },
+        // Not durable: the platform sends it again.
+        Some(Answer::NotDurable) | None => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "GW-3101",
+            "the journal cannot be written; send it again",
+        )),
+    }
+}
+
+/// The generic channel's message, as its clients write it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Generic {
+    from: String,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    to: String,
+    phone: Option<String>,
+    #[serde(default)]
+    silent: bool,
+    location: Option<GenericLocation>,
+    #[serde(default)]
+    attachments: Vec<GenericFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GenericLocation {
+    lon: f64,
+    lat: f64,
+    #[serde(default = "wgs84")]
+    datum: Datum,
+    #[serde(default)]
+    label: String,
+}
+
+fn wgs84() -> Datum {
+    Datum::Wgs84
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GenericFile {
+    kind: Form,
+    url: String,
+}
+
+async fn from_anybody(
+    api: &Api,
+    name: &str,
+    device: &super::HttpDevice,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: i64,
+) -> Response {
+    let header = |key: &str| headers.get(key).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp").parse::<i64>());
+    let Ok(timestamp) = timestamp else { return forged(name) };
+    let fresh = (now - timestamp).abs() <= WINDOW_S && !id.is_empty() && id.len() <= 128;
+    if !fresh || !device.secret.verify(id, timestamp, body, header("webhook-signature")) {
+        return forged(name);
+    }
+    let generic: Generic = match serde_json::from_slice(body) {
+        Ok(generic) => generic,
+        Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", &error.to_string(), name),
+    };
+    match generic_message(name, id, generic) {
+        Ok(incoming) => match report(api, incoming).await {
+            Ok(no) => axum::Json(json!({"id": id, "alert_no": no})).into_response(),
+            Err(problem) => problem.into_response(),
+        },
+        Err(what) => refuse(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", what, name),
+    }
+}
+
+fn generic_message(name: &str, id: &str, m: Generic) -> Result<Incoming, &'static str> {
+    if m.from.is_empty() || m.from.len() > 128 {
+        return Err("from is 1 to 128 bytes");
+    }
+    if m.text.is_empty() && m.location.is_none() && m.attachments.is_empty() {
+        return Err("a message has text, a location or an attachment");
+    }
+    if m.attachments.len() > 16 || m.text.chars().count() > 2000 {
+        return Err("at most 2000 characters and 16 attachments");
+    }
+    let location = match m.location {
+        Some(l) if !(Point { lon: l.lon, lat: l.lat }).is_sane() => return Err("lon and lat are degrees"),
+        Some(l) => {
+            Some(chat::SharedLocation { point: Point { lon: l.lon, lat: l.lat }, datum: l.datum, label: l.label })
+        }
+        None => None,
+    };
+    let mut forms: Vec<Form> = m.attachments.iter().map(|a| a.kind).collect();
+    if !m.text.is_empty() {
+        forms.insert(0, Form::Text);
+    }
+    if location.is_some() {
+        forms.push(Form::Location);
+    }
+    forms.dedup();
+    let attached = |a: GenericFile| Attached {
+        kind: a.kind,
+        vendor_id: a.url,
+        uri: String::new(),
+        sha256: String::new(),
+        lost: String::new(),
+    };
+    Ok(Incoming {
+        from: Address { channel: name.to_owned(), user: m.from },
+        message_id: id.to_owned(),
+        is_named_by_content: false,
+        to: if m.to.is_empty() { name.to_owned() } else { m.to },
+        body: Body::Text(m.text),
+        forms,
+        attachments: m.attachments.into_iter().map(attached).collect(),
+        location,
+        phone: m.phone,
+        silent: m.silent,
+    })
+}

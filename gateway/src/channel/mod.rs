@@ -1,0 +1,249 @@
+//! Channels by which people write: their devices. What a message means is decided below; here are sockets, tokens
+//! and signatures.
+
+mod carrier;
+mod fetch;
+pub mod hook;
+mod web;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+
+use codecs::chat::{qq, wechat};
+use codecs::record::LineState;
+use codecs::webhook::Secret as WebhookSecret;
+use dashmap::DashMap;
+use switchboard::{Fetch, Outbound, OutgoingMessage, ToCasebook, ToShard};
+use tokio::sync::mpsc;
+
+use crate::casebook_thread::Input;
+use crate::clock::Clock;
+use crate::shard_thread;
+
+pub use fetch::Client;
+
+/// A configured channel: what its device needs.
+pub enum Kind {
+    Carrier(Box<CarrierDevice>),
+    Wechat(WechatDevice),
+    Qq(QqDevice),
+    Weibo(WeiboDevice),
+    Http(HttpDevice),
+    /// SIP MESSAGE over a trunk.
+    Sip {
+        trunk: String,
+    },
+}
+
+pub struct CarrierDevice {
+    pub config: sms::CarrierConfig,
+    pub connect: SocketAddr,
+    /// Where the carrier connects to us (SGIP).
+    pub listen: Option<SocketAddr>,
+}
+
+pub struct WechatDevice {
+    pub app_id: String,
+    pub secret: String,
+    pub token: String,
+    /// With it, messages have to be encrypted.
+    pub crypt: Option<wechat::Crypt>,
+    /// WeCom: its URL check is encrypted, its API another.
+    pub wecom: bool,
+    pub api: String,
+}
+
+pub struct QqDevice {
+    pub app_id: String,
+    pub secret: String,
+    pub key: qq::Key,
+    pub api: String,
+    pub token_api: String,
+}
+
+pub struct WeiboDevice {
+    pub secret: String,
+    pub access_token: String,
+    pub api: String,
+}
+
+pub struct HttpDevice {
+    pub secret: WebhookSecret,
+    /// Lines of ours are POSTed there; none: the channel is one-way.
+    pub send: Option<String>,
+}
+
+/// A channel before it is opened.
+pub struct Settings {
+    pub name: String,
+    pub kind: Kind,
+    /// Lines a second at most; 0: no limit.
+    pub rate: u32,
+    /// Hosts that attachments may be fetched from, besides the platform's own API.
+    pub media_hosts: Vec<String>,
+}
+
+/// What a channel's task hears.
+pub enum ToChannel {
+    Outbound(Box<Outbound>),
+    /// A delivery is durable, or cannot be taken now.
+    Acknowledge {
+        number: u64,
+        durable: bool,
+    },
+    Fetch(Fetch),
+    Leave,
+}
+
+/// What every channel's task shares.
+#[derive(Clone)]
+pub struct Shared {
+    pub clock: Clock,
+    pub casebook: Sender<Input>,
+    pub data: PathBuf,
+    pub client: Client,
+}
+
+impl Shared {
+    fn tell(&self, message: ToCasebook) {
+        let _ = self.casebook.send(Input::Message(message));
+    }
+
+    pub fn line_state(&self, line: &str, state: LineState, why: &str) {
+        let (at, line, why) = (self.clock.wall(), line.to_owned(), why.to_owned());
+        self.tell(ToCasebook::LineState { at, line, state, why });
+    }
+
+    /// A line of ours was taken by its channel: the receipt's and the answer's time end here.
+    fn taken(&self, outbound: &Outbound) {
+        let seconds = (self.clock.wall().0 - outbound.arrived.0) as f64 / 1e9;
+        let channel = outbound.to.channel.clone();
+        if outbound.is_receipt {
+            metrics::histogram!("gateway_text_receipt_seconds", "channel" => channel).record(seconds);
+        } else if outbound.is_answer {
+            metrics::histogram!("gateway_text_answer_seconds", "channel" => channel).record(seconds);
+        }
+    }
+}
+
+/// Every channel's door.
+#[derive(Clone, Default)]
+pub struct Channels {
+    doors: Arc<BTreeMap<String, Door>>,
+    by_number: Arc<Vec<mpsc::UnboundedSender<ToChannel>>>,
+    shard: Option<shard_thread::Handle>,
+    /// Lines without an alert, for whoever asks what became of them.
+    pub states: Arc<DashMap<String, (LineState, String)>>,
+    next_line: Arc<AtomicU64>,
+}
+
+struct Door {
+    sender: mpsc::UnboundedSender<ToChannel>,
+    kind: Arc<Kind>,
+}
+
+/// Remembered states of lines without an alert.
+const STATES_MAX: usize = 100_000;
+
+impl Channels {
+    /// Opens every channel on `runtime`.
+    ///
+    /// # Errors
+    /// A taken port, by name.
+    pub fn open(
+        settings: Vec<Settings>,
+        shared: &Shared,
+        shard: shard_thread::Handle,
+        runtime: &tokio::runtime::Runtime,
+    ) -> anyhow::Result<Channels> {
+        let (mut doors, mut by_number) = (BTreeMap::new(), Vec::new());
+        for (number, channel) in settings.into_iter().enumerate() {
+            let (sender, inbox) = mpsc::unbounded_channel();
+            by_number.push(sender.clone());
+            let name = channel.name.clone();
+            let kind = Arc::new(channel.kind);
+            match &*kind {
+                Kind::Carrier(device) => {
+                    let listen = device.listen.map(|address| {
+                        let listener = std::net::TcpListener::bind(address);
+                        let listener = listener.map_err(|e| crate::procfs::port_taken(&name, address, &e))?;
+                        listener.set_nonblocking(true)?;
+                        anyhow::Ok(listener)
+                    });
+                    let listen = listen.transpose()?;
+                    let task = carrier::Task::new(number as u16, &name, device, shared.clone(), inbox);
+                    runtime.spawn(task.run(listen));
+                }
+                Kind::Sip { .. } => {}
+                Kind::Wechat(_) | Kind::Qq(_) | Kind::Weibo(_) | Kind::Http(_) => {
+                    let web =
+                        web::Web::new(&name, Arc::clone(&kind), channel.rate, channel.media_hosts, shared.clone());
+                    runtime.spawn(web.run(inbox));
+                }
+            }
+            doors.insert(name, Door { sender, kind });
+        }
+        Ok(Channels {
+            doors: Arc::new(doors),
+            by_number: Arc::new(by_number),
+            shard: Some(shard),
+            states: Arc::default(),
+            next_line: Arc::default(),
+        })
+    }
+
+    /// Hands a line to its channel.
+    pub fn send(&self, outbound: Box<Outbound>) {
+        let Some(door) = self.doors.get(&outbound.to.channel) else { return };
+        if let Kind::Sip { trunk } = &*door.kind {
+            let Outbound { line, to, body, .. } = *outbound;
+            let message = Box::new(OutgoingMessage { line, trunk: trunk.clone(), to: to.user, body });
+            if let Some(shard) = &self.shard {
+                shard.send(shard_thread::Input::Shard(ToShard::SendMessage(message)));
+            }
+            return;
+        }
+        let _ = door.sender.send(ToChannel::Outbound(outbound));
+    }
+
+    pub fn fetch(&self, fetch: Fetch) {
+        if let Some(door) = self.doors.get(&fetch.channel) {
+            let _ = door.sender.send(ToChannel::Fetch(fetch));
+        }
+    }
+
+    pub fn acknowledge(&self, channel: u16, number: u64, durable: bool) {
+        if let Some(sender) = self.by_number.get(channel as usize) {
+            let _ = sender.send(ToChannel::Acknowledge { number, durable });
+        }
+    }
+
+    pub fn leave(&self) {
+        for sender in self.by_number.iter() {
+            let _ = sender.send(ToChannel::Leave);
+        }
+    }
+
+    fn kind(&self, name: &str) -> Option<&Arc<Kind>> {
+        self.doors.get(name).map(|d| &d.kind)
+    }
+
+    /// A name for a line without an alert.
+    pub fn line_name(&self) -> String {
+        let tail = codecs::sip::auth::hex(&crate::clock::random::<8>());
+        format!("out-{}-{tail}", self.next_line.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub fn note_state(&self, line: &str, state: LineState, why: &str) {
+        if line.starts_with("out-") {
+            if self.states.len() >= STATES_MAX {
+                self.states.clear();
+            }
+            self.states.insert(line.to_owned(), (state, why.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Conversations over the API: what a seat holds, what it says, alerts joined and taken apart, lines to anybody.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use codecs::record::{Address, AlertNo, AlertRecord, LineState};
+use dashmap::DashMap;
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::json;
+use switchboard::{SayRequest, ToCasebook};
+use tokio::sync::broadcast;
+
+use super::{Api, Problem, ask, find_alert, once, parse_body};
+use crate::casebook_thread::Input;
+
+/// Lines of a conversation that a seat is told at once; the whole is at `/v1/alerts/{no}`.
+const LINES: usize = 50;
+/// The longest line a taker writes.
+const BODY_MAX: usize = 1000;
+
+/// News for seats, to whoever listens there.
+#[derive(Clone, Default)]
+pub struct Notices(Arc<DashMap<String, broadcast::Sender<Arc<str>>>>);
+
+impl Notices {
+    fn listen(&self, seat: &str) -> broadcast::Receiver<Arc<str>> {
+        self.0.entry(seat.to_owned()).or_insert_with(|| broadcast::channel(1024).0).subscribe()
+    }
+
+    /// Tells a seat, if anybody listens there; the text is made only then.
+    pub fn tell(&self, seat: &str, make: impl FnOnce() -> Option<String>) {
+        let Some(sender) = self.0.get(seat).filter(|s| s.receiver_count() > 0) else { return };
+        if let Some(text) = make() {
+            let _ = sender.send(text.into());
+        }
+    }
+}
+
+/// What a seat is told about a conversation.
+pub fn notice_text(what: &str, record: &AlertRecord) -> String {
+    let lines = &record.text[record.text.len().saturating_sub(LINES)..];
+    let due = record.timers.iter().find(|t| t.name == "T1").map(|t| t.due);
+    let body = json!({
+        "what": what,
+        "alert_no": record.id.alert_no,
+        "channel": record.source.channel,
+        "from": record.reporter.channels.first(),
+        "phone": record.reporter.phone,
+        "silent": record.reporter.safety.silent,
+        "level": record.incident.level,
+        "keywords": record.incident.keywords.iter().map(|k| &k.word).collect::<Vec<_>>(),
+        "location": record.location.first(),
+        "answered": record.call.t.answer.is_some(),
+        "due": due,
+        "text": lines,
+    });
+    format!("event: conversation\ndata: {body}\n\n")
+}
+
+/// Server-sent events of one seat: everything it holds, then whatever happens to it.
+pub(super) async fn seat_events(State(state): State<Api>, Path(seat): Path<String>) -> Response {
+    let listener = state.notices.listen(&seat);
+    let _ = state.casebook.send(Input::Message(ToCasebook::Tell { seat }));
+    let feed = stream::unfold(listener, |mut listener| async move {
+        loop {
+            match tokio::time::timeout(super::STILL_HERE, listener.recv()).await {
+                Ok(Ok(text)) => return Some((Ok::<_, Infallible>(Bytes::copy_from_slice(text.as_bytes())), listener)),
+                // Too slow for what comes: the list is read anew on the next connection.
+                Ok(Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed)) => return None,
+                Err(_) => return Some((Ok(Bytes::from_static(b": still here\n\n")), listener)),
+            }
+        }
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], Body::from_stream(feed))
+        .into_response()
+}
+
+/// A number, or its end if only one alert ends so.
+async fn number(state: &Api, no: String) -> Result<AlertNo, Problem> {
+    if let Some(no) = AlertNo::parse(&no) {
+        return Ok(no);
+    }
+    let record = find_alert(state, no).await?;
+    let record: AlertRecord = serde_json::from_str(&record).map_err(|e| Problem::internal(&e.into()))?;
+    AlertNo::parse(&record.id.alert_no).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such alert"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Say {
+    body: Option<String>,
+    /// One of the configured templates instead.
+    template: Option<String>,
+    channel: Option<String>,
+    #[serde(default)]
+    done: bool,
+    #[serde(default)]
+    despite_silence: bool,
+}
+
+pub(super) async fn say(
+    State(state): State<Api>,
+    Path((seat, no)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let say: Say = parse_body(&body)?;
+    let text = text_of(&state, say.body, say.template)?;
+    let no = number(&state, no).await?;
+    let scope = format!("{seat} say {no} {text}");
+    once(&state, &headers, &scope, async {
+        let request = state.new_request();
+        let at = state.clock.wall();
+        let line = SayRequest {
+            at,
+            no,
+            seat,
+            body: text,
+            channel: say.channel,
+            done: say.done,
+            despite_silence: say.despite_silence,
+            request,
+        };
+        ask(&state, request, || drop(state.casebook.send(Input::Message(ToCasebook::Say(Box::new(line)))))).await
+    })
+    .await
+}
+
+fn text_of(state: &Api, body: Option<String>, template: Option<String>) -> Result<String, Problem> {
+    let unprocessable = |what: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", what);
+    match (body, template) {
+        (Some(body), None) if !body.is_empty() && body.chars().count() <= BODY_MAX => Ok(body),
+        (None, Some(name)) => state.templates.get(&name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = state.templates.keys().map(String::as_str).collect();
+            unprocessable(format!("no template `{name}`; there are: {}", known.join(", ")))
+        }),
+        _ => Err(unprocessable(format!("either `body`, 1 to {BODY_MAX} characters, or `template`"))),
+    }
+}
+
+pub(super) async fn done(
+    State(state): State<Api>,
+    Path((seat, no)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let no = number(&state, no).await?;
+    let request = state.new_request();
+    let message = ToCasebook::Done { at: state.clock.wall(), no, seat, request };
+    ask(&state, request, || drop(state.casebook.send(Input::Message(message)))).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Join {
+    /// The alert that goes on as the one of the path.
+    other: String,
+}
+
+pub(super) async fn join(State(state): State<Api>, Path(no): Path<String>, body: Bytes) -> Result<Response, Problem> {
+    let join: Join = parse_body(&body)?;
+    let (to, from) = (number(&state, no).await?, number(&state, join.other).await?);
+    let request = state.new_request();
+    let message = ToCasebook::Join { at: state.clock.wall(), from, to, request };
+    ask(&state, request, || drop(state.casebook.send(Input::Message(message)))).await
+}
+
+pub(super) async fn split(State(state): State<Api>, Path(no): Path<String>, body: Bytes) -> Result<Response, Problem> {
+    let sender: Address = parse_body(&body)?;
+    let no = number(&state, no).await?;
+    let request = state.new_request();
+    let message = ToCasebook::Split { at: state.clock.wall(), no, sender, request };
+    ask(&state, request, || drop(state.casebook.send(Input::Message(message)))).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Outbound {
+    channel: String,
+    to: String,
+    body: Option<String>,
+    template: Option<String>,
+    /// `message`, or `notice`: goes when nothing else waits.
+    #[serde(default)]
+    class: Class,
+}
+
+#[derive(Deserialize, Default, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Class {
+    #[default]
+    Message,
+    Notice,
+}
+
+/// A line to anybody, alert or not: 200 with its name when it is durable.
+pub(super) async fn send(State(state): State<Api>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    let out: Outbound = parse_body(&body)?;
+    let text = text_of(&state, out.body, out.template)?;
+    if out.to.is_empty() || out.to.len() > 128 {
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", "to is 1 to 128 bytes"));
+    }
+    let scope = format!("outbound {} {} {text}", out.channel, out.to);
+    once(&state, &headers, &scope, async {
+        let request = state.new_request();
+        let line = state.channels.line_name();
+        state.channels.note_state(&line, LineState::Queued, "");
+        let to = Address { channel: out.channel, user: out.to };
+        let notice = out.class == Class::Notice;
+        let (at, name) = (state.clock.wall(), line.clone());
+        let message = ToCasebook::Send { at, line, to, body: text, notice, request };
+        ask(&state, request, || drop(state.casebook.send(Input::Message(message)))).await?;
+        Ok(axum::Json(json!({ "id": name })).into_response())
+    })
+    .await
+}
+
+pub(super) async fn sent(State(state): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
+    match state.channels.states.get(&id) {
+        Some(known) => Ok(axum::Json(json!({"id": id, "state": known.0, "why": known.1})).into_response()),
+        None => Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such line, or it is long gone")),
+    }
+}

@@ -1,0 +1,463 @@
+//! Conversations: their taker, the first line that is owed, lines out, and two that become one.
+
+use std::time::Duration;
+
+use codecs::record::{Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, SeatInfo, Stamp, State};
+use codecs::time::Wall;
+
+use casework::{Fact, Say, is_call_unfinished};
+use dispatch::conversation::Seen;
+use dispatch::policy::ANSWER_WITHIN;
+use dispatch::seat::{Class, GroupId};
+
+use super::intake::{class_of, senders, telephone};
+use super::{Casebook, ChannelRule, Deferred, Outbound, Output, is_final};
+use crate::message::{Failure, SayRequest, ToDesk};
+
+/// An alert in which people write.
+pub(super) struct Talk {
+    arrived: Wall,
+    last: Wall,
+    group: GroupId,
+    skills: u32,
+    class: Class,
+    seat: Option<SeatInfo>,
+    overflow: bool,
+    answered: bool,
+}
+
+/// News for a seat; what it says is read from the record when it is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    pub seat: String,
+    pub alert: AlertNo,
+    pub what: News,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// The conversation is this seat's.
+    Given,
+    /// The reporter has written.
+    Line,
+    /// A line of ours has got somewhere, or nowhere.
+    State,
+    TakenBack,
+    Ended,
+}
+
+impl News {
+    pub fn text(self) -> &'static str {
+        match self {
+            News::Given => "given",
+            News::Line => "line",
+            News::State => "state",
+            News::TakenBack => "taken_back",
+            News::Ended => "ended",
+        }
+    }
+}
+
+impl Casebook {
+    /// The reporter has written: somebody is to read it.
+    pub(super) fn heard(&mut self, at: Wall, no: AlertNo, rule: &ChannelRule) {
+        let Some(record) = self.alerts.get(no) else { return };
+        let class = class_under_overload(record, rule);
+        if let Some(talk) = self.talks.get_mut(&no) {
+            self.idle.remove(&(talk.last, no));
+            talk.last = at;
+            talk.class = talk.class.min(class);
+            self.idle.insert((at, no));
+            if let Some(seat) = talk.seat.clone() {
+                self.notice(&seat.no, no, News::Line);
+            }
+            return;
+        }
+        let answered = record.call.t.answer.is_some();
+        let live = is_call_unfinished(record) && record.call.t.end.is_none();
+        let prefer = record.call.seat.as_ref().filter(|_| live).map(|s| s.no.clone());
+        let talk = Talk {
+            arrived: record.call.t.arrive.map_or(at, |s| s.0),
+            last: at,
+            group: rule.group,
+            skills: rule.skills,
+            class,
+            seat: None,
+            overflow: false,
+            answered,
+        };
+        if !answered {
+            self.owed.insert((talk.arrived + ANSWER_WITHIN, no));
+        }
+        self.idle.insert((at, no));
+        self.want(at, no, &talk, prefer);
+        self.talks.insert(no, talk);
+    }
+
+    fn want(&mut self, at: Wall, alert: AlertNo, talk: &Talk, prefer: Option<String>) {
+        let due = talk.arrived + ANSWER_WITHIN;
+        let within = Duration::from_nanos(u64::try_from(due.0 - at.0).unwrap_or(0));
+        let (group, class, skills) = (talk.group, talk.class, talk.skills);
+        self.outputs.push_back(Output::Desk(ToDesk::WantConversation { alert, group, class, within, prefer, skills }));
+    }
+
+    pub(super) fn given(&mut self, at: Wall, no: AlertNo, seat: SeatInfo, overflow: bool) {
+        let Some(talk) = self.talks.get_mut(&no) else {
+            // It ended while the desk looked for a seat.
+            return self.outputs.push_back(Output::Desk(ToDesk::ReleaseConversation { alert: no }));
+        };
+        (talk.seat, talk.overflow) = (Some(seat.clone()), overflow);
+        let number = seat.no.clone();
+        self.fact(at, no, Fact::Held { seat });
+        self.notice(&number, no, News::Given);
+    }
+
+    pub(super) fn taken_back(&mut self, no: AlertNo, seat: String) {
+        if let Some(talk) = self.talks.get_mut(&no)
+            && talk.seat.as_ref().is_some_and(|s| s.no == seat)
+        {
+            talk.seat = None;
+        }
+        self.notice(&seat, no, News::TakenBack);
+    }
+
+    pub(super) fn notice(&mut self, seat: &str, alert: AlertNo, what: News) {
+        self.outputs.push_back(Output::Notice(Notice { seat: seat.to_owned(), alert, what }));
+    }
+
+    pub(super) fn tell(&mut self, seat: &str) {
+        let held: Vec<AlertNo> = self
+            .talks
+            .iter()
+            .filter(|(_, t)| t.seat.as_ref().is_some_and(|s| s.no == seat))
+            .map(|(no, _)| *no)
+            .collect();
+        for no in held {
+            self.notice(seat, no, News::Given);
+        }
+    }
+
+    pub(super) fn holds(&self, no: AlertNo, seat: &str) -> Result<(), Failure> {
+        let talk = self.talks.get(&no).ok_or(Failure::Conflict("nobody writes on this alert"))?;
+        if talk.seat.as_ref().is_some_and(|s| s.no == seat) {
+            Ok(())
+        } else {
+            Err(Failure::Conflict("the conversation is not at this seat"))
+        }
+    }
+
+    pub(super) fn say(&mut self, say: SayRequest) {
+        let SayRequest { at, no, seat, body, channel, done, despite_silence, request } = say;
+        let allowed = self.holds(no, &seat).and_then(|()| {
+            if self.alerts.is_silent(no) && !despite_silence {
+                return Err(Failure::Silent);
+            }
+            match (&channel, self.alerts.get(no)) {
+                (Some(c), Some(r)) if !senders(r).any(|a| a.channel == *c) => {
+                    Err(Failure::Conflict("the reporter has not written by this channel"))
+                }
+                _ => Ok(()),
+            }
+        });
+        if let Err(failure) = allowed {
+            return self.answer(request, Err(failure));
+        }
+        let talk = self.talks.get_mut(&no).expect("held, as was checked");
+        let seat = talk.seat.clone().expect("held, as was checked");
+        let first = !std::mem::replace(&mut talk.answered, true);
+        let after_ms = u64::try_from((at.0 - talk.arrived.0) / 1_000_000).unwrap_or(0);
+        let mode = if talk.overflow { AnswerMode::Overflow } else { AnswerMode::Seat };
+        self.idle.remove(&(talk.last, no));
+        talk.last = at;
+        self.idle.insert((at, no));
+        if first {
+            self.owed.remove(&(talk.arrived + ANSWER_WITHIN, no));
+        }
+        self.outputs.push_back(Output::Desk(ToDesk::ConversationAnswered { alert: no }));
+        self.fact(at, no, Fact::Replied { seat, mode, body, channel, after_ms });
+        if done {
+            self.end_talk(at, no);
+        }
+        self.answer(request, Ok(Some(no)));
+    }
+
+    /// A line of an alert goes to its channel once it is durable, if the channel still allows one.
+    pub(super) fn queue_line(&mut self, at: Wall, say: Say) {
+        let urgent = self.talks.get(&say.no).is_some_and(|t| t.class <= Class::Silent);
+        let outbound = Outbound {
+            line: say.line,
+            to: say.address,
+            body: say.body,
+            reply_to: say.reply_to,
+            urgent,
+            notice: false,
+            arrived: say.arrived.0,
+            is_receipt: say.is_receipt,
+            is_answer: say.is_answer,
+        };
+        let rule = self.channel(&outbound.to.channel).map(|c| c.quota).unwrap_or_default();
+        match self.quota.take(at, &outbound.to, rule) {
+            Ok(()) => self.defer(Deferred::Outbound(Box::new(outbound))),
+            Err(_) => {
+                self.count(&outbound.to.channel.clone(), "quota_spent");
+                self.line_state(at, outbound.line, LineState::Failed, "the platform allows no further reply".into());
+            }
+        }
+    }
+
+    pub(super) fn line_state(&mut self, at: Wall, line: String, state: LineState, why: String) {
+        let Some(no) = line.get(..30).and_then(AlertNo::parse) else {
+            // A line without an alert: its sender asks for its state by name.
+            return self.note(at, &Note::Line { line, state });
+        };
+        self.note(at, &Note::Line { line: line.clone(), state });
+        if !self.fact(at, no, Fact::LineState { line, state, why }) {
+            return;
+        }
+        if let (true, Some(seat)) = (is_final(state), self.talks.get(&no).and_then(|t| t.seat.clone())) {
+            self.notice(&seat.no, no, News::State);
+        }
+    }
+
+    /// A line to anybody. What must not be heard is not written to unasked.
+    pub(super) fn send(
+        &mut self,
+        at: Wall,
+        line: String,
+        to: Address,
+        body: String,
+        notice: bool,
+    ) -> Result<(), Failure> {
+        let rule = self.channel(&to.channel).ok_or(Failure::NotFound("no such channel"))?;
+        let phone = rule.user_is_phone.then(|| telephone(&to.user));
+        let alert = self.threads.find(&to, phone.as_deref());
+        if alert.is_some_and(|no| self.alerts.is_silent(no)) {
+            return Err(Failure::Silent);
+        }
+        let quota = rule.quota;
+        if self.quota.take(at, &to, quota).is_err() {
+            self.count(&to.channel.clone(), "quota_spent");
+            return Err(Failure::Conflict("the platform allows no further message to this user now"));
+        }
+        self.note(at, &Note::Outbound { line: line.clone(), to: to.clone(), body: body.clone(), notice });
+        self.defer(Deferred::Outbound(Box::new(Outbound {
+            line,
+            to,
+            body,
+            reply_to: String::new(),
+            urgent: false,
+            notice,
+            arrived: at,
+            is_receipt: false,
+            is_answer: false,
+        })));
+        Ok(())
+    }
+
+    pub(super) fn end_talk(&mut self, at: Wall, no: AlertNo) {
+        let seat = self.talks.get(&no).and_then(|t| t.seat.clone());
+        self.forget_talk(no);
+        self.fact(at, no, Fact::ConversationEnded);
+        if let Some(seat) = seat {
+            self.notice(&seat.no, no, News::Ended);
+        }
+    }
+
+    pub(super) fn forget_talk(&mut self, no: AlertNo) {
+        if let Some(talk) = self.talks.remove(&no) {
+            self.owed.remove(&(talk.arrived + ANSWER_WITHIN, no));
+            self.idle.remove(&(talk.last, no));
+            self.outputs.push_back(Output::Desk(ToDesk::ReleaseConversation { alert: no }));
+        }
+    }
+
+    /// `from` goes on as `to`: its lines, its senders and its taker.
+    pub(super) fn join(&mut self, at: Wall, from: AlertNo, to: AlertNo) -> Result<(), Failure> {
+        if from == to {
+            return Err(Failure::Conflict("an alert is not joined to itself"));
+        }
+        let reach = |no| self.alerts.is_within_reach(no);
+        if !reach(to) {
+            return Err(Failure::NotFound("no open alert with this number"));
+        }
+        let belongings = self.alerts.belongings(from).ok_or(Failure::NotFound("no open alert to be joined"))?;
+        self.fact(at, from, Fact::JoinedTo { other: to });
+        let seat = self.talks.get(&from).and_then(|t| t.seat.clone());
+        let moved = self.talks.remove(&from);
+        if let Some(talk) = &moved {
+            self.owed.remove(&(talk.arrived + ANSWER_WITHIN, from));
+            self.idle.remove(&(talk.last, from));
+            self.outputs.push_back(Output::Desk(ToDesk::ReleaseConversation { alert: from }));
+        }
+        self.fact(at, to, Fact::Absorbed { other: from, belongings: Box::new(belongings) });
+        self.threads.join(from, to);
+        if let Some(seat) = &seat {
+            self.notice(&seat.no, from, News::Ended);
+        }
+        match (moved, self.talks.contains_key(&to)) {
+            (Some(talk), false) => {
+                // The promise counts from the first of the two; a call that was answered has kept it.
+                let answered = talk.answered || self.alerts.get(to).is_some_and(|r| r.call.t.answer.is_some());
+                let prefer = self.alerts.get(to).and_then(|r| r.call.seat.clone()).or(seat).map(|s| s.no);
+                let talk = Talk { seat: None, answered, ..talk };
+                if !answered {
+                    self.owed.insert((talk.arrived + ANSWER_WITHIN, to));
+                }
+                self.idle.insert((talk.last, to));
+                self.want(at, to, &talk, prefer);
+                self.talks.insert(to, talk);
+            }
+            (_, true) => {
+                if let Some(seat) = self.talks[&to].seat.clone() {
+                    self.notice(&seat.no, to, News::Line);
+                }
+            }
+            (None, false) => {}
+        }
+        Ok(())
+    }
+
+    /// A sender's messages leave `no` for the alert that they began, or a new one. Returns its number.
+    pub(super) fn split(&mut self, at: Wall, no: AlertNo, sender: &Address) -> Result<AlertNo, Failure> {
+        let thread =
+            *self.threads.get(sender).filter(|t| t.alert == no).ok_or(Failure::NotFound("no such sender here"))?;
+        let rule = self.channel(&sender.channel).ok_or(Failure::NotFound("no such channel"))?.clone();
+        let returns = thread.own != no && self.alerts.is_within_reach(thread.own);
+        let to = if returns { thread.own } else { self.new_from(at, no, sender, &rule)? };
+        self.threads.split(sender, to);
+        self.fact(at, no, Fact::SplitOff { other: to, address: sender.clone() });
+        self.fact(at, to, Fact::SplitFrom { other: no });
+        self.heard(at, to, &rule);
+        Ok(to)
+    }
+
+    /// An alert made of one sender's lines of another.
+    fn new_from(&mut self, at: Wall, no: AlertNo, sender: &Address, rule: &ChannelRule) -> Result<AlertNo, Failure> {
+        let record = self.alerts.get(no).ok_or(Failure::NotFound("no open alert with this number"))?;
+        let theirs: Vec<_> = record
+            .text
+            .iter()
+            .filter(|l| l.channel == sender.channel && l.dir == Some(Direction::In))
+            .cloned()
+            .collect();
+        let first = theirs.first().cloned().ok_or(Failure::Conflict("this sender has not written here"))?;
+        let arrival = casework::Arrival {
+            channel: rule.channel,
+            caller: if rule.user_is_phone { telephone(&sender.user) } else { String::new() },
+            called: record.source.called_number.clone(),
+            trunk: rule.name.clone(),
+            message_id: first.message_id.clone(),
+            subscriber: None,
+            location: record.location.first().cloned(),
+            jurisdiction: record.route.jurisdiction.clone(),
+            owner: record.route.owner.clone(),
+            marks: Vec::new(),
+        };
+        let message = casework::Message {
+            address: sender.clone(),
+            message_id: first.message_id,
+            body: first.body,
+            forms: vec![codecs::record::Form::Text],
+            attachments: first.attachments,
+            place: None,
+            receipt: None,
+            silent: record.reporter.safety.silent,
+        };
+        let (to, _) = self.mint_number(at);
+        self.fact(at, to, Fact::Written(Box::new(arrival), Box::new(message)));
+        Ok(to)
+    }
+
+    pub(super) fn talk_timeouts(&mut self, at: Wall) {
+        while let Some(&(due, no)) = self.owed.first()
+            && due <= at
+        {
+            self.owed.pop_first();
+            self.fact(at, no, Fact::Breach { timer: "T1" });
+            let channel = self.alerts.get(no).map(|r| r.source.trunk.clone()).unwrap_or_default();
+            self.count(&channel, "breach");
+        }
+        while let Some(&(last, no)) = self.idle.first()
+            && last + self.config.patience.idle <= at
+        {
+            self.idle.pop_first();
+            self.end_talk(at, no);
+        }
+    }
+
+    /// Names, threads and numbers of a record that the journal had.
+    pub(super) fn restore_talk(&mut self, record: &AlertRecord) {
+        let Some(no) = AlertNo::parse(&record.id.alert_no) else { return };
+        for line in record.text.iter().filter(|l| l.dir == Some(Direction::In)) {
+            self.seen.note(line.at.0, Seen::name(&line.channel, &line.message_id));
+            self.assembly.forget(&line.channel, &line.message_id);
+        }
+        let last = record.text.last().map(|l| l.at).or(record.call.t.arrive).unwrap_or(Stamp(Wall(0))).0;
+        let joined = record.id.related.iter().find(|r| r.kind == codecs::record::Relation::Duplicate);
+        let alert = joined.and_then(|r| AlertNo::parse(&r.alert_no)).unwrap_or(no);
+        let phone = Some(telephone(&record.reporter.phone)).filter(|p| !p.is_empty());
+        for sender in senders(record) {
+            self.threads.note(last, sender, phone.as_deref(), alert);
+        }
+        if let Some(phone) = phone {
+            self.threads.note_phone(last, &phone, alert);
+        }
+    }
+
+    pub(super) fn resume_talks(&mut self, at: Wall) {
+        let unsent_elsewhere = std::mem::take(&mut self.restored_outbound);
+        for (line, outbound) in unsent_elsewhere {
+            if !self.restored_lines.contains_key(&line) {
+                self.defer(Deferred::Outbound(Box::new(outbound)));
+            }
+        }
+        self.restored_lines.clear();
+        let open: Vec<(AlertNo, Vec<Outbound>, Option<ChannelRule>)> =
+            self.alerts.open().map(|(no, r)| (*no, unsent(r), self.rule_of(r))).collect();
+        for (no, lines, rule) in open {
+            for line in lines {
+                self.quota.heard(at, &line.to);
+                self.defer(Deferred::Outbound(Box::new(line)));
+            }
+            let writes =
+                self.alerts.get(no).is_some_and(|r| !r.reporter.channels.is_empty() && r.state != State::Ended);
+            if let (true, Some(rule)) = (writes, rule) {
+                self.heard(at, no, &rule);
+            }
+        }
+    }
+
+    fn rule_of(&self, record: &AlertRecord) -> Option<ChannelRule> {
+        self.channel(&senders(record).next()?.channel).cloned()
+    }
+}
+
+/// Lines of ours that no channel had taken when the process died.
+fn unsent(record: &AlertRecord) -> Vec<Outbound> {
+    let queued = record.text.iter().filter(|l| l.state == Some(LineState::Queued));
+    let lines = queued.filter_map(|l| {
+        let to = record.reporter.channels.iter().find(|a| a.channel == l.channel)?.clone();
+        Some(Outbound {
+            line: l.message_id.clone(),
+            to,
+            body: l.body.clone(),
+            reply_to: String::new(),
+            urgent: false,
+            notice: false,
+            arrived: l.at.0,
+            is_receipt: false,
+            is_answer: false,
+        })
+    });
+    lines.collect()
+}
+
+/// The order under overload (decision 2): danger to life, those who must not be heard, SMS, everything else.
+fn class_under_overload(record: &AlertRecord, rule: &ChannelRule) -> Class {
+    let danger = record.incident.keywords.iter().any(|k| k.level == 1);
+    match (danger, record.reporter.safety.silent) {
+        (true, _) => Class::LifeThreat,
+        (_, true) => Class::Silent,
+        _ => class_of(rule.channel),
+    }
+}

@@ -1,0 +1,80 @@
+//! MESSAGE: text of IMS telephones, in and out.
+
+use codecs::record::{Address, Form, LineState};
+use codecs::sip::{Message, Name, multipart};
+use codecs::time::Mono;
+use sip::{Flow, OutgoingPage, PageId};
+
+use super::calls::{calling_number, dialled};
+use super::{Output, Shard};
+use crate::message::{Body, Incoming, OutgoingMessage, RequestId, ToCasebook};
+
+/// The longest text taken (RFC 3428 8 wants 1,300 bytes; trunks over TCP carry more).
+const TEXT_MAX: usize = 16 * 1024;
+
+impl Shard {
+    /// A report in writing. Its 200 waits for the disk.
+    pub(super) fn paged(&mut self, now: Mono, page: PageId, flow: Flow, message: &Message) {
+        let Some(trunk) = self.trunk_of(flow.remote.ip()) else { return self.sip.answer_page(now, page, 403) };
+        let Some(channel) = self.config.trunks[trunk].message_channel.clone() else {
+            return self.sip.answer_page(now, page, 405);
+        };
+        let plain = |m: &Message| {
+            let kind = m.get(Name::ContentType).unwrap_or(b"text/plain");
+            if multipart::is_type(kind, "text/plain") { Some(m.body_bytes()) } else { multipart::find(m, "text/plain") }
+        };
+        let Some(text) = plain(message) else { return self.sip.answer_page(now, page, 415) };
+        if text.len() > TEXT_MAX {
+            return self.sip.answer_page(now, page, 413);
+        }
+        let word = |name| String::from_utf8_lossy(message.get(name).unwrap_or_default()).into_owned();
+        let user = calling_number(message);
+        let incoming = Incoming {
+            from: Address { channel, user },
+            message_id: format!("{} {}", word(Name::CallId), word(Name::CSeq)),
+            is_named_by_content: false,
+            to: dialled(message),
+            body: Body::Text(String::from_utf8_lossy(&text).into_owned()),
+            forms: vec![Form::Text],
+            attachments: Vec::new(),
+            location: None,
+            phone: None,
+            silent: false,
+        };
+        let request = RequestId::of_page(page.0);
+        let message = ToCasebook::Incoming { at: self.wall, message: Box::new(incoming), request };
+        self.outputs.push_back(Output::Casebook(message));
+    }
+
+    pub(super) fn send_page(&mut self, now: Mono, message: &OutgoingMessage) {
+        let trunk = self.config.trunks.iter().position(|t| t.name == message.trunk).unwrap_or(0);
+        let Some(crate::message::Contact { flow, uri }) = self.dial_out(trunk, &message.to) else {
+            return self.line_state(message.line.clone(), LineState::Failed, "the trunk has no outbound address");
+        };
+        let host = &self.config.realm;
+        let out = OutgoingPage {
+            flow,
+            to: [b"<", &uri[..], b">"].concat(),
+            uri,
+            from: format!("<sip:110@{host}>").into_bytes(),
+            body: message.body.clone().into_bytes(),
+        };
+        let page = self.sip.page(now, &out);
+        self.paging.insert(page, message.line.clone());
+    }
+
+    pub(super) fn page_answered(&mut self, page: PageId, code: u16) {
+        let Some(line) = self.paging.remove(&page) else { return };
+        match code {
+            // The far end has it (RFC 3428 7); 202: it is kept for them.
+            200 => self.line_state(line, LineState::Delivered, ""),
+            201..300 => self.line_state(line, LineState::Sent, ""),
+            _ => self.line_state(line, LineState::Failed, &format!("SIP {code}")),
+        }
+    }
+
+    fn line_state(&mut self, line: String, state: LineState, why: &str) {
+        let message = ToCasebook::LineState { at: self.wall, line, state, why: why.to_owned() };
+        self.outputs.push_back(Output::Casebook(message));
+    }
+}
