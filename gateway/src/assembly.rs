@@ -251,7 +251,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("control").build()?;
     let taps = Taps::default();
-    let client = Client::new();
+    let client = Client::open();
     let shared = channel::Shared {
         clock,
         casebook: casebook_sender.clone(),

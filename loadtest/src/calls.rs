@@ -149,7 +149,17 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     Ok(run.judge())
 }
 
-fn register(peers: &mut Peers, agent: AgentId, range: (u32, u32), needed: u32, password: &str) -> anyhow::Result<()> {
+/// Registers the first `needed` accounts of a range.
+///
+/// # Errors
+/// When they are not registered within ten seconds.
+pub fn register(
+    peers: &mut Peers,
+    agent: AgentId,
+    range: (u32, u32),
+    needed: u32,
+    password: &str,
+) -> anyhow::Result<()> {
     let count = needed.min(range.1 - range.0 + 1);
     for user in range.0..range.0 + count {
         peers.register(agent, &user.to_string(), password);

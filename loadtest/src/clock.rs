@@ -1,6 +1,6 @@
 //! This tool's clock.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Time since the tool began.
 #[derive(Clone, Copy)]
@@ -13,5 +13,9 @@ impl Clock {
     }
     pub fn now(self) -> Duration {
         self.0.elapsed()
+    }
+    /// Seconds since 1970, for what has to be signed with the time.
+    pub fn wall_s(self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
     }
 }

@@ -7,9 +7,11 @@ pub mod api;
 pub mod calls;
 pub mod clock;
 pub mod ear;
+pub mod http;
 mod line;
 pub mod peers;
 pub mod receiver;
+pub mod text;
 mod ua;
 
 pub use ear::{Code, Ear, Voice};

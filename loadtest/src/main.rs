@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use loadtest::api::Api;
 use loadtest::calls::{self, MediaMode, Plan, Report};
+use loadtest::text::messages::{self, Channel};
 
 #[derive(Parser)]
 #[command(name = "loadtest", version, about = "Load on a gateway, seen from outside")]
@@ -20,6 +21,47 @@ struct Cli {
 enum Command {
     /// Telephone calls in an open loop
     Calls(Calls),
+    /// Written reports in an open loop, by any channel of a running demo
+    Messages(Messages),
+}
+
+#[derive(clap::Args)]
+struct Messages {
+    #[arg(long, value_enum)]
+    channel: Channel,
+    /// Messages a second
+    #[arg(long, default_value_t = 10.0)]
+    rate: f64,
+    /// For how long messages are sent, e.g. 20s
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    /// Seats that answer
+    #[arg(long, default_value_t = 64)]
+    seats: u32,
+    /// Conversations that a taker answers at one time
+    #[arg(long, default_value_t = 4)]
+    threads: usize,
+    /// How long a taker thinks before the first line
+    #[arg(long, default_value = "100ms", value_parser = duration)]
+    think: Duration,
+    /// Milliseconds within which 99 of 100 receipts have to be there
+    #[arg(long, default_value_t = 500.0)]
+    receipt_p99: f64,
+    /// Nobody answers: only the way in and the receipt are measured
+    #[arg(long)]
+    unanswered: bool,
+    /// How long the last answers are waited for
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    patience: Duration,
+    /// The admin address of a running `gateway demo`, which tells ports and secrets
+    #[arg(long, default_value = "127.0.0.1:9110")]
+    admin: SocketAddr,
+    /// The last line of stdout is one JSON object
+    #[arg(long)]
+    json: bool,
+    /// The same object, into a file
+    #[arg(long)]
+    report: Option<std::path::PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -75,14 +117,102 @@ fn raise_descriptor_limit() {
 
 fn main() -> ExitCode {
     raise_descriptor_limit();
-    let Command::Calls(args) = Cli::parse().command;
-    match plan(&args).and_then(|plan| calls::run(&plan)) {
-        Ok(report) => tell(&args, &report),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+    let outcome = match Cli::parse().command {
+        Command::Calls(args) => plan(&args).and_then(|plan| calls::run(&plan)).map(|report| tell(&args, &report)),
+        Command::Messages(args) => {
+            message_plan(&args).and_then(|plan| messages::run(&plan)).map(|report| tell_messages(&args, &report))
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn message_plan(args: &Messages) -> anyhow::Result<messages::Plan> {
+    let page = demo_page(args.admin)?;
+    let text = |key: &str| page[key].as_str().with_context(|| format!("peers.json has no {key}"));
+    let token_file = std::path::Path::new(text("token_file")?);
+    let token = std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?;
+    Ok(messages::Plan {
+        channel: args.channel,
+        rate: args.rate,
+        duration: args.duration,
+        seats: args.seats,
+        threads: args.threads,
+        think: args.think,
+        receipt_p99_ms: args.receipt_p99,
+        unanswered: args.unanswered,
+        http: text("http")?.parse()?,
+        token: token.trim().to_owned(),
+        sip: text("sip")?.parse()?,
+        source: page["load"]["source"].as_str().context("load.source")?.parse()?,
+        first_seat: page["load"]["seats"][0].as_u64().context("load.seats")? as u32,
+        password: text("password")?.to_owned(),
+        peers: messages::channels_of(&page)?,
+        patience: args.patience,
+    })
+}
+
+fn tell_messages(args: &Messages, r: &messages::Report) -> ExitCode {
+    let ms = |h: &hdrhistogram::Histogram<u64>, q: f64| h.value_at_quantile(q) as f64 / 1000.0;
+    println!(
+        "messages by {}: sent {} acknowledged {} receipts {} answered {} · in exactly one alert {} · sent again {}",
+        args.channel.text(),
+        r.sent,
+        r.acknowledged,
+        r.receipts,
+        r.answered,
+        r.in_alerts,
+        r.repeated
+    );
+    for (name, h) in [("acknowledged", &r.acknowledge), ("receipt", &r.receipt), ("first human line", &r.answer)] {
+        if !h.is_empty() {
+            let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|q| ms(h, q));
+            println!("{name} ms: p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  max {max:.1}");
         }
     }
+    println!("this tool sent a message at most {} ms late", r.late_ms_max);
+    for t in &r.thresholds {
+        println!("  {} {:<24} {:>10.1}  limit {:.1}", if t.pass { '✔' } else { '✗' }, t.name, t.value, t.limit);
+    }
+    let thresholds: Vec<_> = r
+        .thresholds
+        .iter()
+        .map(|t| serde_json::json!({ "name": t.name, "value": t.value, "limit": t.limit, "pass": t.pass }))
+        .collect();
+    let times = |h| serde_json::json!({ "p50": ms(h, 0.5), "p99": ms(h, 0.99), "max": ms(h, 1.0) });
+    let object = serde_json::json!({
+        "pass": r.pass(),
+        "thresholds": thresholds,
+        "sent": r.sent,
+        "acknowledged": r.acknowledged,
+        "receipts": r.receipts,
+        "answered": r.answered,
+        "in_alerts": r.in_alerts,
+        "repeated": r.repeated,
+        "acknowledge_ms": times(&r.acknowledge),
+        "receipt_ms": times(&r.receipt),
+        "answer_ms": times(&r.answer),
+    });
+    if let Some(path) = &args.report
+        && let Err(error) = std::fs::write(path, object.to_string())
+    {
+        eprintln!("error: {}: {error}", path.display());
+        return ExitCode::FAILURE;
+    }
+    if args.json {
+        println!("{object}");
+    }
+    if r.pass() { ExitCode::SUCCESS } else { ExitCode::from(99) }
+}
+
+/// What a running demo tells load tools.
+fn demo_page(admin: SocketAddr) -> anyhow::Result<serde_json::Value> {
+    let (status, body) =
+        Api::new(admin, "").request("GET", "/demo/peers.json", "").context("no demo answers at --admin")?;
+    anyhow::ensure!(status == 200, "{admin}: {status} {body}");
+    Ok(serde_json::from_str(&body)?)
 }
 
 fn plan(args: &Calls) -> anyhow::Result<Plan> {
@@ -102,10 +232,7 @@ fn plan(args: &Calls) -> anyhow::Result<Plan> {
     if args.target.is_some() {
         return Ok(plan);
     }
-    let (status, body) =
-        Api::new(args.admin, "").request("GET", "/demo/peers.json", "").context("no demo answers at --admin")?;
-    anyhow::ensure!(status == 200, "{}: {status} {body}", args.admin);
-    let page: serde_json::Value = serde_json::from_str(&body)?;
+    let page = demo_page(args.admin)?;
     let text = |key: &str| page[key].as_str().with_context(|| format!("peers.json has no {key}"));
     plan.sip = text("sip")?.parse()?;
     let token_file = std::path::Path::new(text("token_file")?);

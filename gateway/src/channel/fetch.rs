@@ -26,7 +26,7 @@ const FILE_MAX: usize = 32 * 1024 * 1024;
 pub struct Client(hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 impl Client {
-    pub fn new() -> Client {
+    pub fn open() -> Client {
         let connector = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
             .expect("the provider has the usual cipher suites")

@@ -294,7 +294,7 @@ impl Web {
     fn allowed(&self, url: &str) -> Result<String, String> {
         let uri: hyper::Uri = url.parse().map_err(|_| "not an address".to_owned())?;
         let authority = uri.authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
-        let known = self.media_hosts.iter().any(|h| *h == authority);
+        let known = self.media_hosts.contains(&authority);
         if known { Ok(url.to_owned()) } else { Err(format!("host {authority} is not in media_hosts")) }
     }
 

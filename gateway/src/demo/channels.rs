@@ -40,6 +40,11 @@ pub struct Platforms {
 }
 
 impl Platforms {
+    /// The script's: one operator by CMPP, and the web's platforms.
+    pub fn of_script(cmpp: SocketAddr, web: SocketAddr) -> Platforms {
+        Platforms { cmpp, sgip: cmpp, sgip_listen: None, smgp: cmpp, smpp: cmpp, web }
+    }
+
     /// The ports that load tools find in peers.json.
     pub fn of_load(offset: u16) -> Platforms {
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port.wrapping_add(offset)));
@@ -75,7 +80,7 @@ fn carrier(protocol: Protocol, connect: SocketAddr, listen: Option<SocketAddr>, 
     Kind::Carrier(Box::new(CarrierDevice { config, connect, listen }))
 }
 
-/// A set of channels: names begin with `prefix`.
+/// A set of channels: names begin with `prefix`; the script needs no more than one operator.
 pub fn set(prefix: &str, group: u32, grid: &str, p: Platforms) -> Vec<(ChannelRule, Settings)> {
     let api = format!("http://{}", p.web);
     let crypt = wechat::Crypt::new(WECHAT_TOKEN, WECHAT_KEY, WECHAT_APP).expect("the pack's key");
@@ -136,7 +141,9 @@ pub fn set(prefix: &str, group: u32, grid: &str, p: Platforms) -> Vec<(ChannelRu
         };
         (rule, Settings { name, kind: device, rate: 0, media_hosts: vec![p.web.to_string()] })
     };
-    kinds.into_iter().map(entry).collect()
+    let one_operator = p.sgip_listen.is_none();
+    let wanted = |kind: &str| !one_operator || !matches!(kind, "sgip" | "smgp" | "smpp");
+    kinds.into_iter().filter(|(kind, ..)| wanted(kind)).map(entry).collect()
 }
 
 /// SIP MESSAGE on a trunk.

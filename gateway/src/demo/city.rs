@@ -214,7 +214,8 @@ mod tests {
     #[test]
     fn the_city_has_its_size_and_every_grid_finds_itself() {
         let load = Platforms::of_load(0);
-        let city = city("127.0.0.1:1".parse().expect("an address"), load, load);
+        let address = "127.0.0.1:1".parse().expect("an address");
+        let city = city(address, Platforms::of_script(address, address), load);
         assert!(city.grids.iter().count() > 400);
         for grid in city.grids.iter() {
             assert_eq!(city.grids.at(grid.middle).map(|g| &g.id), Some(&grid.id));

@@ -5,6 +5,8 @@ mod channels;
 mod checks;
 mod city;
 mod script;
+mod text;
+mod written;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -120,7 +122,8 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let (sink_address, received) = loadtest::receiver::start(local(0), secret.clone(), &sink_file, forget)?;
 
     let load = channels::Platforms::of_load(offset);
-    let script = load;
+    let text = text::Listeners::bind()?;
+    let script = channels::Platforms::of_script(text.cmpp.local_addr()?, text.web.local_addr()?);
     let city = city::city(peers.local(trunk), script, load);
     let ringing = city::officers_of(&city.responders, city::RINGING_GRID);
     let rooms: Vec<String> =
@@ -174,9 +177,10 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let mut stage = script::Stage::new(trunk, remote.clone(), clock, running.http, &running.token);
     stage.wait_registered(registered)?;
 
+    let mut writers = text::Writers::open(text, running.http, &running.token, clock)?;
     let mut held = true;
     if !args.no_script {
-        held = script::play(&mut stage, &out, &args.data, &received, args.sabotage.as_deref(), clock)?;
+        held = script::play(&mut stage, &out, &args.data, &received, &mut writers, args.sabotage.as_deref(), clock)?;
     }
     if !args.exit && signals.load(Ordering::Relaxed) == 0 {
         out.line(
@@ -191,6 +195,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
             std::thread::park_timeout(Duration::from_millis(50));
         }
     }
+    writers.close();
     running.stop();
     remote.ask(Peers::finish);
     let _ = thread.join();

@@ -12,7 +12,8 @@ use loadtest::ear::hears_exactly;
 use loadtest::receiver::Received;
 use loadtest::{AgentId, Code, Happening, PartyKey, Peers, Remote};
 
-use super::{Out, checks, city};
+use super::text::Writers;
+use super::{Out, checks, city, written};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Hangs up before the answer, and is called back.
@@ -38,6 +39,11 @@ struct Placed {
 impl Stage {
     pub fn new(trunk: AgentId, remote: Remote, clock: Clock, http: SocketAddr, token: &str) -> Stage {
         Stage { trunk, remote, clock, api: Api::new(http, token), seen: Vec::new() }
+    }
+
+    /// What a call taker would press.
+    pub fn request(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
+        self.api.request(method, path, body).context("the API does not answer")
     }
 
     fn look(&mut self) {
@@ -135,7 +141,7 @@ fn is_officer(user: &str) -> bool {
 }
 
 /// The ✔ and ✗ so far.
-struct Ledger<'a> {
+pub struct Ledger<'a> {
     out: &'a Out,
     clock: Clock,
     begun: Duration,
@@ -144,12 +150,12 @@ struct Ledger<'a> {
 }
 
 impl Ledger<'_> {
-    fn say(&self, text: &str) {
+    pub fn say(&self, text: &str) {
         let at = (self.clock.now() - self.begun).as_secs_f64();
         self.out.line(&format!("[{at:06.3}] {text}"), serde_json::json!({ "t": at, "text": text }));
     }
 
-    fn check(&mut self, name: &str, text: &str, held: bool) {
+    pub fn check(&mut self, name: &str, text: &str, held: bool) {
         self.checks += 1;
         self.failed += u32::from(!held);
         let at = (self.clock.now() - self.begun).as_secs_f64();
@@ -167,6 +173,7 @@ pub fn play(
     out: &Out,
     data: &Path,
     received: &Received,
+    writers: &mut Writers,
     sabotage: Option<&str>,
     clock: Clock,
 ) -> anyhow::Result<bool> {
@@ -178,8 +185,10 @@ pub fn play(
     let knife = knife(stage, &mut ledger, data, received, sabotage)?;
     let unanswered = unanswered_officer(stage, &mut ledger, &ringing)?;
     let given_up = abandoned(stage, &mut ledger, received)?;
+    let mut scenes = vec![knife, unanswered, given_up];
+    scenes.extend(written::play(stage, &mut ledger, received, writers)?);
     let crowd = ten_at_once(stage, &mut ledger)?;
-    at_the_end(stage, &mut ledger, received, &[knife, unanswered, given_up], &crowd);
+    at_the_end(stage, &mut ledger, received, &scenes, &crowd);
     let held = ledger.failed == 0;
     let word = if held { "ok" } else { "failed" };
     out.line(
@@ -437,7 +446,7 @@ fn delivered(received: &Received, expected: usize) -> Result<String, String> {
     Ok(format!("{} 起警情 {count} 个修订,各一次,按序,签名与哈希链正确", alerts.len()))
 }
 
-fn seconds(after: Option<Duration>) -> String {
+pub fn seconds(after: Option<Duration>) -> String {
     after.map_or("超时".into(), |a| format!("{:.2} s", a.as_secs_f64()))
 }
 

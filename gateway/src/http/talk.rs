@@ -67,13 +67,11 @@ pub(super) async fn seat_events(State(state): State<Api>, Path(seat): Path<Strin
     let listener = state.notices.listen(&seat);
     let _ = state.casebook.send(Input::Message(ToCasebook::Tell { seat }));
     let feed = stream::unfold(listener, |mut listener| async move {
-        loop {
-            match tokio::time::timeout(super::STILL_HERE, listener.recv()).await {
-                Ok(Ok(text)) => return Some((Ok::<_, Infallible>(Bytes::copy_from_slice(text.as_bytes())), listener)),
-                // Too slow for what comes: the list is read anew on the next connection.
-                Ok(Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed)) => return None,
-                Err(_) => return Some((Ok(Bytes::from_static(b": still here\n\n")), listener)),
-            }
+        match tokio::time::timeout(super::STILL_HERE, listener.recv()).await {
+            Ok(Ok(text)) => Some((Ok::<_, Infallible>(Bytes::copy_from_slice(text.as_bytes())), listener)),
+            // Too slow for what comes: the list is read anew on the next connection.
+            Ok(Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed)) => None,
+            Err(_) => Some((Ok(Bytes::from_static(b": still here\n\n")), listener)),
         }
     });
     ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], Body::from_stream(feed))
