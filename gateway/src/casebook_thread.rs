@@ -280,6 +280,7 @@ impl CasebookThread {
     }
 
     fn drain(&mut self) {
+        let mut wants_serials = false;
         while let Some(output) = self.casebook.poll_output() {
             match output {
                 CasebookOutput::Append { sequence, at, event } => self.append(sequence, at, &event),
@@ -296,14 +297,16 @@ impl CasebookThread {
                     let record = self.casebook.record(notice.alert);
                     self.notices.tell(&notice.seat, || Some(notice_text(notice.what.text(), record?)));
                 }
-                CasebookOutput::WantSerials => {
-                    let block = self.grant();
-                    self.casebook.grant(block);
-                }
+                CasebookOutput::WantSerials => wants_serials = true,
                 CasebookOutput::Counted { channel, what } => {
                     metrics::counter!("gateway_text_total", "channel" => channel, "what" => what).increment(1);
                 }
             }
+        }
+        // Its frame follows those that have their numbers already.
+        if wants_serials {
+            let block = self.grant();
+            self.casebook.grant(block);
         }
     }
 

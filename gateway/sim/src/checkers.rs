@@ -65,7 +65,8 @@ pub fn nothing_left_behind(gateway: &Gateway) -> Result<(), String> {
         return Err(format!("left behind: {c:?}"));
     }
     let g = gateway.desk.gauges();
-    if g.seats_idle != SEATS as usize || g.officers_busy != 0 || g.waiting != 0 {
+    let conversations = g.conversations + g.conversations_waiting + gateway.casebook.counts().0;
+    if g.seats_idle != SEATS as usize || g.officers_busy != 0 || g.waiting != 0 || conversations != 0 {
         return Err(format!("left behind: {g:?}"));
     }
     Ok(())

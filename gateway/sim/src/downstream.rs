@@ -1,6 +1,7 @@
 //! The disk and what hangs on it: a journal of which a prefix is durable, and sinks that read that prefix.
 
-use codecs::record::{AlertRecord, CloudEvent, State};
+use codecs::record::{AlertRecord, CloudEvent, Note};
+use codecs::time::Wall;
 
 use crate::chance::Chance;
 use crate::rules::Rule;
@@ -11,10 +12,26 @@ pub struct Entry {
     pub bytes: Vec<u8>,
 }
 
+/// A frame; only events concern sinks.
+pub enum Line {
+    Event(Box<Entry>),
+    Note(Wall, Note),
+    /// A grant of serials.
+    Grant,
+}
+
+impl Line {
+    fn event(&self) -> Option<&Entry> {
+        match self {
+            Line::Event(entry) => Some(entry),
+            Line::Note(..) | Line::Grant => None,
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct Journal {
-    /// `None`: a grant of serials, which takes a number and concerns no sink.
-    pub entries: Vec<Option<Entry>>,
+    pub entries: Vec<Line>,
     pub durable: usize,
     /// What the running sync will have made durable.
     pub syncing: Option<usize>,
@@ -29,7 +46,7 @@ impl Journal {
             event.data.incident.text.push('!');
         }
         let bytes = bytes_of(&event);
-        self.entries.push(Some(Entry { event, bytes }));
+        self.entries.push(Line::Event(Box::new(Entry { event, bytes })));
         let n = self.entries.len();
         if broken == Some(Rule::JournalOrder) && n - self.durable >= 2 && self.syncing.is_none() && chance.percent(20) {
             self.entries.swap(n - 1, n - 2);
@@ -44,7 +61,7 @@ impl Journal {
             self.next_serial = from + BLOCK;
         }
         self.granted += 1;
-        self.entries.push(None);
+        self.entries.push(Line::Grant);
         switchboard::SerialBlock { from, until: from + BLOCK }
     }
 
@@ -55,19 +72,26 @@ impl Journal {
     }
 
     pub fn events(&self) -> impl Iterator<Item = &Entry> {
-        self.entries[..self.durable].iter().flatten()
+        self.entries[..self.durable].iter().filter_map(Line::event)
     }
 
-    /// Open alerts as the journal tells them.
+    pub fn note(&mut self, at: Wall, note: Note) {
+        self.entries.push(Line::Note(at, note));
+    }
+
+    pub fn notes(&self) -> impl Iterator<Item = (Wall, Note)> {
+        self.entries[..self.durable].iter().filter_map(|l| match l {
+            Line::Note(at, note) => Some((*at, note.clone())),
+            Line::Event(_) | Line::Grant => None,
+        })
+    }
+
+    /// Alerts as the journal tells them, ended ones too.
     pub fn open(&self) -> Vec<AlertRecord> {
         let mut open = std::collections::BTreeMap::new();
         for entry in self.events() {
             let data = &entry.event.data;
-            if data.state == State::Closed {
-                open.remove(&data.id.alert_no);
-            } else {
-                open.insert(data.id.alert_no.clone(), data.clone());
-            }
+            open.insert(data.id.alert_no.clone(), data.clone());
         }
         open.into_values().collect()
     }
@@ -91,7 +115,7 @@ impl Sink {
         if self.cursor >= journal.durable {
             return false;
         }
-        let Some(entry) = &journal.entries[self.cursor] else {
+        let Some(entry) = journal.entries[self.cursor].event() else {
             self.cursor += 1;
             return true;
         };

@@ -1,18 +1,21 @@
 //! The gateway as the shell would hold it, minus the threads: shard, desk and casebook, and what passes between them.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use codecs::geo::{Point, Polygon};
-use codecs::record::{AlertRecord, Channel, Role};
-use codecs::time::Mono;
+use codecs::record::{AlertRecord, Channel, Note, Role};
+use codecs::time::{Mono, Wall};
 use sip::{Binding, Flow};
 use switchboard::{
-    Casebook, Desk, DeskConfig, Grid, GridMap, Group, GroupId, Keyword, KeywordTable, Policy, Responder, Seat,
-    SerialBlock, Shard, ShardConfig, ToDesk, Trunk,
+    Casebook, CasebookConfig, ChannelRule, Desk, DeskConfig, Grid, GridMap, Group, GroupId, Keyword, KeywordTable,
+    Patience, Policy, QuotaRule, Responder, Seat, SerialBlock, Shard, ShardConfig, ToDesk, Trunk,
 };
+
+use crate::rules::Rule;
+use crate::world::mono_of;
+use crate::writers::{CHANNELS, SILENT_WORD};
 
 pub const SEATS: u32 = 6;
 pub const OFFICERS: u32 = 10;
@@ -60,23 +63,73 @@ fn responders() -> Vec<Responder> {
 
 impl Gateway {
     /// A start, first or after a crash: what the journal holds open is taken up.
-    pub fn start(seed: u64, serials: SerialBlock, next_sequence: u64, open: Vec<AlertRecord>) -> Gateway {
+    pub fn start(
+        seed: u64,
+        [serials, written]: [SerialBlock; 2],
+        next_sequence: u64,
+        open: Vec<AlertRecord>,
+        notes: Vec<(Wall, Note)>,
+        broken: Option<Rule>,
+    ) -> Gateway {
         let grids = Arc::new(grids());
-        let keyword = Keyword { word: "持刀".into(), level: 2, category: None };
+        let keyword = |word: &str, level, silent| Keyword { word: word.into(), level, category: None, silent };
+        let silence = broken != Some(Rule::Silence);
+        let keywords = KeywordTable::new(vec![keyword("持刀", 2, false), keyword(SILENT_WORD, 1, silence)]);
+        let channel = |name: &str, channel, user_is_phone| ChannelRule {
+            name: name.into(),
+            channel,
+            group: GroupId(0),
+            skills: 0,
+            receipt: Some("{no}".into()),
+            default_grid: Some("G".into()),
+            user_is_phone,
+            quota: QuotaRule::default(),
+        };
         let mut casebook = Casebook::new(
-            "/gw/sim/1".into(),
-            "1".into(),
-            KeywordTable::new(vec![keyword]).expect("builds"),
+            CasebookConfig {
+                source: "/gw/sim/1".into(),
+                unit: UNIT.into(),
+                node: 1,
+                keywords: keywords.expect("builds"),
+                channels: vec![
+                    channel(CHANNELS[0], Channel::Sms12110, true),
+                    channel(CHANNELS[1], Channel::Wechat, false),
+                ],
+                grids: Arc::clone(&grids),
+                subscribers: Arc::default(),
+                patience: Patience {
+                    join_within: Duration::from_secs(60),
+                    parts_within: Duration::from_secs(20),
+                    idle: Duration::from_secs(15),
+                },
+                serials: written,
+            },
             next_sequence,
         );
+        for (at, note) in notes {
+            casebook.restore_note(at, note);
+        }
         for record in open {
             casebook.restore(record);
         }
         let seats = (0..SEATS)
-            .map(|n| Seat { id: format!("1{n:03}"), name: String::new(), group: GroupId(0), preferred: false })
+            .map(|n| Seat {
+                id: format!("1{n:03}"),
+                name: String::new(),
+                group: GroupId(0),
+                preferred: false,
+                skills: 0,
+                max_threads: 2,
+            })
             .collect();
         let desk = Desk::new(DeskConfig {
-            groups: vec![Group { name: "g".into(), overflow: None, wrap_up: Duration::from_secs(1) }],
+            groups: vec![Group {
+                name: "g".into(),
+                overflow: None,
+                wrap_up: Duration::from_secs(1),
+                floors: [0; 4],
+                conversation_answers_within: Duration::from_secs(4),
+            }],
             seats,
             seat_users: (0..SEATS).map(|n| format!("1{n:03}")).collect(),
             responders: responders(),
@@ -98,8 +151,10 @@ impl Gateway {
                 default_grid: Some("G".into()),
                 outbound: Some(PARTIES[0]),
                 attendant_user: None,
+                skills: 0,
+                message_channel: None,
             }],
-            subscribers: BTreeMap::new(),
+            subscribers: Arc::default(),
             grids,
             policy: Policy::default(),
             unit: UNIT.into(),
@@ -127,6 +182,8 @@ impl Gateway {
     }
 
     pub fn next_timeout(&self) -> Option<Mono> {
-        [self.shard.poll_timeout().map(|t| t.0), self.desk.poll_timeout().map(|t| t.0)].into_iter().flatten().min()
+        let casebook = self.casebook.poll_timeout().map(|t| mono_of(t.0));
+        let shard = self.shard.poll_timeout().map(|t| t.0);
+        [shard, self.desk.poll_timeout().map(|t| t.0), casebook].into_iter().flatten().min()
     }
 }

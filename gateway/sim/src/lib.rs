@@ -11,6 +11,7 @@ mod gateway;
 mod party;
 mod rules;
 mod world;
+mod writers;
 
 pub use rules::Rule;
 pub use world::{Outcome, Shape, run};

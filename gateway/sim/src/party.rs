@@ -46,11 +46,16 @@ impl Party {
             .into_bytes()
     }
 
+    /// The telephone number of caller `n`.
+    pub fn number(n: u64) -> String {
+        format!("138{n:08}")
+    }
+
     pub fn call(&mut self, now: Mono, n: u64) -> SessionId {
         let out = OutgoingInvite {
             flow: sip::Flow::udp(SELF),
             uri: format!("sip:110@{SELF}").into_bytes(),
-            from: format!("<sip:138{n:08}@carrier>").into_bytes(),
+            from: format!("<sip:{}@carrier>", Party::number(n)).into_bytes(),
             to: b"<sip:110@carrier>".to_vec(),
             sdp: self.sdp(n),
             headers: Vec::new(),
@@ -101,9 +106,12 @@ impl Party {
                 self.users.remove(&session);
                 Vec::new()
             }
-            Event::Reoffer { .. } | Event::Progress { .. } | Event::Registered { .. } | Event::Unregistered { .. } => {
-                Vec::new()
-            }
+            Event::Reoffer { .. }
+            | Event::Progress { .. }
+            | Event::Registered { .. }
+            | Event::Unregistered { .. }
+            | Event::Paged { .. }
+            | Event::PageAnswered { .. } => Vec::new(),
         }
     }
 

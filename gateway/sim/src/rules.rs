@@ -31,10 +31,18 @@ pub enum Rule {
     Seal,
     /// The call's timers are served.
     CallTimers,
+    /// A message sent twice is one report.
+    MessageDeDuplication,
+    /// A conversation that is over gives its place back.
+    ConversationRelease,
+    /// Whoever must not be heard is not written to.
+    Silence,
+    /// Missing parts and idle conversations are given up in time.
+    CasebookTimers,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 14] = [
+    pub const ALL: [Rule; 18] = [
         Rule::ReOffer,
         Rule::Reservation,
         Rule::DeDuplication,
@@ -49,6 +57,10 @@ impl Rule {
         Rule::CallBack,
         Rule::Seal,
         Rule::CallTimers,
+        Rule::MessageDeDuplication,
+        Rule::ConversationRelease,
+        Rule::Silence,
+        Rule::CasebookTimers,
     ];
 
     pub fn name(self) -> &'static str {
@@ -67,6 +79,10 @@ impl Rule {
             Rule::CallBack => "call-back",
             Rule::Seal => "seal",
             Rule::CallTimers => "call-timers",
+            Rule::MessageDeDuplication => "message-de-duplication",
+            Rule::ConversationRelease => "conversation-release",
+            Rule::Silence => "silence",
+            Rule::CasebookTimers => "casebook-timers",
         }
     }
 

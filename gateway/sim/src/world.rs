@@ -11,7 +11,8 @@ use codecs::sip::{Message, Name};
 use codecs::time::{Mono, Wall};
 use sip::{Flow, Output as SipOutput};
 use switchboard::{
-    Action, CasebookOutput, DeskOutput, Fact, Observed, RequestId, ShardOutput, TICK, ToCasebook, ToDesk, ToShard,
+    Action, CasebookOutput, DeskOutput, Fact, Observed, RequestId, SayRequest, ShardOutput, TICK, ToCasebook, ToDesk,
+    ToShard, is_call_unfinished,
 };
 
 use crate::chance::Chance;
@@ -20,9 +21,17 @@ use crate::downstream::{Journal, Sink};
 use crate::gateway::{Gateway, PARTIES, SEATS, SELF};
 use crate::party::{Deed, Party};
 use crate::rules::Rule;
+use crate::writers::{Say, Writers};
 
 const BEGIN: Mono = Mono(1_000_000_000_000);
+/// Request numbers of takers' lines begin here.
+const FIRST_SAY: u64 = 1 << 41;
 const EPOCH: i64 = 1_795_276_800_000_000_000;
+
+/// The instant of a wall time.
+pub fn mono_of(wall: Wall) -> Mono {
+    Mono(BEGIN.0 + u64::try_from(wall.0 - EPOCH).unwrap_or(0))
+}
 /// After the last report everything must have come to rest within this.
 const REST: Duration = Duration::from_secs(400);
 
@@ -51,7 +60,7 @@ pub struct Outcome {
 }
 
 /// Everything that the worlds together must have gone through.
-const WANTED: [&str; 14] = [
+const WANTED: [&str; 20] = [
     "report",
     "lost packet",
     "doubled packet",
@@ -65,6 +74,12 @@ const WANTED: [&str; 14] = [
     "triage",
     "acknowledged",
     "seat passed over",
+    "written report",
+    "message acknowledged",
+    "message sent twice",
+    "acknowledgement lost",
+    "line to a writer",
+    "conversation taken back",
     "officer not reached",
 ];
 
@@ -113,6 +128,15 @@ enum Coming {
     Recorded {
         no: AlertNo,
     },
+    /// Somebody writes.
+    Writes {
+        who: u64,
+    },
+    /// The carrier hands a message over, until it is acknowledged.
+    Message {
+        n: usize,
+    },
+    Say(Say),
     Crash,
     Restart,
     /// A call taker looks at what they have.
@@ -138,6 +162,9 @@ struct World {
     /// Requests out, and those acknowledged with their alert.
     acknowledged: Vec<AlertNo>,
     want_count: BTreeMap<u64, u32>,
+    writers: Writers,
+    /// Alerts of takers' lines that were acknowledged.
+    said: Vec<AlertNo>,
     last_reserved: Option<ToShard>,
 }
 
@@ -163,6 +190,8 @@ pub fn run(seed: u64, shape: Shape, broken: Option<Rule>) -> Outcome {
         next_request: 1,
         acknowledged: Vec::new(),
         want_count: BTreeMap::new(),
+        writers: Writers::default(),
+        said: Vec::new(),
         last_reserved: None,
         chance,
     };
@@ -178,6 +207,10 @@ impl World {
         for n in 0..u64::from(self.shape.reports) {
             let at = self.chance.ms(10, self.shape.spread.as_millis() as u64);
             self.plan(at, Coming::Report { n });
+        }
+        for who in 0..u64::from(self.shape.reports) / 3 {
+            let at = self.chance.ms(10, self.shape.spread.as_millis() as u64);
+            self.plan(at, Coming::Writes { who });
         }
         if self.chance.percent(30) {
             let at = self.chance.ms(1000, 45_000);
@@ -204,6 +237,7 @@ impl World {
         checkers::nothing_left_behind(gateway)?;
         let alerts = checkers::chained(&self.journal)?;
         checkers::ended(&alerts)?;
+        self.writers.check(&alerts)?;
         checkers::one_at_a_time(&alerts)?;
         for sink in &self.sinks {
             checkers::delivered(&self.journal, sink, self.broken)?;
@@ -213,6 +247,15 @@ impl World {
                 self.journal.events().any(|e| e.event.subject == no.as_str() && e.event.data.incident.kind.is_some());
             if !kept {
                 return Err(format!("the triage of {no} was acknowledged and is not in the journal"));
+            }
+        }
+        for no in &self.said {
+            // Said or put down: either way the alert's revisions tell.
+            let told = |e: &crate::downstream::Entry| {
+                e.event.subject == no.as_str() && e.event.data.state >= codecs::record::State::Answered
+            };
+            if !self.journal.events().any(told) {
+                return Err(format!("a taker's line on {no} was acknowledged and is not in the journal"));
             }
         }
         let abandoned = |e: &crate::downstream::Entry| e.event.kind.contains(".abandoned.");
@@ -260,13 +303,16 @@ impl World {
     }
 
     fn start(&mut self) {
-        let serials = self.journal.grant(self.broken);
+        let serials = [self.journal.grant(self.broken), self.journal.grant(self.broken)];
         self.journal.durable = self.journal.entries.len();
         let next = self.journal.entries.len() as u64 + 1;
         let open = self.journal.open();
-        let interrupted: Vec<AlertNo> = open.iter().filter_map(|r| AlertNo::parse(&r.id.alert_no)).collect();
-        let mut gateway = Gateway::start(self.chance.seed(), serials, next, open);
+        let unfinished = open.iter().filter(|r| is_call_unfinished(r) && r.state != codecs::record::State::Closed);
+        let interrupted: Vec<AlertNo> = unfinished.filter_map(|r| AlertNo::parse(&r.id.alert_no)).collect();
+        let notes = self.journal.notes().collect();
+        let mut gateway = Gateway::start(self.chance.seed(), serials, next, open, notes, self.broken);
         gateway.register_all(self.now);
+        gateway.casebook.resume(self.wall());
         self.gateway = Some(gateway);
         for no in interrupted {
             self.fact(no, Fact::Interrupted);
@@ -318,6 +364,21 @@ impl World {
             Coming::Synced => self.synced(),
             Coming::SinkTurn { sink } => self.sink_turn(sink),
             Coming::Recorded { no } => self.fact(no, Fact::Recorded { media: Vec::new() }),
+            Coming::Writes { who } => {
+                self.reach("written report");
+                // Some of those who write have called as well.
+                let caller = self.chance.percent(40).then(|| Party::number(who));
+                for n in self.writers.write(who, caller, &mut self.chance) {
+                    let after = self.chance.ms(1, 800);
+                    self.plan(after, Coming::Message { n });
+                    if self.chance.percent(10) {
+                        self.reach("message sent twice");
+                        self.plan(after + Duration::from_millis(3), Coming::Message { n });
+                    }
+                }
+            }
+            Coming::Message { n } => self.hand_over(n),
+            Coming::Say(say) => self.say(say),
             Coming::Crash => {
                 self.reach("crash");
                 self.tell(format_args!("✂ kill -9"));
@@ -337,6 +398,49 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A message that is not acknowledged comes again.
+    fn hand_over(&mut self, n: usize) {
+        let again = self.chance.ms(1500, 2500);
+        if self.writers.sent[n].acknowledged && self.writers.sent[n].times > 1 {
+            return;
+        }
+        if !self.writers.sent[n].acknowledged {
+            self.plan(again, Coming::Message { n });
+        }
+        let at = self.wall();
+        let (message, request) = self.writers.incoming(n, self.broken);
+        if let Some(gateway) = &mut self.gateway {
+            gateway.casebook.handle(ToCasebook::Incoming { at, message: Box::new(message), request });
+        }
+        self.settle_casebook();
+    }
+
+    fn say(&mut self, say: Say) {
+        let at = self.wall();
+        // A number of a taker's, so that it is told from a triage.
+        self.next_request += 1;
+        let request = RequestId(FIRST_SAY + self.next_request);
+        let Say { seat, alert, done } = say;
+        let silent =
+            self.gateway.as_ref().and_then(|g| g.casebook.record(alert)).is_some_and(|r| r.reporter.safety.silent);
+        let Some(gateway) = &mut self.gateway else { return };
+        if silent {
+            gateway.casebook.handle(ToCasebook::Done { at, no: alert, seat: seat.clone(), request });
+        }
+        let line = SayRequest {
+            at,
+            no: alert,
+            seat,
+            body: "收到".into(),
+            channel: None,
+            done,
+            despite_silence: false,
+            request,
+        };
+        gateway.casebook.handle(ToCasebook::Say(Box::new(line)));
+        self.settle_casebook();
     }
 
     /// Some seat that has a call presses what its call taker has heard.
@@ -361,6 +465,9 @@ impl World {
         if let Some(gateway) = &mut self.gateway {
             gateway.desk.handle_timeout(now);
             gateway.shard.handle_timeout(now, wall);
+            if self.broken != Some(Rule::CasebookTimers) {
+                gateway.casebook.handle_timeout(wall);
+            }
         }
     }
 
@@ -493,6 +600,7 @@ impl World {
                 }
             }
             ToDesk::ReleaseSeat { .. } if self.broken == Some(Rule::SeatRelease) => return,
+            ToDesk::ReleaseConversation { .. } if self.broken == Some(Rule::ConversationRelease) => return,
             ToDesk::ReleaseResponder { result, .. } => {
                 if matches!(
                     result,
@@ -535,15 +643,45 @@ impl World {
                 gateway.shard.handle_message(now, wall, message);
             }
             DeskOutput::Reply(_) => {}
+            DeskOutput::Given { alert, seat, overflow } => {
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.casebook.handle(ToCasebook::ConversationGiven { at: wall, alert, seat, overflow });
+                }
+                self.settle_casebook();
+            }
+            DeskOutput::TakenBack { alert, seat } => {
+                self.reach("conversation taken back");
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.casebook.handle(ToCasebook::ConversationTakenBack { alert, seat });
+                }
+                self.settle_casebook();
+            }
         }
     }
 
     fn settle_casebook(&mut self) {
+        let mut wants_serials = false;
         while let Some(output) = self.gateway.as_mut().and_then(|g| g.casebook.poll_output()) {
             match output {
                 CasebookOutput::Append { event, .. } => {
                     self.tell(format_args!("journal {} {}", event.kind, event.id));
                     self.journal.append(*event, self.broken, &mut self.chance);
+                }
+                CasebookOutput::Frame { at, payload, .. } => {
+                    self.journal.note(at, codecs::record::Note::parse(&payload).expect("the casebook wrote it"));
+                }
+                CasebookOutput::Desk(message) => self.tell_desk(message),
+                CasebookOutput::Outbound(_) => self.reach("line to a writer"),
+                CasebookOutput::Notice(notice) => self.noticed(notice),
+                CasebookOutput::WantSerials => wants_serials = true,
+                CasebookOutput::Fetch(_) | CasebookOutput::Counted { .. } => {}
+                CasebookOutput::Reply(reply) if Writers::of(reply.request).is_some() => {
+                    self.acknowledged(reply.request)
+                }
+                CasebookOutput::Reply(reply) if reply.request.0 >= FIRST_SAY => {
+                    if let Ok(Some(no)) = reply.result {
+                        self.said.push(no);
+                    }
                 }
                 CasebookOutput::Reply(reply) => {
                     if let Ok(Some(no)) = reply.result {
@@ -562,16 +700,23 @@ impl World {
                 }
             }
         }
+        if wants_serials && let Some(gateway) = &mut self.gateway {
+            let block = self.journal.grant(self.broken);
+            gateway.casebook.take_sequence();
+            gateway.casebook.grant(block);
+        }
         if self.broken == Some(Rule::SyncBeforeAcknowledgement)
             && let Some(gateway) = &mut self.gateway
         {
             gateway.casebook.handle_durable(u64::MAX);
             let replies: Vec<_> = std::iter::from_fn(|| gateway.casebook.poll_output()).collect();
             for output in replies {
-                if let CasebookOutput::Reply(reply) = output
-                    && let Ok(Some(no)) = reply.result
-                {
-                    self.acknowledged.push(no);
+                match output {
+                    CasebookOutput::Reply(reply) if Writers::of(reply.request).is_some() => {
+                        self.acknowledged(reply.request);
+                    }
+                    CasebookOutput::Reply(reply) => self.acknowledged.extend(reply.result.ok().flatten()),
+                    _ => {}
                 }
             }
         }
@@ -582,6 +727,26 @@ impl World {
             let after = self.chance.ms(1, slow);
             self.plan(after, Coming::Synced);
         }
+    }
+
+    fn acknowledged(&mut self, request: RequestId) {
+        let n = Writers::of(request).expect("looked at by the caller");
+        // An acknowledgement may be lost on its way: the message comes once more.
+        if self.chance.percent(5) && self.broken != Some(Rule::SyncBeforeAcknowledgement) {
+            return self.reach("acknowledgement lost");
+        }
+        self.reach("message acknowledged");
+        self.writers.sent[n].acknowledged = true;
+    }
+
+    /// A taker reads what they were given, and answers most of it.
+    fn noticed(&mut self, notice: switchboard::Notice) {
+        if notice.what != switchboard::News::Given || self.chance.percent(10) {
+            return;
+        }
+        let after = self.chance.ms(200, 2000);
+        let done = self.chance.percent(70);
+        self.plan(after, Coming::Say(Say { seat: notice.seat, alert: notice.alert, done }));
     }
 
     fn synced(&mut self) {

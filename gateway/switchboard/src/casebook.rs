@@ -21,8 +21,8 @@ use dispatch::seat::GroupId;
 
 use crate::message::{Failure, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
 use crate::shard::Subscriber;
-pub use talk::Notice;
 use talk::Talk;
+pub use talk::{News, Notice};
 
 /// A channel by which people write, as the casebook needs to know it.
 #[derive(Clone, Debug)]
@@ -351,7 +351,7 @@ impl Casebook {
     pub fn handle_timeout(&mut self, at: Wall) {
         self.talk_timeouts(at);
         self.parts_timeouts(at);
-        self.threads.forget(at - self.config.patience.join_within, |no| self.talks.contains_key(&no));
+        self.threads.forget(at, self.config.patience.join_within, |no| self.talks.contains_key(&no));
         self.release();
     }
 

@@ -11,7 +11,7 @@ mod desk;
 mod message;
 mod shard;
 
-pub use casebook::{Casebook, CasebookConfig, ChannelRule, Notice, Outbound, Output as CasebookOutput, Patience};
+pub use casebook::{Casebook, CasebookConfig, ChannelRule, News, Notice, Outbound, Output as CasebookOutput, Patience};
 pub use casework::{Fact, Fetch, Keyword, KeywordTable, is_call_unfinished};
 pub use desk::{Desk, DeskConfig, Gauges, Output as DeskOutput};
 pub use dispatch::conversation::QuotaRule;

@@ -115,28 +115,30 @@ impl Threads {
         }
     }
 
-    /// Forgets whoever has not been heard of since `before`, unless their alert is `open`.
-    pub fn forget(&mut self, before: Wall, open: impl Fn(AlertNo) -> bool) {
+    /// Forgets whoever has not been heard of for longer than `keep`. Those whose alert is `open` are looked at again
+    /// after as long.
+    pub fn forget(&mut self, now: Wall, keep: Duration, open: impl Fn(AlertNo) -> bool) {
+        let before = now - keep;
         while let Some((at, phone)) = self.phone_order.first()
-            && *at < before
+            && *at <= before
         {
             let (_, phone) = (*at, phone.clone());
             let (at, _) = self.phone_order.pop_first().expect("looked at above");
             match self.by_phone.get(&phone) {
                 // Looked at again after another while.
-                Some((no, _)) if open(*no) => self.keep_phone(before, phone),
+                Some((no, _)) if open(*no) => self.keep_phone(now, phone),
                 Some((_, last)) if *last == at => drop(self.by_phone.remove(&phone)),
                 _ => {}
             }
         }
         while let Some((at, _)) = self.thread_order.first()
-            && *at < before
+            && *at <= before
         {
             let (_, sender) = self.thread_order.pop_first().expect("looked at above");
             let Some(thread) = self.threads.get_mut(&sender) else { continue };
             if open(thread.alert) {
-                thread.last = before;
-                self.thread_order.insert((before, sender));
+                thread.last = now;
+                self.thread_order.insert((now, sender));
             } else {
                 let alert = thread.alert;
                 self.threads.remove(&sender);
@@ -211,10 +213,11 @@ mod tests {
         let mut t = Threads::default();
         t.note(Wall(1), &sender("cmcc", "1"), Some("1"), no(1));
         t.note(Wall(2), &sender("cmcc", "2"), Some("2"), no(2));
-        t.forget(Wall(10), |n| n == no(2));
+        let keep = Duration::from_nanos(5);
+        t.forget(Wall(10), keep, |n| n == no(2));
         assert_eq!((t.of_phone("1"), t.of_phone("2"), t.len()), (None, Some(no(2)), 1));
-        assert_eq!(t.next_forgotten(Duration::from_nanos(5)), Some(Wall(15)));
-        t.forget(Wall(20), |_| false);
+        assert_eq!(t.next_forgotten(keep), Some(Wall(15)), "looked at again, and not at once");
+        t.forget(Wall(15), keep, |_| false);
         assert!(t.is_empty() && t.next_forgotten(Duration::ZERO).is_none());
     }
 }

@@ -281,9 +281,10 @@ impl Casebook {
             return Err(Failure::NotFound("no open alert with this number"));
         }
         let belongings = self.alerts.belongings(from).ok_or(Failure::NotFound("no open alert to be joined"))?;
-        self.fact(at, from, Fact::JoinedTo { other: to });
-        let seat = self.talks.get(&from).and_then(|t| t.seat.clone());
+        // Taken out first: with the join its alert ends.
         let moved = self.talks.remove(&from);
+        let seat = moved.as_ref().and_then(|t| t.seat.clone());
+        self.fact(at, from, Fact::JoinedTo { other: to });
         if let Some(talk) = &moved {
             self.owed.remove(&(talk.arrived + ANSWER_WITHIN, from));
             self.idle.remove(&(talk.last, from));
