@@ -487,10 +487,17 @@ fn is_zero(n: &u32) -> bool {
 
 impl AlertRecord {
     /// Seals the next revision: counts it, chains it to the one before, hashes it.
-    pub fn seal(&mut self) {
+    ///
+    /// Returns its JSON: what was hashed, with the hash in its place.
+    pub fn seal(&mut self) -> Vec<u8> {
         self.rev += 1;
         self.prev_hash = std::mem::take(&mut self.hash);
-        self.hash = self.computed_hash();
+        let mut json = self.to_json();
+        self.hash = self.hash_of(&json);
+        // No field before it can hold these bytes: numbers, a version 7 identifier and a hash.
+        let at = memchr::memmem::find(&json, EMPTY_HASH).expect("the field is written") + EMPTY_HASH.len() - 1;
+        json.splice(at..at, self.hash.bytes());
+        json
     }
 
     /// Whether the stored hash is that of the content.
@@ -502,13 +509,25 @@ impl AlertRecord {
 
     fn computed_hash(&self) -> String {
         debug_assert!(self.hash.is_empty(), "hashed with an empty hash field");
-        let json = serde_json::to_vec(self).expect("a record serialises");
+        self.hash_of(&self.to_json())
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        let mut json = Vec::with_capacity(2048);
+        serde_json::to_writer(&mut json, self).expect("a record serialises");
+        json
+    }
+
+    fn hash_of(&self, json: &[u8]) -> String {
         let mut digest = Sha256::new();
         digest.update(self.prev_hash.as_bytes());
-        digest.update(&json);
+        digest.update(json);
         crate::sip::auth::hex(&digest.finalize())
     }
 }
+
+/// How the field stands in a revision that has no hash yet.
+const EMPTY_HASH: &[u8] = b"\"hash\":\"\"";
 
 /// A name made of what something says: 128 bits of SHA-256 over the lengths and bytes of its parts, in hex.
 pub fn fingerprint(parts: &[&[u8]]) -> String {
@@ -522,17 +541,26 @@ pub fn fingerprint(parts: &[&[u8]]) -> String {
 
 impl Stamp {
     pub fn text(self) -> String {
+        String::from_utf8_lossy(&self.digits()).into_owned()
+    }
+
+    /// `2026-11-22T08:00:00.000000+08:00`, written digit by digit: a record has a dozen of them.
+    fn digits(self) -> [u8; 32] {
         let c = self.0.civil(8 * 3600);
-        format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}+08:00",
-            c.year,
-            c.month,
-            c.day,
-            c.hour,
-            c.minute,
-            c.second,
-            c.nanos / 1000
-        )
+        let mut out = *b"0000-00-00T00:00:00.000000+08:00";
+        let mut put = |at: usize, width: usize, value: u32| {
+            let mut rest = value;
+            for digit in out[at..at + width].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        };
+        put(0, 4, u32::try_from(c.year).unwrap_or(0));
+        for (at, value) in [(5, c.month), (8, c.day), (11, c.hour), (14, c.minute), (17, c.second)] {
+            put(at, 2, value.into());
+        }
+        put(20, 6, c.nanos / 1000);
+        out
     }
 
     /// Reads what `text` writes.
@@ -557,7 +585,7 @@ impl Stamp {
 
 impl Serialize for Stamp {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&self.text())
+        s.serialize_str(std::str::from_utf8(&self.digits()).expect("digits only"))
     }
 }
 

@@ -193,6 +193,10 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         durable,
         next_serial: restored.next_serial,
         failed: false,
+        gathering: None,
+        synced_at: codecs::time::Mono(0),
+        snapshot: 0,
+        since_snapshot: 0,
         duties: restored.duty.clone(),
     };
     let serials = thread.reserve().unwrap_or_else(|error| {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use codecs::journal::Kind;
 use codecs::record::{AlertNo, AlertRecord, CloudEvent, Media, Note};
-use codecs::time::Wall;
+use codecs::time::{Mono, Wall};
 use dashmap::DashMap;
 use switchboard::{Casebook, CasebookOutput, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
 use tokio::sync::{oneshot, watch};
@@ -26,8 +26,13 @@ use crate::shard_thread::{self, Handle};
 const BLOCK: u32 = 10_000;
 /// The most bytes of events gathered before a sync.
 const GROUP: usize = 4 * 1024 * 1024;
+/// A snapshot is written when the journal has grown by this many of the last one.
+const SNAPSHOT_EVERY: u64 = 4;
 /// Ended alerts that a start keeps within reach.
 const CLOSED_KEPT: usize = 5000;
+/// Between two syncs that somebody waits for, and the longest that frames wait for company.
+const APART: Duration = Duration::from_millis(1);
+const GATHER: Duration = Duration::from_millis(5);
 /// How often a store that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -156,6 +161,12 @@ pub struct CasebookThread {
     pub durable: watch::Sender<u64>,
     pub next_serial: u32,
     pub failed: bool,
+    /// Since when frames wait for the next sync, and when the last one ended.
+    pub gathering: Option<Mono>,
+    pub synced_at: Mono,
+    /// Bytes of the last snapshot, and of the frames since.
+    pub snapshot: u64,
+    pub since_snapshot: u64,
     /// Duties as changed through the API, for the snapshot.
     pub duties: std::collections::BTreeMap<String, bool>,
 }
@@ -211,6 +222,9 @@ impl CasebookThread {
             }
             self.casebook.handle_timeout(self.clock.wall());
             self.drain();
+            if !stop && self.may_gather() {
+                continue;
+            }
             self.sync();
             if !self.failed {
                 while let Some(block) = grants.pop_front() {
@@ -223,9 +237,27 @@ impl CasebookThread {
         }
     }
 
+    /// Whether the disk can wait a moment for more to come. Idle, what somebody waits for is synced at once; while one
+    /// group follows the other they are kept a little apart; what nobody waits for takes five milliseconds at most.
+    fn may_gather(&mut self) -> bool {
+        if self.writer.pending() == 0 {
+            self.gathering = None;
+            return false;
+        }
+        let now = self.clock.mono();
+        let since = *self.gathering.get_or_insert(now);
+        let due = if self.casebook.is_awaited() { self.synced_at + APART } else { since + GATHER };
+        self.writer.pending() <= GROUP && now < due.min(since + GATHER)
+    }
+
     /// Until the casebook wants to be woken, or a failed store is tried again.
     fn patience(&self) -> Duration {
-        let longest = if self.failed { RETRY } else { Duration::from_secs(3600) };
+        let longest = match (self.failed, self.gathering) {
+            (true, _) => RETRY,
+            (false, Some(_)) if self.casebook.is_awaited() => APART,
+            (false, Some(_)) => GATHER,
+            (false, None) => Duration::from_secs(3600),
+        };
         let now = self.clock.wall();
         let due = self.casebook.poll_timeout().map(|(at, _)| u64::try_from(at.0 - now.0).unwrap_or(0));
         // Not below a millisecond: what is due at once was handled a moment ago.
@@ -311,7 +343,7 @@ impl CasebookThread {
     }
 
     fn append(&mut self, sequence: u64, at: Wall, event: &CloudEvent) {
-        let bytes = serde_json::to_vec(event).expect("an event serialises");
+        let bytes = event.to_json();
         let written = self.writer.append(at, Kind::Event, &bytes);
         assert_eq!(sequence, written, "casebook and journal count alike");
         metrics::counter!("gateway_events_total", "type" => event.kind.clone()).increment(1);
@@ -322,15 +354,19 @@ impl CasebookThread {
         if self.writer.pending() == 0 && !self.failed {
             return;
         }
+        self.gathering = None;
         let begun = self.clock.mono();
+        let written = self.writer.pending() as u64;
         match self.writer.commit() {
             Ok(()) => {
+                self.since_snapshot += written;
                 if std::mem::take(&mut self.failed) {
                     tracing::warn!("the journal is writable again");
                 }
                 metrics::histogram!("gateway_journal_commit_seconds")
                     .record(self.clock.mono().since(begun).as_secs_f64());
                 metrics::gauge!("gateway_store_up").set(1.0);
+                self.synced_at = self.clock.mono();
                 let durable = self.writer.next_sequence() - 1;
                 self.casebook.handle_durable(durable);
                 self.drain();
@@ -350,10 +386,15 @@ impl CasebookThread {
         }
     }
 
-    /// The next segment, with everything a start needs at its front.
+    /// The next segment, with everything a start needs at its front if it is time for that.
     fn begin_segment(&mut self) {
         if let Err(error) = self.writer.begin_segment() {
             tracing::error!(error = %format!("{error:#}"), "GW-3102 no new journal segment; the old one goes on");
+            return;
+        }
+        // With many alerts open a snapshot is long: it is not written anew before the journal has grown by several of
+        // them, or nothing else would be written. Until then a start begins at the one before.
+        if self.since_snapshot < SNAPSHOT_EVERY * self.snapshot {
             return;
         }
         let at = self.clock.wall();
@@ -373,6 +414,7 @@ impl CasebookThread {
             let written = self.writer.append(at, kind, &payload);
             assert_eq!(sequence, written, "casebook and journal count alike");
         }
+        (self.snapshot, self.since_snapshot) = (self.writer.pending() as u64, 0);
         // Synced with the next group; until then a start uses the segment before.
     }
 

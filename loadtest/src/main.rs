@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use loadtest::api::Api;
 use loadtest::calls::{self, MediaMode, Plan, Report};
+use loadtest::text::centre::{self, Protocol};
 use loadtest::text::messages::{self, Channel};
 
 #[derive(Parser)]
@@ -23,6 +24,21 @@ enum Command {
     Calls(Calls),
     /// Written reports in an open loop, by any channel of a running demo
     Messages(Messages),
+    /// An operator's message centre by itself: `user<TAB>text` on stdin is delivered, what comes is told on stdout
+    Centre(CentreArgs),
+}
+
+#[derive(clap::Args)]
+struct CentreArgs {
+    /// cmpp, cmpp3, sgip, smgp or smpp
+    #[arg(long)]
+    protocol: String,
+    #[arg(long)]
+    listen: SocketAddr,
+    #[arg(long, default_value = "demo")]
+    secret: String,
+    #[arg(long, default_value = "12110")]
+    number: String,
 }
 
 #[derive(clap::Args)]
@@ -53,6 +69,12 @@ struct Messages {
     /// How long the last answers are waited for
     #[arg(long, default_value = "10s", value_parser = duration)]
     patience: Duration,
+    /// The gateway's process: its CPU a message is measured too
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Ports and secrets from a file in the form of peers.json, for a gateway that is no demo
+    #[arg(long)]
+    page: Option<std::path::PathBuf>,
     /// The admin address of a running `gateway demo`, which tells ports and secrets
     #[arg(long, default_value = "127.0.0.1:9110")]
     admin: SocketAddr,
@@ -122,6 +144,10 @@ fn main() -> ExitCode {
         Command::Messages(args) => {
             message_plan(&args).and_then(|plan| messages::run(&plan)).map(|report| tell_messages(&args, &report))
         }
+        Command::Centre(args) => {
+            let protocol = Protocol::parse(&args.protocol).context("protocol: cmpp, cmpp3, sgip, smgp or smpp");
+            protocol.and_then(|p| centre::alone(p, args.listen, args.secret, args.number)).map(|()| ExitCode::SUCCESS)
+        }
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -130,7 +156,10 @@ fn main() -> ExitCode {
 }
 
 fn message_plan(args: &Messages) -> anyhow::Result<messages::Plan> {
-    let page = demo_page(args.admin)?;
+    let page = match &args.page {
+        Some(file) => serde_json::from_slice(&std::fs::read(file).with_context(|| file.display().to_string())?)?,
+        None => demo_page(args.admin)?,
+    };
     let text = |key: &str| page[key].as_str().with_context(|| format!("peers.json has no {key}"));
     let token_file = std::path::Path::new(text("token_file")?);
     let token = std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?;
@@ -151,6 +180,7 @@ fn message_plan(args: &Messages) -> anyhow::Result<messages::Plan> {
         password: text("password")?.to_owned(),
         peers: messages::channels_of(&page)?,
         patience: args.patience,
+        pid: args.pid,
     })
 }
 
@@ -172,6 +202,9 @@ fn tell_messages(args: &Messages, r: &messages::Report) -> ExitCode {
             println!("{name} ms: p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  max {max:.1}");
         }
     }
+    if let Some(micros) = r.cpu_us {
+        println!("CPU of the gateway: {micros:.1} µs a message");
+    }
     println!("this tool sent a message at most {} ms late", r.late_ms_max);
     for t in &r.thresholds {
         println!("  {} {:<24} {:>10.1}  limit {:.1}", if t.pass { '✔' } else { '✗' }, t.name, t.value, t.limit);
@@ -191,6 +224,7 @@ fn tell_messages(args: &Messages, r: &messages::Report) -> ExitCode {
         "answered": r.answered,
         "in_alerts": r.in_alerts,
         "repeated": r.repeated,
+        "cpu_us": r.cpu_us,
         "acknowledge_ms": times(&r.acknowledge),
         "receipt_ms": times(&r.receipt),
         "answer_ms": times(&r.answer),

@@ -90,11 +90,32 @@ pub struct CloudEvent {
     pub deadline: Option<String>,
     pub hash: String,
     pub data: AlertRecord,
+    /// `data` as it was sealed, so that it is written once only.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub sealed: SealedJson,
+}
+
+/// The JSON of a record; says nothing that the record does not.
+#[derive(Clone, Debug, Default)]
+pub struct SealedJson(Vec<u8>);
+
+impl PartialEq for SealedJson {
+    fn eq(&self, _: &SealedJson) -> bool {
+        true
+    }
 }
 
 impl CloudEvent {
     /// Wraps a sealed revision.
-    pub fn new(step: Step, source: &str, time: Stamp, deadline: Option<&str>, data: AlertRecord) -> CloudEvent {
+    pub fn new(
+        step: Step,
+        source: &str,
+        time: Stamp,
+        deadline: Option<&str>,
+        data: AlertRecord,
+        sealed: Vec<u8>,
+    ) -> CloudEvent {
         let number = data.id.alert_no.clone();
         CloudEvent {
             specversion: "1.0".into(),
@@ -110,6 +131,55 @@ impl CloudEvent {
             deadline: deadline.map(str::to_owned),
             hash: data.hash.clone(),
             data,
+            sealed: SealedJson(sealed),
         }
     }
+
+    /// The event's bytes: the same that `serde_json` would write, without writing the record anew.
+    pub fn to_json(&self) -> Vec<u8> {
+        if self.sealed.0.is_empty() {
+            return serde_json::to_vec(self).expect("an event serialises");
+        }
+        let head = Head {
+            specversion: &self.specversion,
+            kind: &self.kind,
+            source: &self.source,
+            id: &self.id,
+            subject: &self.subject,
+            time: self.time,
+            partitionkey: &self.partitionkey,
+            datacontenttype: &self.datacontenttype,
+            dataschema: &self.dataschema,
+            level: self.level,
+            deadline: self.deadline.as_deref(),
+            hash: &self.hash,
+        };
+        let mut json = Vec::with_capacity(self.sealed.0.len() + 640);
+        serde_json::to_writer(&mut json, &head).expect("an envelope serialises");
+        json.pop();
+        json.extend_from_slice(b",\"data\":");
+        json.extend_from_slice(&self.sealed.0);
+        json.push(b'}');
+        json
+    }
+}
+
+/// The envelope without its content, field by field in the event's order.
+#[derive(Serialize)]
+struct Head<'a> {
+    specversion: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    source: &'a str,
+    id: &'a str,
+    subject: &'a str,
+    time: Stamp,
+    partitionkey: &'a str,
+    datacontenttype: &'a str,
+    dataschema: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<&'a str>,
+    hash: &'a str,
 }

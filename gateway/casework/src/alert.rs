@@ -264,9 +264,9 @@ impl Alerts {
     /// Seals a revision and wraps it.
     fn emit(&mut self, no: AlertNo, step: Step, at: Stamp, deadline: Option<&str>) {
         let record = self.open.get_mut(&no).expect("emitted for an open alert");
-        record.seal();
+        let sealed = record.seal();
         assert!(!record.route.owner.is_empty(), "an alert has exactly one owner");
-        let event = CloudEvent::new(step, &self.source, at, deadline, record.clone());
+        let event = CloudEvent::new(step, &self.source, at, deadline, record.clone(), sealed);
         self.outputs.push_back(Output::Event(Box::new(event)));
     }
 

@@ -277,6 +277,11 @@ impl Casebook {
         self.release();
     }
 
+    /// Whether anybody waits for the disk: an acknowledgement, or a line that may not leave before.
+    pub fn is_awaited(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Everything up to and including `sequence` is on disk.
     pub fn handle_durable(&mut self, sequence: u64) {
         self.durable = self.durable.max(sequence);

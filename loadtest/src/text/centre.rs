@@ -112,6 +112,45 @@ impl Centre {
     }
 }
 
+/// A centre by itself, until stdin ends: for other peoples' clients and for trying things out.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn alone(protocol: Protocol, listen: SocketAddr, secret: String, number: String) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let (tell, mut happenings) = mpsc::unbounded_channel();
+        let listen = std::net::TcpListener::bind(listen)?;
+        println!("{}", serde_json::json!({"listening": listen.local_addr()?.to_string()}));
+        let settings = Settings { protocol, listen, secret, number, dial: None };
+        let centre = Centre::open(settings, Clock::start(), tell)?;
+        let (lines, mut read) = mpsc::unbounded_channel::<String>();
+        std::thread::Builder::new().name("stdin".into()).spawn(move || {
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    return;
+                }
+            }
+        })?;
+        let mut id = 0;
+        loop {
+            tokio::select! {
+                line = read.recv() => {
+                    let Some(line) = line else { return Ok(()) };
+                    let Some((from, text)) = line.split_once('\t') else { continue };
+                    id += 1;
+                    centre.deliver(Outgoing { id, from: from.to_owned(), text: text.to_owned(), part: None });
+                }
+                Some(happening) = happenings.recv() => println!("{}", match happening {
+                    Happening::Acknowledged { id, .. } => serde_json::json!({"acknowledged": id}),
+                    Happening::Refused { id, .. } => serde_json::json!({"refused": id}),
+                    Happening::Line { to, text, .. } => serde_json::json!({"to": to, "text": text}),
+                }),
+            }
+        }
+    })
+}
+
 struct Link {
     shared: Arc<Shared>,
     sequence: u32,

@@ -37,6 +37,17 @@ pub enum Asked {
 }
 
 impl Protocol {
+    pub fn parse(name: &str) -> Option<Protocol> {
+        Some(match name {
+            "cmpp" => Protocol::Cmpp(Version::V2),
+            "cmpp3" => Protocol::Cmpp(Version::V3),
+            "sgip" => Protocol::Sgip,
+            "smgp" => Protocol::Smgp,
+            "smpp" => Protocol::Smpp,
+            _ => return None,
+        })
+    }
+
     pub fn limits(self) -> (usize, usize) {
         match self {
             Protocol::Cmpp(_) => cmpp::FRAME,

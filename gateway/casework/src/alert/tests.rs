@@ -47,6 +47,7 @@ pub(super) fn feed_to(a: &mut Alerts, no: AlertNo, facts: Vec<Fact>) -> (Vec<Str
                 Output::Event(e) => {
                     types.push(e.kind.clone());
                     assert_eq!(e.id, format!("{}:{}", no, e.data.rev));
+                    assert_eq!(e.to_json(), serde_json::to_vec(&*e).expect("serialises"), "spliced or serialised");
                     revisions.push(e.data);
                 }
                 Output::CallBack { number, .. } => types.push(format!("call back {number}")),
