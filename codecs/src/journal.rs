@@ -20,14 +20,16 @@ pub enum Kind {
     Event = 1,
     /// A block of alert serials reserved: JSON `{"date":…,"until":…}`.
     Grant = 2,
-    /// State where a segment begins, one open alert's record in JSON a frame.
+    /// One alert's record in JSON as it is at this point.
     Snapshot = 3,
     /// An officer's duty was changed: JSON `{"officer":…,"on_duty":…}`.
     Duty = 4,
-    /// The snapshot at the front of a segment is whole: a start may begin here.
+    /// The snapshot that began last is whole: a start may begin at its segment.
     SnapshotEnd = 5,
     /// What is kept about messages besides the revisions: `record::Note` in JSON.
     Note = 6,
+    /// A snapshot begins here; events may stand among its frames, each newer than what the snapshot said before.
+    SnapshotBegin = 7,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             4 => Some(Kind::Duty),
             5 => Some(Kind::SnapshotEnd),
             6 => Some(Kind::Note),
+            7 => Some(Kind::SnapshotBegin),
             _ => None,
         }
     }

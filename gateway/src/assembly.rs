@@ -194,6 +194,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         next_serial: restored.next_serial,
         failed: false,
         gathering: None,
+        to_snapshot: std::collections::VecDeque::new(),
         synced_at: codecs::time::Mono(0),
         snapshot: 0,
         since_snapshot: 0,

@@ -26,6 +26,8 @@ use crate::shard_thread::{self, Handle};
 const BLOCK: u32 = 10_000;
 /// The most bytes of events gathered before a sync.
 const GROUP: usize = 4 * 1024 * 1024;
+/// Records of a snapshot that are written with one group.
+const PORTION: usize = 200;
 /// A snapshot is written when the journal has grown by this many of the last one.
 const SNAPSHOT_EVERY: u64 = 4;
 /// Ended alerts that a start keeps within reach.
@@ -132,7 +134,7 @@ pub fn restore(dir: &Path) -> anyhow::Result<Restored> {
                 open.insert(record.id.alert_no.clone(), record);
             }
         }
-        Kind::SnapshotEnd => {}
+        Kind::SnapshotBegin | Kind::SnapshotEnd => {}
         Kind::Note => notes.extend(Note::parse(frame.payload).map(|note| (frame.at, note))),
         Kind::Duty => {
             if let Ok(frame) = serde_json::from_slice::<DutyFrame>(frame.payload) {
@@ -164,6 +166,8 @@ pub struct CasebookThread {
     /// Since when frames wait for the next sync, and when the last one ended.
     pub gathering: Option<Mono>,
     pub synced_at: Mono,
+    /// Alerts that the present snapshot has still to name.
+    pub to_snapshot: VecDeque<AlertNo>,
     /// Bytes of the last snapshot, and of the frames since.
     pub snapshot: u64,
     pub since_snapshot: u64,
@@ -256,6 +260,7 @@ impl CasebookThread {
             (true, _) => RETRY,
             (false, Some(_)) if self.casebook.is_awaited() => APART,
             (false, Some(_)) => GATHER,
+            (false, None) if self.writer.pending() > 0 => GATHER,
             (false, None) => Duration::from_secs(3600),
         };
         let now = self.clock.wall();
@@ -374,6 +379,7 @@ impl CasebookThread {
                 if self.writer.is_full() {
                     self.begin_segment();
                 }
+                self.go_on_with_snapshot();
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failed, true) {
@@ -394,28 +400,50 @@ impl CasebookThread {
         }
         // With many alerts open a snapshot is long: it is not written anew before the journal has grown by several of
         // them, or nothing else would be written. Until then a start begins at the one before.
-        if self.since_snapshot < SNAPSHOT_EVERY * self.snapshot {
+        if !self.to_snapshot.is_empty() || self.since_snapshot < SNAPSHOT_EVERY * self.snapshot {
             return;
         }
-        let at = self.clock.wall();
-        let mut frames = vec![(Kind::Grant, self.next_serial.to_string().into_bytes())];
+        (self.snapshot, self.since_snapshot) = (0, 0);
+        let mut frames =
+            vec![(Kind::SnapshotBegin, b"begin".to_vec()), (Kind::Grant, self.next_serial.to_string().into_bytes())];
         for (officer, on_duty) in &self.duties {
             let frame = DutyFrame { officer: officer.clone(), on_duty: *on_duty };
             frames.push((Kind::Duty, serde_json::to_vec(&frame).expect("a duty frame serialises")));
         }
         let (recent, notes) = self.casebook.snapshot();
-        for record in self.casebook.open().map(|(_, r)| r).chain(recent) {
-            frames.push((Kind::Snapshot, serde_json::to_vec(record).expect("a record serialises")));
-        }
         frames.extend(notes.iter().map(|note| (Kind::Note, note.to_json())));
-        frames.push((Kind::SnapshotEnd, b"end".to_vec()));
+        let numbers = self.casebook.open().map(|(_, r)| r).chain(recent);
+        self.to_snapshot = numbers.filter_map(|r| AlertNo::parse(&r.id.alert_no)).collect();
+        self.append_frames(frames);
+    }
+
+    /// The next portion of a snapshot, so that nobody waits for the whole of it.
+    fn go_on_with_snapshot(&mut self) {
+        if self.to_snapshot.is_empty() {
+            return;
+        }
+        let mut frames = Vec::with_capacity(PORTION + 1);
+        for no in self.to_snapshot.drain(..PORTION.min(self.to_snapshot.len())) {
+            // What has been forgotten meanwhile is of no concern to a start either.
+            if let Some(record) = self.casebook.record(no) {
+                frames.push((Kind::Snapshot, serde_json::to_vec(record).expect("a record serialises")));
+            }
+        }
+        if self.to_snapshot.is_empty() {
+            frames.push((Kind::SnapshotEnd, b"end".to_vec()));
+        }
+        self.append_frames(frames);
+    }
+
+    fn append_frames(&mut self, frames: Vec<(Kind, Vec<u8>)>) {
+        let at = self.clock.wall();
         for (kind, payload) in frames {
             let sequence = self.casebook.take_sequence();
             let written = self.writer.append(at, kind, &payload);
             assert_eq!(sequence, written, "casebook and journal count alike");
+            self.snapshot += payload.len() as u64;
         }
-        (self.snapshot, self.since_snapshot) = (self.writer.pending() as u64, 0);
-        // Synced with the next group; until then a start uses the segment before.
+        // Synced with the next group; until its end a start uses the snapshot before.
     }
 
     /// Nobody is left hanging while the disk is gone: 503 with `done: true`.

@@ -183,19 +183,28 @@ fn read_used(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The index of the newest segment that begins with a whole snapshot; the first one of all needs none.
+/// The index of the newest segment in which a snapshot begins that was brought to its end, in it or in a later one;
+/// the first one of all needs none.
 fn snapshot_segment(dir: &Path, all: &[u64]) -> anyhow::Result<usize> {
+    let mut ended = false;
     for (i, &first) in all.iter().enumerate().rev() {
         let path = segment_path(dir, first);
         let bytes = read_used(&path).with_context(|| format!("journal segment {}", path.display()))?;
-        let mut rest = &bytes[..];
+        let (mut rest, mut begun, mut ended_here) = (&bytes[..], false, false);
         while let Ok((frame, len)) = Frame::read(rest) {
             match frame.kind {
-                Kind::SnapshotEnd => return Ok(i),
-                Kind::Event => break,
-                Kind::Snapshot | Kind::Grant | Kind::Duty | Kind::Note => rest = &rest[len..],
+                // One that was cut short by a crash is followed by another, or by none.
+                Kind::SnapshotBegin => (begun, ended_here) = (true, false),
+                Kind::SnapshotEnd => ended_here = true,
+                Kind::Event | Kind::Grant | Kind::Snapshot | Kind::Duty | Kind::Note => {}
             }
+            rest = &rest[len..];
         }
+        if begun && (ended_here || ended) {
+            return Ok(i);
+        }
+        // An end without its beginning belongs to an older segment; a beginning without an end is of no use.
+        ended = !begun && (ended || ended_here);
     }
     Ok(0)
 }
@@ -437,17 +446,23 @@ mod tests {
         };
         add(&mut w, Kind::Event, b"old");
         w.begin_segment().expect("begins");
+        add(&mut w, Kind::SnapshotBegin, b"begin");
         add(&mut w, Kind::Snapshot, b"state");
+        add(&mut w, Kind::Event, b"meanwhile");
+        w.begin_segment().expect("begins");
         add(&mut w, Kind::SnapshotEnd, b"end");
         add(&mut w, Kind::Event, b"new");
         w.begin_segment().expect("begins");
+        add(&mut w, Kind::SnapshotBegin, b"begin");
         add(&mut w, Kind::Snapshot, b"a crash came before its end");
         drop(w);
         let mut seen = Vec::new();
         let w = Writer::open(&dir, |f| seen.push(f.payload.to_vec())).expect("opens");
-        assert_eq!(seen, [&b"state"[..], b"end", b"new", b"a crash came before its end"]);
-        assert_eq!(w.next_sequence(), 6);
-        assert_eq!(read_all(&dir).len(), 5, "readers have it all");
+        let wanted: [&[u8]; 7] =
+            [b"begin", b"state", b"meanwhile", b"end", b"new", b"begin", b"a crash came before its end"];
+        assert_eq!(seen, wanted);
+        assert_eq!(w.next_sequence(), 9);
+        assert_eq!(read_all(&dir).len(), 8, "readers have it all");
         std::fs::remove_dir_all(dir).expect("removed");
     }
 }

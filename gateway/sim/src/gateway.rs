@@ -181,8 +181,10 @@ impl Gateway {
         }
     }
 
-    pub fn next_timeout(&self) -> Option<Mono> {
-        let casebook = self.casebook.poll_timeout().map(|t| mono_of(t.0));
+    /// Broken, the casebook's timers are looked at by nobody.
+    pub fn next_timeout(&self, broken: Option<Rule>) -> Option<Mono> {
+        let served = broken != Some(Rule::CasebookTimers);
+        let casebook = self.casebook.poll_timeout().filter(|_| served).map(|t| mono_of(t.0));
         let shard = self.shard.poll_timeout().map(|t| t.0);
         [shard, self.desk.poll_timeout().map(|t| t.0), casebook].into_iter().flatten().min()
     }

@@ -466,7 +466,7 @@ impl Carrier {
             Verdict::Accepted => {
                 self.backoff = BACKOFF_FIRST;
                 if !carrier_id.is_empty() {
-                    self.await_report(carrier_id, part.line);
+                    self.note_report_due(carrier_id, part.line);
                 }
                 self.finish_part(part.line, Verdict::Accepted);
                 if congested {
@@ -499,7 +499,7 @@ impl Carrier {
         }
     }
 
-    fn await_report(&mut self, carrier_id: Vec<u8>, line: u64) {
+    fn note_report_due(&mut self, carrier_id: Vec<u8>, line: u64) {
         self.awaited_order.push_back(carrier_id.clone());
         self.awaited.insert(carrier_id, line);
         if self.awaited_order.len() > REPORTS_AWAITED
@@ -549,7 +549,7 @@ impl Carrier {
                 urgent: part.urgent,
             };
             let sequence = l.ask(&c.protocol, wall, &Message::Submit(submit));
-            l.await_answer(now, sequence, part);
+            l.expect_answer(now, sequence, part);
             if c.rate > 0 {
                 self.next_send = self.next_send.max(now) + Duration::from_secs(1) / c.rate;
             }

@@ -157,7 +157,7 @@ impl Link {
         sequence
     }
 
-    pub fn await_answer(&mut self, now: Mono, sequence: Sequence, part: Part) {
+    pub fn expect_answer(&mut self, now: Mono, sequence: Sequence, part: Part) {
         self.asked.insert(sequence, part);
         self.asked_at.push_back((now, sequence));
     }

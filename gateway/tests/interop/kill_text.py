@@ -37,7 +37,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         environment = text_city.write(directory, a.port)
         gateway, _ = start(directory, environment)
-        seconds = int(sum(waits) + 0.25 * a.kills) + 2
+        seconds = int(sum(waits) * 1.1 + 0.6 * a.kills) + 3
         load = subprocess.Popen([a.loadtest, "messages", "--channel", a.channel, "--page", f"{directory}/page.json",
                                  "--rate", str(a.rate), "--duration", f"{seconds}s", "--unanswered", "--patience", "30s",
                                  "--receipt-p99", "20000", "--json"], stdout=subprocess.PIPE, text=True)

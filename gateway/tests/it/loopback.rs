@@ -10,11 +10,11 @@ use loadtest::api::Api;
 use loadtest::clock::Clock;
 use loadtest::{AgentId, Behaviour, Happening, PartyKey, Peers};
 
-struct Gateway {
+pub struct Gateway {
     child: Child,
     sip: SocketAddr,
-    http: SocketAddr,
-    admin: SocketAddr,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
     dir: PathBuf,
 }
 
@@ -25,7 +25,7 @@ impl Gateway {
     }
 
     /// The directory with the configuration and its tables.
-    fn prepare(name: &str, rtp: u16) -> PathBuf {
+    pub fn prepare(name: &str, rtp: u16) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("gw-it-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a directory");
@@ -43,12 +43,15 @@ impl Gateway {
         dir
     }
 
-    fn run(dir: PathBuf) -> Gateway {
+    pub fn run(dir: PathBuf) -> Gateway {
         // A file that may not grow raises SIGXFSZ; ignored, as the shell hands it on, it is an error like any other.
         let mut child = Command::new("sh")
             .args(["-c", "trap '' XFSZ; exec \"$0\" run --config \"$1\"", env!("CARGO_BIN_EXE_gateway")])
             .arg(dir.join("city.toml"))
             .env("UNIT_SECRET", "unit")
+            .env("CHANNEL_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+            .env("WECHAT_TOKEN", "police110token")
+            .env("WECHAT_KEY", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG")
             .env("COMMAND_SINK_SECRET", "whsec_cG9saWNlLTExMC1kZW1vLXNlY3JldC0zMi1ieXRlcyE=")
             .stdout(Stdio::piped())
             .stderr(std::fs::File::options().create(true).append(true).open(dir.join("stderr.log")).expect("a log"))
@@ -61,7 +64,7 @@ impl Gateway {
         Gateway { sip: address("sip"), http: address("http"), admin: address("admin"), child, dir }
     }
 
-    fn api(&self) -> Api {
+    pub fn api(&self) -> Api {
         let token = std::fs::read_to_string(self.dir.join("data/token")).expect("a token");
         Api::new(self.http, token.trim())
     }

@@ -74,6 +74,7 @@ impl Casebook {
             return;
         }
         let answered = record.call.t.answer.is_some();
+        let missed = record.timers.iter().any(|t| t.name == "T1" && (t.breach || t.met_at.is_some()));
         let live = is_call_unfinished(record) && record.call.t.end.is_none();
         let prefer = record.call.seat.as_ref().filter(|_| live).map(|s| s.no.clone());
         let talk = Talk {
@@ -86,7 +87,8 @@ impl Casebook {
             overflow: false,
             answered,
         };
-        if !answered {
+        // A promise that was missed before is told once.
+        if !answered && !missed {
             self.owed.insert((talk.arrived + ANSWER_WITHIN, no));
         }
         self.idle.insert((at, no));

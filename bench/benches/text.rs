@@ -1,0 +1,245 @@
+//! Written reports: the carriers' PDUs, and a message's whole way from the link's bytes into the journal and back.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codecs::record::{Address, Channel, Form};
+use codecs::sms::cmpp::Version;
+use codecs::sms::{cmpp, sgip, smgp, smpp};
+use codecs::time::{Mono, Wall};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use gateway::journal::Writer;
+use sms::{Carrier, CarrierConfig, Line, LinkId, Output as LinkOutput, Protocol, Verdict};
+use switchboard::{
+    Body, Casebook, CasebookConfig, CasebookOutput, ChannelRule, GridMap, GroupId, Incoming, KeywordTable, Patience,
+    QuotaRule, RequestId, SerialBlock, ToCasebook,
+};
+
+const TEXT: &[u8] = &[0x67, 0x09, 0x4e, 0xba, 0x62, 0x53, 0x67, 0xb6];
+const WALL: Wall = Wall(1_795_302_900_000_000_000);
+
+fn pdus(c: &mut Criterion) {
+    let mut frames = [const { Vec::new() }; 4];
+    let deliver = cmpp::Deliver {
+        msg_id: 7,
+        destination: b"12110",
+        msg_fmt: 8,
+        source: b"13800138000",
+        content: TEXT,
+        ..Default::default()
+    };
+    cmpp::write(Version::V2, 1, &cmpp::Pdu::Deliver(deliver), &mut frames[0]);
+    let sequence = sgip::Sequence { node: 1, time: 2, counter: 3 };
+    let mo = sgip::Deliver { source: b"8613001125453", destination: b"12110", msg_fmt: 8, content: TEXT, udhi: false };
+    sgip::write(sequence, &sgip::Pdu::Deliver(mo), &mut frames[1]);
+    let mo = smgp::Deliver {
+        msg_fmt: 8,
+        source: b"13301234567",
+        destination: b"12110",
+        content: TEXT,
+        ..Default::default()
+    };
+    smgp::write(1, &smgp::Pdu::Deliver(mo), &mut frames[2]);
+    let header = smpp::Header { status: 0, sequence: 1 };
+    let mo = smpp::Message { data_coding: 8, content: TEXT, ..Default::default() };
+    smpp::write(header, &smpp::Pdu::Deliver(mo), &mut frames[3]);
+    c.bench_function("CMPP read a DELIVER", |b| b.iter(|| cmpp::read(Version::V2, black_box(&frames[0])).is_ok()));
+    c.bench_function("SGIP read a Deliver", |b| b.iter(|| sgip::read(black_box(&frames[1])).is_ok()));
+    c.bench_function("SMGP read a Deliver", |b| b.iter(|| smgp::read(black_box(&frames[2])).is_ok()));
+    c.bench_function("SMPP read a deliver_sm", |b| b.iter(|| smpp::read(black_box(&frames[3])).is_ok()));
+    let mut out = Vec::with_capacity(4096);
+    let submit = cmpp::Submit { content: TEXT, destination: b"13800138000", source: b"12110", ..Default::default() };
+    c.bench_function("CMPP write a SUBMIT", |b| {
+        b.iter(|| {
+            out.clear();
+            cmpp::write(Version::V2, 1, &cmpp::Pdu::Submit(black_box(submit)), &mut out);
+        });
+    });
+    let mut out = Vec::with_capacity(4096);
+    c.bench_function("SMPP write a submit_sm", |b| {
+        b.iter(|| {
+            out.clear();
+            smpp::write(header, &smpp::Pdu::Submit(black_box(mo)), &mut out);
+        });
+    });
+}
+
+fn casebook() -> Casebook {
+    let rule = ChannelRule {
+        name: "sms".into(),
+        channel: Channel::Sms12110,
+        group: GroupId(0),
+        skills: 0,
+        receipt: Some("【110】已收到，编号{no}，请保持联系".into()),
+        default_grid: None,
+        user_is_phone: true,
+        quota: QuotaRule::default(),
+    };
+    let config = CasebookConfig {
+        source: "/gw/370400000000/1".into(),
+        unit: "370400000000".into(),
+        node: 1,
+        keywords: KeywordTable::empty(),
+        channels: vec![rule],
+        grids: Arc::new(GridMap::new(Vec::new())),
+        subscribers: Arc::default(),
+        patience: Patience::default(),
+        serials: SerialBlock { from: 1, until: 90_000_000 },
+    };
+    Casebook::new(config, 1)
+}
+
+/// A link that is up, its messages, and the bytes of the next group of them.
+struct Way {
+    protocol: Protocol,
+    carrier: Carrier,
+    casebook: Casebook,
+    journal: Writer,
+    next: u64,
+}
+
+impl Way {
+    fn new(protocol: Protocol, dir: &std::path::Path) -> Way {
+        let _ = std::fs::remove_dir_all(dir);
+        let config = CarrierConfig {
+            protocol: protocol.clone(),
+            account: "901234".into(),
+            secret: "s".into(),
+            peer: Default::default(),
+            number: "12110".into(),
+            service: "POLICE".into(),
+            links: 1,
+            window: 1000,
+            keep_alive: Duration::from_secs(180),
+            answer_within: Duration::from_secs(60),
+            tries: 3,
+            rate: 0,
+            dial_max: Duration::from_secs(1),
+            seed: 1,
+        };
+        let mut carrier = Carrier::new(config, Mono(1));
+        carrier.handle_connected(Mono(1), WALL, LinkId(0));
+        let mut hello = Vec::new();
+        match protocol {
+            Protocol::Smpp { .. } => {
+                let bound = smpp::Pdu::BindResp { command: 9, system_id: b"x" };
+                smpp::write(smpp::Header { status: 0, sequence: 2 }, &bound, &mut hello);
+            }
+            _ => {
+                let resp = cmpp::Pdu::ConnectResp { status: 0, authenticator: [0; 16], version: 0x20 };
+                cmpp::write(Version::V2, 1, &resp, &mut hello);
+            }
+        }
+        carrier.handle_bytes(Mono(1), WALL, LinkId(0), &hello);
+        let journal = Writer::open(dir, |_| {}).expect("a journal");
+        Way { protocol, carrier, casebook: casebook(), journal, next: 1 }
+    }
+
+    fn deliveries(&mut self, count: u64, out: &mut Vec<u8>) {
+        for _ in 0..count {
+            self.next += 1;
+            let from = format!("139{:08}", self.next % 100_000_000);
+            match self.protocol {
+                Protocol::Smpp { .. } => {
+                    let source = smpp::Address { ton: 0, npi: 1, digits: from.as_bytes() };
+                    let message = smpp::Message { source, data_coding: 8, content: TEXT, ..Default::default() };
+                    let header = smpp::Header { status: 0, sequence: self.next as u32 };
+                    smpp::write(header, &smpp::Pdu::Deliver(message), out);
+                }
+                _ => {
+                    let deliver = cmpp::Deliver {
+                        msg_id: self.next,
+                        destination: b"12110",
+                        msg_fmt: 8,
+                        source: from.as_bytes(),
+                        content: TEXT,
+                        ..Default::default()
+                    };
+                    cmpp::write(Version::V2, self.next as u32, &cmpp::Pdu::Deliver(deliver), out);
+                }
+            }
+        }
+    }
+
+    /// One group: read, journalled, synced, acknowledged, and its receipts submitted.
+    fn carry(&mut self, bytes: &[u8]) -> usize {
+        let mut tokens = Vec::new();
+        self.carrier.handle_bytes(Mono(2), WALL, LinkId(0), bytes);
+        while let Some(output) = self.carrier.poll_output() {
+            let LinkOutput::Deliver(token, d) = output else { continue };
+            tokens.push(token);
+            let message = Incoming {
+                from: Address { channel: "sms".into(), user: d.from },
+                message_id: d.message_id,
+                is_named_by_content: d.is_named_by_content,
+                to: d.to,
+                body: Body::Octets { alphabet: d.alphabet, octets: d.octets, segment: d.segment },
+                forms: vec![Form::Text],
+                attachments: Vec::new(),
+                location: None,
+                phone: None,
+                silent: false,
+            };
+            let request = RequestId::of_delivery(0, tokens.len() as u64);
+            self.casebook.handle(ToCasebook::Incoming { at: WALL, message: Box::new(message), request });
+            self.journal_outputs(&mut tokens);
+        }
+        self.journal.commit().expect("a disk");
+        self.casebook.handle_durable(self.journal.next_sequence() - 1);
+        self.journal_outputs(&mut tokens);
+        std::iter::from_fn(|| self.carrier.poll_transmit()).map(|(_, bytes)| bytes.len()).sum()
+    }
+
+    fn journal_outputs(&mut self, tokens: &mut [sms::Token]) {
+        while let Some(output) = self.casebook.poll_output() {
+            match output {
+                CasebookOutput::Append { at, event, .. } => {
+                    self.journal.append(at, codecs::journal::Kind::Event, &event.to_json());
+                }
+                CasebookOutput::Reply(reply) => {
+                    let (_, number) = reply.request.delivery().expect("a delivery waits");
+                    self.carrier.acknowledge(tokens[number as usize - 1], Verdict::Accepted);
+                }
+                CasebookOutput::Outbound(o) => {
+                    let line = Line { id: 1, to: o.to.user, text: o.body, urgent: false, notice: false };
+                    self.carrier.submit(Mono(2), WALL, &line);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Per message; the group's sync is in it.
+fn through(c: &mut Criterion) {
+    let mut group = c.benchmark_group("a message through the link into the journal, receipt out");
+    group.sample_size(10);
+    let smpp = Protocol::Smpp { system_type: String::new(), default_alphabet: codecs::sms::Alphabet::Gsm7 };
+    for (name, protocol) in [("CMPP", Protocol::Cmpp(Version::V2)), ("SMPP", smpp)] {
+        const GROUP: u64 = 256;
+        group.throughput(Throughput::Elements(GROUP));
+        let dir = std::env::temp_dir().join(format!("gw-bench-{name}-{}", std::process::id()));
+        let way = std::cell::RefCell::new(Way::new(protocol.clone(), &dir));
+        group.bench_function(BenchmarkId::from_parameter(name), |b| {
+            b.iter_batched(
+                || {
+                    // A window of receipts that nobody answers would fill: each group has its own link and casebook.
+                    let mut way = way.borrow_mut();
+                    let next = way.next;
+                    *way = Way { next, ..Way::new(protocol.clone(), &dir) };
+                    let mut bytes = Vec::new();
+                    way.deliveries(GROUP, &mut bytes);
+                    bytes
+                },
+                |bytes| way.borrow_mut().carry(&bytes),
+                criterion::BatchSize::PerIteration,
+            );
+        });
+        let _ = std::fs::remove_dir_all(&dir);
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pdus, through);
+criterion_main!(benches);

@@ -1,0 +1,202 @@
+//! Written reports on real sockets: what is forged, replayed, malformed or a bomb is refused and counted, the link comes
+//! back, and the next report is taken.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use codecs::chat::wechat::Crypt;
+use codecs::sms::cmpp::{self, Pdu, Version};
+use codecs::webhook::Secret;
+use loadtest::api::Api;
+use serde_json::Value;
+
+use crate::loopback::Gateway;
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+fn gateway(name: &str, rtp: u16, channels: &str) -> Gateway {
+    let dir = Gateway::prepare(name, rtp);
+    let path = dir.join("city.toml");
+    let text = std::fs::read_to_string(&path).expect("the example");
+    std::fs::write(&path, format!("{text}\n{channels}")).expect("written");
+    Gateway::run(dir)
+}
+
+fn now() -> i64 {
+    loadtest::clock::Clock::start().wall_s()
+}
+
+/// Sends a request by hand: the API's client signs nothing.
+fn post(gateway: &Gateway, path: &str, headers: &[(&str, String)], body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(gateway.http).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let mut head =
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{head}\r\n{body}").as_bytes()).expect("writes");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    (status, answer.split_once("\r\n\r\n").map_or("", |(_, b)| b).to_owned())
+}
+
+fn signed(gateway: &Gateway, id: &str, at: i64, body: &str) -> (u16, Value) {
+    let signature = Secret::parse(SECRET).expect("a secret").sign(id, at, body.as_bytes());
+    let headers =
+        [("webhook-id", id.to_owned()), ("webhook-timestamp", at.to_string()), ("webhook-signature", signature)];
+    let (status, body) = post(gateway, "/hook/kiosk", &headers, body);
+    (status, serde_json::from_str(&body).unwrap_or_default())
+}
+
+fn alerts(api: &mut Api) -> Vec<Value> {
+    let (_, body) = api.request("GET", "/v1/alerts", "").expect("an answer");
+    let page: Value = serde_json::from_str(&body).expect("JSON");
+    page["alerts"].as_array().cloned().unwrap_or_default()
+}
+
+/// Asks until the read model has come so far.
+fn wait_for(api: &mut Api, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    for _ in 0..200 {
+        let all = alerts(api);
+        if wanted(&all) {
+            return all;
+        }
+        std::thread::park_timeout(Duration::from_millis(25));
+    }
+    panic!("the alerts did not come: {:?}", alerts(api))
+}
+
+const KIOSK: &str = "[channel.kiosk]\nkind = \"http\"\ngroup = \"default\"\nrecord = \"kiosk\"\nsecret = { env = \"CHANNEL_SECRET\" }\n";
+
+#[test]
+fn a_channel_nobody_thought_of_is_a_configuration_entry_and_its_messages_count_once() {
+    let gateway = gateway("kiosk", 42_000, KIOSK);
+    let body = r#"{"from":"k1","text":"有人打架","location":{"lon":117.5,"lat":34.8}}"#;
+    let (status, first) = signed(&gateway, "m1", now(), body);
+    assert_eq!((status, first["alert_no"].as_str().map(str::len)), (200, Some(30)));
+    let (status, again) = signed(&gateway, "m1", now(), body);
+    assert_eq!((status, &again["alert_no"]), (200, &Value::Null), "acknowledged, and no second report");
+    let (_, more) = signed(&gateway, "m2", now(), r#"{"from":"k1","text":"快来"}"#);
+    assert_eq!(more["alert_no"], first["alert_no"], "a further word of the same sender");
+    let (status, problem) = signed(&gateway, "m3", now(), r#"{"from":"k1"}"#);
+    assert_eq!((status, problem["code"].as_str()), (422, Some("GW-4422")));
+    let (status, _) = signed(&gateway, "m4", now() - 301, r#"{"from":"k1","text":"x"}"#);
+    assert_eq!(status, 403, "replayed too late");
+    let headers = [
+        ("webhook-id", "m5".to_owned()),
+        ("webhook-timestamp", now().to_string()),
+        ("webhook-signature", "v1,AAAA".to_owned()),
+    ];
+    let (status, forged) = post(&gateway, "/hook/kiosk", &headers, r#"{"from":"k1","text":"x"}"#);
+    assert!(status == 403 && forged.contains("GW-4403"), "{status} {forged}");
+    assert_eq!(post(&gateway, "/hook/nobody", &[], "").0, 404);
+    let mut api = gateway.api();
+    let all = wait_for(&mut api, |all| all.len() == 1 && all[0]["text"].as_array().is_some_and(|t| t.len() >= 2));
+    let ours: Vec<&str> = all[0]["text"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .filter(|l| l["dir"] == "in")
+        .filter_map(|l| l["body"].as_str())
+        .collect();
+    assert_eq!(ours, ["有人打架", "快来"]);
+    assert_eq!(all[0]["source"]["channel"], "kiosk");
+    let (_, metrics) = Api::new(gateway.admin, "").request("GET", "/metrics", "").expect("metrics");
+    assert!(
+        metrics.contains("gateway_hook_refused_total{channel=\"kiosk\",code=\"GW-4403\"} 2"),
+        "refusals are counted"
+    );
+    assert!(metrics.contains("gateway_text_total{channel=\"kiosk\",what=\"duplicate\"} 1"));
+}
+
+#[test]
+fn a_platform_message_is_taken_encrypted_only_and_a_bomb_is_refused() {
+    let wechat = "[channel.wechat]\nkind = \"wechat\"\ngroup = \"default\"\naccount = \"wx1\"\nsecret = { env = \"CHANNEL_SECRET\" }\ntoken = { env = \"WECHAT_TOKEN\" }\naes_key = { env = \"WECHAT_KEY\" }\napi = \"http://127.0.0.1:9\"\n";
+    let gateway = gateway("wechat", 42_500, wechat);
+    let token = "police110token";
+    let crypt = Crypt::new(token, "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG", "wx1").expect("a key");
+    let send = |message: &str, at: i64| {
+        let sealed = crypt.seal(message.as_bytes(), *b"0123456789abcdef");
+        let signature = crypt.signature(&at.to_string(), "n", &sealed);
+        let path = format!("/hook/wechat?timestamp={at}&nonce=n&encrypt_type=aes&msg_signature={signature}");
+        post(&gateway, &path, &[], &format!("<xml><Encrypt><![CDATA[{sealed}]]></Encrypt></xml>"))
+    };
+    let text =
+        "<xml><FromUserName>o1</FromUserName><MsgType>text</MsgType><Content>救命</Content><MsgId>1</MsgId></xml>";
+    assert_eq!(send(text, now()), (200, "success".into()));
+    assert_eq!(send(text, now() - 400).0, 403);
+    let bomb = "<!DOCTYPE x [<!ENTITY a \"aaaa\">]><xml><FromUserName>&a;</FromUserName><MsgType>text</MsgType></xml>";
+    assert_eq!(send(bomb, now()).0, 400);
+    // Who knows the address and the token's signature of a plain message cannot go round the encryption.
+    let plain = codecs::chat::wechat::signature(token, &now().to_string(), "n");
+    let path = format!("/hook/wechat?timestamp={}&nonce=n&signature={plain}", now());
+    assert_eq!(post(&gateway, &path, &[], text).0, 403);
+    let mut api = gateway.api();
+    wait_for(&mut api, |all| all.len() == 1);
+}
+
+fn read_pdu(stream: &mut TcpStream) -> Vec<u8> {
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).expect("a PDU");
+    let mut rest = vec![0; u32::from_be_bytes(head) as usize - 4];
+    stream.read_exact(&mut rest).expect("a whole PDU");
+    [&head[..], &rest].concat()
+}
+
+fn log_in(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().expect("the gateway dials");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let (sequence, _) =
+        cmpp::read(Version::V2, &read_pdu(&mut stream)).map(|(s, p)| (s, format!("{p:?}"))).expect("CONNECT");
+    let mut out = Vec::new();
+    let resp = Pdu::ConnectResp { status: 0, authenticator: [0; 16], version: 0x20 };
+    cmpp::write(Version::V2, sequence, &resp, &mut out);
+    stream.write_all(&out).expect("writes");
+    stream
+}
+
+#[test]
+fn a_carrier_that_sends_nonsense_is_hung_up_on_dialled_again_and_loses_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let channel = format!(
+        "[channel.cmcc]\nkind = \"cmpp\"\ngroup = \"default\"\nconnect = \"{address}\"\naccount = \"901234\"\nsecret = {{ env = \"UNIT_SECRET\" }}\nnumber = \"12110\"\nredial_max = \"1s\"\nreceipt = \"\"\n"
+    );
+    let gateway = gateway("cmpp", 43_000, &channel);
+    let mut stream = log_in(&listener);
+    let deliver = |content, udhi, msg_id| {
+        let deliver = cmpp::Deliver {
+            msg_id,
+            destination: b"12110",
+            source: b"13800138000",
+            udhi,
+            content,
+            ..Default::default()
+        };
+        let mut out = Vec::new();
+        cmpp::write(Version::V2, 7, &Pdu::Deliver(deliver), &mut out);
+        out
+    };
+    // A header that claims more than there is: taken as text. An unknown command: ignored. A torn DELIVER: result 1.
+    stream.write_all(&deliver(b"\xC8help", true, 1)).expect("writes");
+    let taken = read_pdu(&mut stream);
+    assert_eq!(cmpp::read(Version::V2, &taken), Ok((7, Pdu::DeliverResp { msg_id: 1, result: 0 })));
+    stream.write_all(&[0, 0, 0, 12, 0, 0, 0, 0x66, 0, 0, 0, 1]).expect("writes");
+    stream.write_all(&[0, 0, 0, 20, 0, 0, 0, 5, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8]).expect("writes");
+    let refused = read_pdu(&mut stream);
+    assert_eq!(cmpp::read(Version::V2, &refused), Ok((9, Pdu::DeliverResp { msg_id: 0, result: 1 })));
+    stream.write_all(&[0xFF; 64]).expect("writes");
+    assert_eq!(stream.read(&mut [0; 1]).expect("an end"), 0, "a length that cannot be ends the link");
+    let mut stream = log_in(&listener);
+    // Sent again on the new link, as a carrier does that saw no answer: acknowledged, one report.
+    for bytes in [deliver(b"\xC8help", true, 1), deliver(b"next", false, 2)] {
+        stream.write_all(&bytes).expect("writes");
+        assert!(matches!(cmpp::read(Version::V2, &read_pdu(&mut stream)), Ok((7, Pdu::DeliverResp { result: 0, .. }))));
+    }
+    let mut api = gateway.api();
+    let all = wait_for(&mut api, |all| all.len() == 1 && all[0]["text"].as_array().is_some_and(|t| t.len() == 2));
+    assert_eq!(all[0]["text"][1]["body"], "next");
+}
