@@ -390,8 +390,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Vec<Problem>> {
         }
     }
     for (name, sink) in &config.sink {
-        if !sink.http.url.starts_with("http://") {
-            complain("url", "GW-0230", format!("sink.{name}: only http:// addresses can be reached by this build"));
+        if !sink.http.url.starts_with("http://") && !sink.http.url.starts_with("https://") {
+            complain("url", "GW-0230", format!("sink.{name}: an address begins with http:// or https://"));
         }
     }
     if problems.is_empty() { Ok(config) } else { Err(problems) }

@@ -40,13 +40,14 @@ pub fn check(path: &Path) -> ExitCode {
         Err(problems) => tell(&problems),
         Ok((config, city)) => {
             println!(
-                "✔ {}: {} seats in {} groups, {} officers and duty rooms, {} grids, {} trunks, {} sinks",
+                "✔ {}: {} seats in {} groups, {} officers and duty rooms, {} grids, {} trunks, {} channels, {} sinks",
                 config.city.name,
                 city.seats.len(),
                 city.groups.len(),
                 city.responders.len(),
                 city.grids.iter().count(),
                 city.trunks.len(),
+                city.channels.len(),
                 config.sink.len()
             );
             ExitCode::SUCCESS

@@ -116,8 +116,8 @@ pub struct Carrier {
     notices: VecDeque<Part>,
     /// Parts of a line that the carrier has not taken yet.
     lines: BTreeMap<u64, usize>,
-    awaited: BTreeMap<Vec<u8>, u64>,
-    awaited_order: VecDeque<Vec<u8>>,
+    reports: BTreeMap<Vec<u8>, u64>,
+    report_order: VecDeque<Vec<u8>>,
     /// No submit before that: the carrier said that it is busy.
     hold_until: Mono,
     backoff: Duration,
@@ -143,8 +143,8 @@ impl Carrier {
             urgent: VecDeque::new(),
             notices: VecDeque::new(),
             lines: BTreeMap::new(),
-            awaited: BTreeMap::new(),
-            awaited_order: VecDeque::new(),
+            reports: BTreeMap::new(),
+            report_order: VecDeque::new(),
             hold_until: now,
             backoff: BACKOFF_FIRST,
             next_send: now,
@@ -500,12 +500,12 @@ impl Carrier {
     }
 
     fn note_report_due(&mut self, carrier_id: Vec<u8>, line: u64) {
-        self.awaited_order.push_back(carrier_id.clone());
-        self.awaited.insert(carrier_id, line);
-        if self.awaited_order.len() > REPORTS_AWAITED
-            && let Some(oldest) = self.awaited_order.pop_front()
+        self.report_order.push_back(carrier_id.clone());
+        self.reports.insert(carrier_id, line);
+        if self.report_order.len() > REPORTS_AWAITED
+            && let Some(oldest) = self.report_order.pop_front()
         {
-            self.awaited.remove(&oldest);
+            self.reports.remove(&oldest);
         }
     }
 
@@ -516,9 +516,9 @@ impl Carrier {
         let other = std::str::from_utf8(carrier_id).ok().and_then(|text| {
             let decimal = text.parse::<u64>().ok().map(|n| format!("{n:X}"));
             let hexadecimal = u64::from_str_radix(text, 16).ok().map(|n| n.to_string());
-            [decimal, hexadecimal].into_iter().flatten().find(|id| self.awaited.contains_key(id.as_bytes()))
+            [decimal, hexadecimal].into_iter().flatten().find(|id| self.reports.contains_key(id.as_bytes()))
         });
-        let line = self.awaited.remove(carrier_id).or_else(|| self.awaited.remove(other?.as_bytes()));
+        let line = self.reports.remove(carrier_id).or_else(|| self.reports.remove(other?.as_bytes()));
         let Some(line) = line else { return };
         let fate = if delivered { Fate::Delivered } else { Fate::Failed(stat) };
         self.outputs.push_back(Output::Fate { line, fate });

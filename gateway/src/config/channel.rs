@@ -304,3 +304,41 @@ impl Entry<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(toml: &str) -> Vec<String> {
+        let channel: Channel = toml::from_str(toml).expect("the keys are known");
+        let found = channel.device("x", Path::new("."), 1).err().unwrap_or_default();
+        found.iter().map(|p| format!("{} {}", p.code, p.at)).collect()
+    }
+
+    #[test]
+    fn what_a_kind_needs_and_has_not_is_named() {
+        assert_eq!(problems("kind = 'fax'\ngroup = 'g'"), ["GW-0232 channel.x.kind"]);
+        assert_eq!(
+            problems("kind = 'cmpp'\ngroup = 'g'\naccount = '1'\nnumber = '12110'"),
+            ["GW-0233 channel.x.secret"]
+        );
+        let smpp = "kind = 'smpp'\ngroup = 'g'\naccount = '1'\nsecret = { env = 'PATH' }\nnumber = '1211x'";
+        assert_eq!(problems(smpp), ["GW-0234 channel.x.number", "GW-0233 channel.x.connect"]);
+        assert_eq!(problems("kind = 'sip'\ngroup = 'g'"), ["GW-0233 channel.x.trunk"]);
+        let version = "kind = 'cmpp'\ngroup = 'g'\nversion = '4.0'";
+        assert_eq!(problems(version), ["GW-0234 channel.x.version"]);
+        let secret = "kind = 'http'\ngroup = 'g'\nsecret = { env = 'NOT_SET_ANYWHERE' }";
+        assert_eq!(problems(secret), ["GW-0120 channel.x.secret"]);
+    }
+
+    #[test]
+    fn what_is_not_said_is_the_vendors_word() {
+        let channel: Channel = toml::from_str("kind = 'qq'\ngroup = 'g'\nreplies = 3").expect("sound");
+        assert_eq!((channel.recorded(), channel.user_is_phone()), (Recorded::Qq, false));
+        assert_eq!(channel.quota().replies, Some(3));
+        assert_eq!(channel.quota().within, Some(Duration::from_secs(3600)));
+        assert!(channel.receipt_text().is_some_and(|t| t.contains("{no}")));
+        let silent: Channel = toml::from_str("kind = 'cmpp'\ngroup = 'g'\nreceipt = ''").expect("sound");
+        assert_eq!(silent.receipt_text(), None);
+    }
+}

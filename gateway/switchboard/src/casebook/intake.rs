@@ -92,7 +92,10 @@ impl Casebook {
         let rule = self.channel(&m.from.channel).expect("a message comes by a channel that there is").clone();
         let own_number = rule.user_is_phone.then(|| telephone(&m.from.user));
         let phone = m.phone.as_deref().map(telephone).or(own_number);
-        let known = self.threads.find(&m.from, phone.as_deref()).filter(|no| self.alerts.is_within_reach(*no));
+        // Their own thread's alert; where that is long over, the one that their telephone is heard of in.
+        let by_thread = self.threads.get(&m.from).map(|t| t.alert);
+        let by_phone = phone.as_deref().and_then(|p| self.threads.of_phone(p));
+        let known = [by_thread, by_phone].into_iter().flatten().find(|no| self.alerts.is_within_reach(*no));
         let place = m.location.as_ref().map(|l| self.place_of(at, l));
         let address = m.from.clone();
         let message = Message {
