@@ -5,7 +5,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use switchboard::{Counts, Gauges, MediaStats, Observed, SipCounters};
 
 /// Seconds; 3 and 30 are the promises and always there.
-const ANSWER_BUCKETS: [f64; 12] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
+const ANSWER_BUCKETS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0];
+const RECEIPT_BUCKETS: [f64; 12] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 10.0, 30.0];
 const OFFICER_BUCKETS: [f64; 10] = [2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 60.0];
 const COMMIT_BUCKETS: [f64; 10] = [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.5, 3.0];
 
@@ -17,6 +18,8 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
     let exact = |name: &str| Matcher::Full(name.to_owned());
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(exact("gateway_call_answer_seconds"), &ANSWER_BUCKETS)?
+        .set_buckets_for_metric(exact("gateway_text_answer_seconds"), &ANSWER_BUCKETS)?
+        .set_buckets_for_metric(exact("gateway_text_receipt_seconds"), &RECEIPT_BUCKETS)?
         .set_buckets_for_metric(exact("gateway_officer_talk_seconds"), &OFFICER_BUCKETS)?
         .set_buckets_for_metric(exact("gateway_journal_commit_seconds"), &COMMIT_BUCKETS)?
         .install_recorder()
@@ -30,6 +33,18 @@ fn describe() {
     histogram!("gateway_call_answer_seconds", "From the arrival of an INVITE to its answer, by trunk and mode");
     histogram!("gateway_officer_talk_seconds", "From the arrival of an INVITE to an officer's two-way audio");
     histogram!("gateway_journal_commit_seconds", "One group commit of the journal, write and sync");
+    histogram!("gateway_text_answer_seconds", "From a written report to a human's first line taken by its channel");
+    histogram!("gateway_text_receipt_seconds", "From a written report to the machine's receipt taken by its channel");
+    counter!("gateway_text_total", "Messages by channel: received, duplicate, parts_missing, quota_spent, breach");
+    counter!("gateway_text_events_total", "Platform events that are no reports, by channel");
+    counter!("gateway_text_odd_total", "Messages taken in spite of something odd, by channel and what");
+    counter!("gateway_text_send_errors_total", "Failed attempts to hand a line to a platform, by channel");
+    counter!("gateway_hook_refused_total", "Webhooks refused, by channel and code");
+    counter!("gateway_token_renewals_total", "Access tokens asked for, by channel");
+    gauge!("gateway_conversations", "Conversations by state: held by a seat, waiting for one");
+    gauge!("gateway_sms_links", "Carrier links that are up, by channel");
+    gauge!("gateway_sms_waiting", "Parts of lines that wait to be submitted, by channel");
+    gauge!("gateway_sms_pdus", "Carrier PDUs since the start, by channel, protocol and what");
     counter!("gateway_calls_total", "Calls that ended, by trunk and result");
     counter!("gateway_deadline_breaches_total", "Promises missed, by timer");
     counter!("gateway_call_panics_total", "Calls ended by a failure of their own machine");
@@ -95,6 +110,9 @@ pub fn publish(s: &Snapshot) {
     set("gateway_sip_transactions", s.counts.transactions as f64);
     set("gateway_sip_connections", s.connections as f64);
     set("gateway_queue_depth", s.desk.waiting as f64);
+    for (state, n) in [("held", s.desk.conversations), ("waiting", s.desk.conversations_waiting)] {
+        metrics::gauge!("gateway_conversations", "state" => state).set(n as f64);
+    }
     set("gateway_late_ticks", s.late_ticks as f64);
     set("gateway_rtp_lost_packets", s.media.lost as f64);
     set("gateway_rtp_concealed_frames", s.media.concealed as f64);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use loadtest::api::Api;
-use loadtest::calls::{self, MediaMode, Plan, Report};
+use loadtest::calls::{self, MediaMode, Plan, Report, Threshold};
 use loadtest::text::centre::{self, Protocol};
 use loadtest::text::messages::{self, Channel};
 
@@ -206,14 +206,7 @@ fn tell_messages(args: &Messages, r: &messages::Report) -> ExitCode {
         println!("CPU of the gateway: {micros:.1} µs a message");
     }
     println!("this tool sent a message at most {} ms late", r.late_ms_max);
-    for t in &r.thresholds {
-        println!("  {} {:<24} {:>10.1}  limit {:.1}", if t.pass { '✔' } else { '✗' }, t.name, t.value, t.limit);
-    }
-    let thresholds: Vec<_> = r
-        .thresholds
-        .iter()
-        .map(|t| serde_json::json!({ "name": t.name, "value": t.value, "limit": t.limit, "pass": t.pass }))
-        .collect();
+    let thresholds = tell_thresholds(&r.thresholds);
     let times = |h| serde_json::json!({ "p50": ms(h, 0.5), "p99": ms(h, 0.99), "max": ms(h, 1.0) });
     let object = serde_json::json!({
         "pass": r.pass(),
@@ -229,16 +222,7 @@ fn tell_messages(args: &Messages, r: &messages::Report) -> ExitCode {
         "receipt_ms": times(&r.receipt),
         "answer_ms": times(&r.answer),
     });
-    if let Some(path) = &args.report
-        && let Err(error) = std::fs::write(path, object.to_string())
-    {
-        eprintln!("error: {}: {error}", path.display());
-        return ExitCode::FAILURE;
-    }
-    if args.json {
-        println!("{object}");
-    }
-    if r.pass() { ExitCode::SUCCESS } else { ExitCode::from(99) }
+    hand_over(&object, args.report.as_deref(), args.json, r.pass())
 }
 
 /// What a running demo tells load tools.
@@ -307,12 +291,10 @@ fn tell(args: &Calls, report: &Report) -> ExitCode {
         "rtp lost on the way to us {} · this tool placed a call at most {} ms late",
         report.rtp_lost, report.late_placed_ms_max
     );
-    for t in &report.thresholds {
-        println!("  {} {:<24} {:>10.1}  limit {:.1}", if t.pass { '✔' } else { '✗' }, t.name, t.value, t.limit);
-    }
+    let thresholds = tell_thresholds(&report.thresholds);
     let object = serde_json::json!({
         "pass": report.pass(),
-        "thresholds": report.thresholds.iter().map(|t| serde_json::json!({ "name": t.name, "value": t.value, "limit": t.limit, "pass": t.pass })).collect::<Vec<_>>(),
+        "thresholds": thresholds,
         "placed": report.placed,
         "answered": report.answered,
         "bridged": report.bridged,
@@ -320,14 +302,29 @@ fn tell(args: &Calls, report: &Report) -> ExitCode {
         "officer_ms": { "p50": ms(&report.officer, 0.5), "p99": ms(&report.officer, 0.99), "max": ms(&report.officer, 1.0) },
         "rtp_lost": report.rtp_lost,
     });
-    if let Some(path) = &args.report
+    hand_over(&object, args.report.as_deref(), args.json, report.pass())
+}
+
+/// Prints the thresholds for people; returns them for machines.
+fn tell_thresholds(all: &[Threshold]) -> Vec<serde_json::Value> {
+    for t in all {
+        println!("  {} {:<24} {:>10.1}  limit {:.1}", if t.pass { '✔' } else { '✗' }, t.name, t.value, t.limit);
+    }
+    let object =
+        |t: &Threshold| serde_json::json!({ "name": t.name, "value": t.value, "limit": t.limit, "pass": t.pass });
+    all.iter().map(object).collect()
+}
+
+/// Writes the object where it is wanted; the exit code says whether every threshold held.
+fn hand_over(object: &serde_json::Value, file: Option<&std::path::Path>, print: bool, pass: bool) -> ExitCode {
+    if let Some(path) = file
         && let Err(error) = std::fs::write(path, object.to_string())
     {
         eprintln!("error: {}: {error}", path.display());
         return ExitCode::FAILURE;
     }
-    if args.json {
+    if print {
         println!("{object}");
     }
-    if report.pass() { ExitCode::SUCCESS } else { ExitCode::from(99) }
+    if pass { ExitCode::SUCCESS } else { ExitCode::from(99) }
 }

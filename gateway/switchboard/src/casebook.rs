@@ -90,6 +90,23 @@ pub struct Outbound {
     pub is_answer: bool,
 }
 
+impl Outbound {
+    /// A line that is neither receipt nor answer.
+    fn plain(line: String, to: Address, body: String, at: Wall) -> Outbound {
+        Outbound {
+            line,
+            to,
+            body,
+            reply_to: String::new(),
+            urgent: false,
+            notice: false,
+            arrived: at,
+            is_receipt: false,
+            is_answer: false,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub enum Output {
     /// The next frame of the journal: an event.

@@ -200,3 +200,62 @@ fn a_carrier_that_sends_nonsense_is_hung_up_on_dialled_again_and_loses_nothing()
     let all = wait_for(&mut api, |all| all.len() == 1 && all[0]["text"].as_array().is_some_and(|t| t.len() == 2));
     assert_eq!(all[0]["text"][1]["body"], "next");
 }
+
+/// Takes one request, answers 200, returns its body.
+fn receive(listener: &TcpListener) -> Value {
+    let (mut stream, _) = listener.accept().expect("the gateway sends");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length =
+                head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0usize) {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").expect("writes");
+                return serde_json::from_str(body).expect("JSON");
+            }
+        }
+        let len = stream.read(&mut buffer).expect("a request");
+        assert!(len > 0, "the request is whole");
+        bytes.extend_from_slice(&buffer[..len]);
+    }
+}
+
+#[test]
+fn a_line_to_anybody_is_durable_sent_and_asked_for_by_name_and_silence_is_kept() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let send = format!("send = \"http://{}/\"\nreceipt = \"\"\n", listener.local_addr().expect("bound"));
+    let templates = "[template]\nwhere = \"您在哪里?\"\n";
+    let gateway = gateway("outbound", 43_500, &format!("{KIOSK}{send}{templates}"));
+    let mut api = gateway.api();
+    let notice = r#"{"channel":"kiosk","to":"k9","template":"where","class":"notice"}"#;
+    let (status, body) = api.request("POST", "/v1/outbound", notice).expect("an answer");
+    let id = serde_json::from_str::<Value>(&body).expect("JSON")["id"].as_str().expect("a name").to_owned();
+    assert_eq!(status, 200);
+    let line = receive(&listener);
+    assert_eq!((&line["to"], &line["type"], &line["text"]), (&"k9".into(), &"notice".into(), &"您在哪里?".into()));
+    let mut state = Value::Null;
+    for _ in 0..100 {
+        let (_, body) = api.request("GET", &format!("/v1/outbound/{id}"), "").expect("an answer");
+        state = serde_json::from_str::<Value>(&body).expect("JSON")["state"].clone();
+        if state == "sent" {
+            break;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    assert_eq!(state, "sent");
+    for (wrong, status) in [
+        (r#"{"channel":"fax","to":"1","body":"x"}"#, 404),
+        (r#"{"channel":"kiosk","to":"1"}"#, 422),
+        (r#"{"channel":"kiosk","to":"1","template":"nowhere"}"#, 422),
+        (r#"{"channel":"kiosk","to":"","body":"x"}"#, 422),
+    ] {
+        assert_eq!(api.request("POST", "/v1/outbound", wrong).expect("an answer").0, status, "{wrong}");
+    }
+    // Whoever says that an answer would endanger them is not written to, whoever asks.
+    assert_eq!(signed(&gateway, "s1", now(), r#"{"from":"k2","text":"别回","silent":true}"#).0, 200);
+    let (status, body) =
+        api.request("POST", "/v1/outbound", r#"{"channel":"kiosk","to":"k2","body":"x"}"#).expect("an answer");
+    assert!(status == 409 && body.contains("GW-4410"), "{status} {body}");
+}

@@ -51,18 +51,10 @@ fn delivered(d: &Deliver<'_>) -> Event {
         let (carrier_id, stat) = report.map_or((Vec::new(), &b""[..]), |r| (r.msg_id.to_be_bytes().to_vec(), r.stat));
         return Event::Reported { carrier_id, delivered: fate_of(stat), stat: text(stat), id };
     }
-    let mut delivery = Delivery {
-        message_id: format!("{:016x}", d.msg_id),
-        is_named_by_content: false,
-        from: text(d.source),
-        to: text(d.destination),
-        pseudonym: d.pseudonym,
-        alphabet: Alphabet::from_msg_fmt(d.msg_fmt),
-        octets: Vec::new(),
-        segment: None,
-        lying_header: false,
-    };
-    delivery.set_content(d.content, d.udhi);
+    let name = format!("{:016x}", d.msg_id);
+    let alphabet = Alphabet::from_msg_fmt(d.msg_fmt);
+    let delivery = Delivery::new(name, d.source, d.destination, alphabet, d.content, d.udhi);
+    let delivery = Delivery { pseudonym: d.pseudonym, ..delivery };
     Event::Delivered(Box::new(delivery), id)
 }
 

@@ -123,6 +123,23 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// A message of `from` to `to`, its content behind its header where one is announced.
+    fn new(message_id: String, from: &[u8], to: &[u8], alphabet: Alphabet, content: &[u8], udhi: bool) -> Delivery {
+        let mut delivery = Delivery {
+            message_id,
+            is_named_by_content: false,
+            from: text(from),
+            to: text(to),
+            pseudonym: false,
+            alphabet,
+            octets: Vec::new(),
+            segment: None,
+            lying_header: false,
+        };
+        delivery.set_content(content, udhi);
+        delivery
+    }
+
     /// Takes the header off the content where one is announced.
     fn set_content(&mut self, content: &[u8], udhi: bool) {
         if udhi {

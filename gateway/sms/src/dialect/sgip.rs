@@ -32,18 +32,9 @@ fn event(sequence: sgip::Sequence, pdu: Pdu<'_>) -> Event {
         Pdu::Unbind => Event::Bye,
         Pdu::UnbindResp => Event::ByeAnswered,
         Pdu::Deliver(d) => {
-            let mut delivery = Delivery {
-                message_id: codecs::sip::auth::hex(&name(sequence)),
-                is_named_by_content: false,
-                from: text(d.source),
-                to: text(d.destination),
-                pseudonym: false,
-                alphabet: Alphabet::from_msg_fmt(d.msg_fmt),
-                octets: Vec::new(),
-                segment: None,
-                lying_header: false,
-            };
-            delivery.set_content(d.content, d.udhi);
+            let name = codecs::sip::auth::hex(&name(sequence));
+            let alphabet = Alphabet::from_msg_fmt(d.msg_fmt);
+            let delivery = Delivery::new(name, d.source, d.destination, alphabet, d.content, d.udhi);
             Event::Delivered(Box::new(delivery), DeliveryId::default())
         }
         Pdu::Report(r) => {

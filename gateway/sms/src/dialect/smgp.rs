@@ -36,18 +36,8 @@ fn event(pdu: Pdu<'_>) -> Event {
                 let (carrier_id, stat) = report.map_or((Vec::new(), &b""[..]), |r| (r.msg_id.to_vec(), r.stat));
                 return Event::Reported { carrier_id, delivered: fate_of(stat), stat: text(stat), id };
             }
-            let mut delivery = Delivery {
-                message_id: hex(&d.msg_id),
-                is_named_by_content: false,
-                from: text(d.source),
-                to: text(d.destination),
-                pseudonym: false,
-                alphabet: Alphabet::from_msg_fmt(d.msg_fmt),
-                octets: Vec::new(),
-                segment: None,
-                lying_header: false,
-            };
-            delivery.set_content(d.content, d.udhi);
+            let alphabet = Alphabet::from_msg_fmt(d.msg_fmt);
+            let delivery = Delivery::new(hex(&d.msg_id), d.source, d.destination, alphabet, d.content, d.udhi);
             Event::Delivered(Box::new(delivery), id)
         }
         Pdu::ActiveTest => Event::KeepAlive,

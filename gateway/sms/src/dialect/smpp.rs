@@ -42,20 +42,16 @@ fn event(default: Alphabet, header: Header, pdu: Pdu<'_>) -> Event {
             Event::Reported { carrier_id, delivered, stat: text(by_text), id }
         }
         Pdu::Deliver(m) => {
-            let mut delivery = Delivery {
-                message_id: name(&m),
+            let alphabet = Alphabet::from_data_coding(m.data_coding, default);
+            let udhi = m.esm_class & smpp::UDHI != 0;
+            let delivery = Delivery::new(name(&m), m.source.digits, m.destination.digits, alphabet, m.content, udhi);
+            let delivery = Delivery {
                 is_named_by_content: true,
-                from: text(m.source.digits),
-                to: text(m.destination.digits),
                 // Alphanumeric senders are no telephone numbers.
                 pseudonym: m.source.ton == 5,
-                alphabet: Alphabet::from_data_coding(m.data_coding, default),
-                octets: Vec::new(),
-                segment: None,
-                lying_header: false,
+                segment: delivery.segment.or(m.segment),
+                ..delivery
             };
-            delivery.set_content(m.content, m.esm_class & smpp::UDHI != 0);
-            delivery.segment = delivery.segment.or(m.segment);
             Event::Delivered(Box::new(delivery), DeliveryId::default())
         }
         Pdu::EnquireLink => Event::KeepAlive,

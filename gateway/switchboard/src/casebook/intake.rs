@@ -226,17 +226,8 @@ impl Casebook {
                 self.restored_lines.insert(line, state);
             }
             Note::Outbound { line, to, body, notice } => {
-                let outbound = super::Outbound {
-                    line: line.clone(),
-                    to,
-                    body,
-                    reply_to: String::new(),
-                    urgent: false,
-                    notice,
-                    arrived: at,
-                    is_receipt: false,
-                    is_answer: false,
-                };
+                let plain = super::Outbound::plain(line.clone(), to, body, at);
+                let outbound = super::Outbound { notice, ..plain };
                 self.restored_outbound.insert(line, outbound);
             }
         }

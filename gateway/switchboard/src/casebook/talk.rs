@@ -242,17 +242,8 @@ impl Casebook {
             return Err(Failure::Conflict("the platform allows no further message to this user now"));
         }
         self.note(at, &Note::Outbound { line: line.clone(), to: to.clone(), body: body.clone(), notice });
-        self.defer(Deferred::Outbound(Box::new(Outbound {
-            line,
-            to,
-            body,
-            reply_to: String::new(),
-            urgent: false,
-            notice,
-            arrived: at,
-            is_receipt: false,
-            is_answer: false,
-        })));
+        let outbound = Outbound { notice, ..Outbound::plain(line, to, body, at) };
+        self.defer(Deferred::Outbound(Box::new(outbound)));
         Ok(())
     }
 
@@ -440,17 +431,7 @@ fn unsent(record: &AlertRecord) -> Vec<Outbound> {
     let queued = record.text.iter().filter(|l| l.state == Some(LineState::Queued));
     let lines = queued.filter_map(|l| {
         let to = record.reporter.channels.iter().find(|a| a.channel == l.channel)?.clone();
-        Some(Outbound {
-            line: l.message_id.clone(),
-            to,
-            body: l.body.clone(),
-            reply_to: String::new(),
-            urgent: false,
-            notice: false,
-            arrived: l.at.0,
-            is_receipt: false,
-            is_answer: false,
-        })
+        Some(Outbound::plain(l.message_id.clone(), to, l.body.clone(), l.at.0))
     });
     lines.collect()
 }
