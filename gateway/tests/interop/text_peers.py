@@ -3,8 +3,8 @@
 
     text_peers.py --gateway PATH --loadtest PATH --tools DIR
 
-DIR has a Python environment with pycmpp, smpplib and smpp34, and node_modules with smpp. The gateway logs in at a centre made of the npm
-package; pycmpp, smpplib, smpp34 and Kannel log in at our simulators of the operators, which the gateway's tests trust.
+DIR has a Python environment with pycmpp and smpplib, and node_modules with smpp. The gateway logs in at a centre made of the npm
+package; pycmpp, smpplib and Kannel log in at our simulators of the operators, which the gateway's tests trust.
 A peer that is missing is a failure when GATEWAY_REQUIRE is `all`, else a named skip.
 """
 import argparse, http.client, json, os, pathlib, queue, shutil, subprocess, sys, tempfile, threading, time, urllib.parse, urllib.request
@@ -130,7 +130,7 @@ def main():
             sip_message()
         gateway.process.kill()
     long = "长" * 100
-    if have("pycmpp, smpplib, smpp34", os.path.exists(PYTHON)):
+    if have("pycmpp, smpplib", os.path.exists(PYTHON)):
         ours = centre("cmpp", a.port + 40)
         python_client("pycmpp", f"""
 import threading, time
