@@ -63,16 +63,9 @@ pub enum Request {
         plain_token: String,
         event_ts: String,
     },
-    Message(Incoming, Reply),
+    Message(Incoming),
     /// Of no concern to an emergency line; acknowledged.
     Other(String),
-}
-
-/// Where an answer goes: within 60 min to a user, 5 min to a group, five times a message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Reply {
-    User(String),
-    Group(String),
 }
 
 #[derive(Deserialize)]
@@ -97,17 +90,14 @@ pub fn read(body: &[u8]) -> Result<Request, Refusal> {
     if payload.op == 13 {
         return Ok(Request::Validate { plain_token: text(&d["plain_token"]), event_ts: text(&d["event_ts"]) });
     }
-    let reply = match payload.t.as_str() {
-        "C2C_MESSAGE_CREATE" => Reply::User(text(&d["author"]["user_openid"])),
-        "GROUP_AT_MESSAGE_CREATE" => Reply::Group(text(&d["group_openid"])),
+    // Answers go to the group, within 5 min, or to the user, within 60: its name says which.
+    let user = match payload.t.as_str() {
+        "C2C_MESSAGE_CREATE" => text(&d["author"]["user_openid"]),
+        "GROUP_AT_MESSAGE_CREATE" => format!("{}/{}", text(&d["group_openid"]), text(&d["author"]["member_openid"])),
         other => return Ok(Request::Other(other.to_owned())),
     };
-    let user = match &reply {
-        Reply::User(user) => user.clone(),
-        Reply::Group(group) => format!("{group}/{}", text(&d["author"]["member_openid"])),
-    };
     let id = Some(text(&d["id"])).filter(|id| !id.is_empty()).unwrap_or(payload.id);
-    if user.is_empty() || id.is_empty() {
+    if user.is_empty() || user.starts_with('/') || user.ends_with('/') || id.is_empty() {
         return Err(Refusal::Malformed("no author or id"));
     }
     let attachment = |a: &serde_json::Value| {
@@ -127,7 +117,7 @@ pub fn read(body: &[u8]) -> Result<Request, Refusal> {
         attachments,
         ..Incoming::default()
     };
-    Ok(Request::Message(message, reply))
+    Ok(Request::Message(message))
 }
 
 #[cfg(test)]
@@ -155,12 +145,11 @@ mod tests {
     #[test]
     fn messages_validations_and_the_rest_are_told_apart() {
         let body = br#"{"id":"e1","op":0,"t":"C2C_MESSAGE_CREATE","d":{"id":"m1","author":{"user_openid":"u1"},"content":" \u6551\u547d ","attachments":[{"content_type":"image/png","filename":"a.png","url":"http://q/a"}]}}"#;
-        let Ok(Request::Message(message, reply)) = read(body) else { panic!("a message") };
+        let Ok(Request::Message(message)) = read(body) else { panic!("a message") };
         assert_eq!((message.user.as_str(), message.message_id.as_str(), message.text.as_str()), ("u1", "m1", "救命"));
         assert_eq!(message.attachments[0].kind, Form::Image);
-        assert_eq!(reply, Reply::User("u1".into()));
         let body = br#"{"id":"e2","op":0,"t":"GROUP_AT_MESSAGE_CREATE","d":{"id":"m2","group_openid":"g","author":{"member_openid":"u2"},"content":"x"}}"#;
-        assert!(matches!(read(body), Ok(Request::Message(m, Reply::Group(g))) if m.user == "g/u2" && g == "g"));
+        assert!(matches!(read(body), Ok(Request::Message(m)) if m.user == "g/u2"));
         assert_eq!(
             read(br#"{"op":13,"d":{"plain_token":"p","event_ts":"1"}}"#),
             Ok(Request::Validate { plain_token: "p".into(), event_ts: "1".into() })

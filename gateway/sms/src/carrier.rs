@@ -218,17 +218,13 @@ impl Carrier {
         self.pump(now, wall);
     }
 
-    /// What a `Deliver` waited for: it is durable, or it cannot be taken now.
+    /// What a `Deliver` waited for: it is durable, or it cannot be taken now. CMPP has no answer for the latter that
+    /// every gateway understands as "later": it gets none, and sends the message again.
     pub fn acknowledge(&mut self, token: Token, verdict: Verdict) {
         let Some(l) = self.links.get_mut(&token.link.0).filter(|l| l.epoch == token.epoch) else { return };
         l.owed = l.owed.saturating_sub(1);
-        l.answer(&self.config.protocol, token.sequence, &Message::Acknowledge { id: token.id, verdict });
-    }
-
-    /// The delivery cannot be stored and is left without an answer: the carrier sends it again after a while.
-    pub fn leave_unanswered(&mut self, token: Token) {
-        if let Some(l) = self.links.get_mut(&token.link.0).filter(|l| l.epoch == token.epoch) {
-            l.owed = l.owed.saturating_sub(1);
+        if !matches!((&self.config.protocol, verdict), (Protocol::Cmpp(_), Verdict::Busy)) {
+            l.answer(&self.config.protocol, token.sequence, &Message::Acknowledge { id: token.id, verdict });
         }
     }
 

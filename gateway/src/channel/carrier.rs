@@ -32,7 +32,6 @@ enum News {
 
 struct Socket {
     half: OwnedWriteHalf,
-    connection: u64,
     /// What the peer has not read yet.
     backlog: Vec<u8>,
 }
@@ -43,8 +42,6 @@ pub struct Task {
     carrier: Carrier,
     connect: SocketAddr,
     protocol: &'static str,
-    /// CMPP: what cannot be stored is not answered, and comes again.
-    silent_refusal: bool,
     shared: Shared,
     inbox: mpsc::UnboundedReceiver<ToChannel>,
     sockets: BTreeMap<u32, Socket>,
@@ -74,7 +71,6 @@ impl Task {
             number,
             name: name.to_owned(),
             protocol: device.config.protocol.name(),
-            silent_refusal: matches!(device.config.protocol, sms::Protocol::Cmpp(_)),
             carrier: Carrier::new(device.config.clone(), now),
             connect: device.connect,
             shared,
@@ -156,12 +152,7 @@ impl Task {
             }
             ToChannel::Acknowledge { number, durable } => {
                 let Some(token) = self.tokens.remove(&number) else { return };
-                if durable || !self.silent_refusal {
-                    let verdict = if durable { Verdict::Accepted } else { Verdict::Busy };
-                    self.carrier.acknowledge(token, verdict);
-                } else {
-                    self.carrier.leave_unanswered(token);
-                }
+                self.carrier.acknowledge(token, if durable { Verdict::Accepted } else { Verdict::Busy });
             }
             ToChannel::Fetch(_) | ToChannel::Leave => {}
         }
@@ -201,7 +192,7 @@ impl Task {
         let _ = stream.set_nodelay(true);
         let (read, half) = stream.into_split();
         tokio::spawn(read_from(link, connection, read, self.reporter.clone()));
-        self.sockets.insert(link.0, Socket { half, connection, backlog: Vec::new() });
+        self.sockets.insert(link.0, Socket { half, backlog: Vec::new() });
     }
 
     fn carry_out(&mut self) {
@@ -315,7 +306,6 @@ impl Task {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => socket.backlog.clear(),
         }
-        let _ = socket.connection;
     }
 
     fn publish(&mut self) {

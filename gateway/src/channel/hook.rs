@@ -140,7 +140,7 @@ async fn from_qq(
             let signature = device.key.sign(&event_ts, plain_token.as_bytes());
             axum::Json(json!({"plain_token": plain_token, "signature": signature})).into_response()
         }
-        Ok(qq::Request::Message(mut message, _)) => {
+        Ok(qq::Request::Message(mut message)) => {
             // QQ names files by address.
             for file in message.attachments.iter_mut().filter(|a| !a.url.is_empty()) {
                 file.vendor_id = file.url.clone();

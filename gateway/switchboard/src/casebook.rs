@@ -20,6 +20,7 @@ use dispatch::nearest::GridMap;
 use dispatch::seat::GroupId;
 
 use crate::message::{Failure, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
+use crate::serials::Serials;
 use crate::shard::Subscriber;
 use talk::Talk;
 pub use talk::{News, Notice};
@@ -159,9 +160,7 @@ pub struct Casebook {
     owed: BTreeSet<(Wall, AlertNo)>,
     /// Conversations by the time of their last word.
     idle: BTreeSet<(Wall, AlertNo)>,
-    serials: VecDeque<SerialBlock>,
-    unreserved: u32,
-    serials_wanted: bool,
+    serials: Serials,
     next_sequence: u64,
     durable: u64,
     waiting: VecDeque<(u64, Deferred)>,
@@ -185,9 +184,7 @@ impl Casebook {
             talks: BTreeMap::new(),
             owed: BTreeSet::new(),
             idle: BTreeSet::new(),
-            serials: Some(config.serials).filter(|b| b.from < b.until).into_iter().collect(),
-            unreserved: config.serials.until,
-            serials_wanted: false,
+            serials: Serials::new(config.serials),
             next_sequence,
             durable: next_sequence.saturating_sub(1),
             waiting: VecDeque::new(),
@@ -336,31 +333,13 @@ impl Casebook {
     }
 
     pub fn grant(&mut self, block: SerialBlock) {
-        self.unreserved = self.unreserved.max(block.until);
-        self.serials.push_back(block);
-        self.serials_wanted = false;
+        self.serials.grant(block);
     }
 
     /// A number for a report that comes in writing, and whether it was reserved.
     fn mint_number(&mut self, at: Wall) -> (AlertNo, bool) {
-        let mut reserved = true;
-        let serial = loop {
-            match self.serials.front_mut() {
-                Some(block) if block.from < block.until => {
-                    block.from += 1;
-                    break block.from - 1;
-                }
-                Some(_) => drop(self.serials.pop_front()),
-                None => {
-                    reserved = false;
-                    self.unreserved += 1;
-                    break self.unreserved - 1;
-                }
-            }
-        };
-        let left: u32 = self.serials.iter().map(|b| b.until - b.from).sum();
-        if left < 5000 && !self.serials_wanted {
-            self.serials_wanted = true;
+        let (serial, reserved) = self.serials.next();
+        if self.serials.wants_more() {
             self.outputs.push_back(Output::WantSerials);
         }
         (AlertNo::mint(&self.config.unit, at.beijing_date(), self.config.node, serial), reserved)

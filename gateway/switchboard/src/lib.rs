@@ -9,7 +9,17 @@
 mod casebook;
 mod desk;
 mod message;
+mod serials;
 mod shard;
+
+/// One person's number is written in many ways: +86138… and 86138… are 138…, anything else stays as it came.
+pub(crate) fn telephone(number: &str) -> String {
+    let bare = number.strip_prefix('+').unwrap_or(number);
+    match bare.strip_prefix("86") {
+        Some(national) if bare.len() >= 12 => national.to_owned(),
+        _ => bare.to_owned(),
+    }
+}
 
 pub use casebook::{Casebook, CasebookConfig, ChannelRule, News, Notice, Outbound, Output as CasebookOutput, Patience};
 pub use casework::{Fact, Fetch, Keyword, KeywordTable, is_call_unfinished};

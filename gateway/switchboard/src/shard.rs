@@ -24,6 +24,7 @@ use media::{Engine, LegId, Prompt, RoomId};
 use sip::{Account, Counters, Endpoint, Flow, Mint, SessionId, TimerQueue};
 
 use crate::message::{Contact, ReservedResponder, SerialBlock, ToCasebook, ToDesk, ToShard};
+use crate::serials::Serials;
 
 /// Where calls come from, and what is taken for granted about them.
 #[derive(Clone, Debug)]
@@ -190,10 +191,7 @@ pub struct Shard {
     by_media: HashMap<LegId, (CallKey, LegNo)>,
     by_port: BTreeMap<u16, LegId>,
     ports: VecDeque<u16>,
-    serials: VecDeque<SerialBlock>,
-    /// The serial to mint next once every block is used up.
-    unreserved: u32,
-    serials_wanted: bool,
+    serials: Serials,
     timers: TimerQueue<CallKey>,
     /// Legs that could not even be started; told to their calls after the present output.
     failed_at_once: VecDeque<(CallKey, LegNo)>,
@@ -223,9 +221,7 @@ impl Shard {
             by_media: HashMap::new(),
             by_port: BTreeMap::new(),
             ports: VecDeque::new(),
-            serials: Some(config.serials).filter(|b| b.from < b.until).into_iter().collect(),
-            unreserved: config.serials.until,
-            serials_wanted: false,
+            serials: Serials::new(config.serials),
             timers: TimerQueue::default(),
             failed_at_once: VecDeque::new(),
             paging: BTreeMap::new(),

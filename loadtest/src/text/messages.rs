@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::centre::{Centre, Protocol, Settings as CentreSettings};
 use super::platform::{Hook, Keys, Platform, Sender};
-use super::takers::{self, Counts};
+use super::takers;
 use super::{Happening, Outgoing};
 use crate::api::Api;
 use crate::calls::{Threshold, register};
@@ -253,9 +253,7 @@ impl Door {
 async fn drive(plan: &Plan, clock: Clock) -> anyhow::Result<Report> {
     let (tell, mut happenings) = mpsc::unbounded_channel();
     let door = open(plan, clock, tell)?;
-    let counts = if plan.unanswered {
-        Counts::default()
-    } else {
+    if !plan.unanswered {
         takers::start(&takers::Settings {
             http: plan.http,
             token: plan.token.clone(),
@@ -264,8 +262,8 @@ async fn drive(plan: &Plan, clock: Clock) -> anyhow::Result<Report> {
             think: plan.think,
             say: SAY.into(),
             done: true,
-        })
-    };
+        });
+    }
     if let Door::Centre(centre) = &door {
         let end = clock.now() + Duration::from_secs(10);
         while centre.links() == 0 {
@@ -284,7 +282,6 @@ async fn drive(plan: &Plan, clock: Clock) -> anyhow::Result<Report> {
     if let Door::Centre(centre) = &door {
         run.report.malformed = centre.malformed();
     }
-    let _ = counts;
     run.judge().await
 }
 

@@ -107,6 +107,11 @@ fn a_delivery_is_answered_when_it_is_durable_and_not_before() {
     assert!(sent(&mut c).is_empty());
     c.acknowledge(token, Verdict::Accepted);
     assert_eq!(sent(&mut c), wire(9, &Pdu::DeliverResp { msg_id: 0xAB, result: 0 }));
+    // What cannot be stored now is left without an answer, and comes again.
+    c.handle_bytes(at(1), WALL, LINK, &wire(11, &deliver(0xAD)));
+    let Some(Output::Deliver(token, _)) = c.poll_output() else { panic!("a delivery") };
+    c.acknowledge(token, Verdict::Busy);
+    assert!(sent(&mut c).is_empty());
     // A connection later nobody is owed anything.
     c.handle_bytes(at(2), WALL, LINK, &wire(10, &deliver(0xAC)));
     let Some(Output::Deliver(token, _)) = c.poll_output() else { panic!("a delivery") };

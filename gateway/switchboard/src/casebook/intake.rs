@@ -14,6 +14,7 @@ use dispatch::nearest::Place;
 
 use super::{Casebook, Output};
 use crate::message::{Body, Failure, Incoming, RequestId};
+use crate::telephone;
 
 impl Casebook {
     pub(super) fn incoming(&mut self, at: Wall, message: Incoming, request: RequestId) {
@@ -250,15 +251,6 @@ pub(super) fn part_note(part: &Part) -> Note {
 fn unhex(text: &str) -> Vec<u8> {
     let pair = |p: &[u8]| std::str::from_utf8(p).ok().and_then(|t| u8::from_str_radix(t, 16).ok());
     text.as_bytes().chunks(2).filter_map(pair).collect()
-}
-
-/// One person's number is written in many ways: without the country's prefix it is the same on every channel.
-pub(super) fn telephone(number: &str) -> String {
-    let digits = number.trim_start_matches('+');
-    match digits.strip_prefix("86") {
-        Some(rest) if rest.len() >= 10 => rest.to_owned(),
-        _ => digits.to_owned(),
-    }
 }
 
 /// The class under overload of a channel that nothing more is known about.

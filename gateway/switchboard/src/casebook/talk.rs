@@ -10,9 +10,10 @@ use dispatch::conversation::Seen;
 use dispatch::policy::ANSWER_WITHIN;
 use dispatch::seat::{Class, GroupId};
 
-use super::intake::{class_of, senders, telephone};
+use super::intake::{class_of, senders};
 use super::{Casebook, ChannelRule, Deferred, Outbound, Output, is_final};
 use crate::message::{Failure, SayRequest, ToDesk};
+use crate::telephone;
 
 /// An alert in which people write.
 pub(super) struct Talk {

@@ -12,7 +12,8 @@ use media::Event as MediaEvent;
 use sip::{EndCause, Event as SipEvent, Invitation, Output as SipOutput};
 
 use super::{CallSlot, Observed, Output, Shard};
-use crate::message::{Action, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
+use crate::message::{Action, RequestId, ToCasebook, ToDesk, ToShard};
+use crate::telephone;
 
 impl Shard {
     /// Carries every consequence of an input to its end.
@@ -192,26 +193,12 @@ impl Shard {
 
     /// The next number, and whether its serial was reserved on disk.
     fn mint_number(&mut self) -> (AlertNo, bool) {
-        let (serial, reserved) = match self.serials.front_mut() {
-            Some(block) => {
-                let serial = block.from;
-                block.from += 1;
-                if block.from >= block.until {
-                    self.serials.pop_front();
-                }
-                (serial, true)
-            }
-            None => {
-                self.unreserved += 1;
-                (self.unreserved - 1, false)
-            }
-        };
-        let left: u32 = self.serials.iter().map(|b| b.until - b.from).sum();
-        if left < 5000 && !std::mem::replace(&mut self.serials_wanted, true) {
+        let (serial, reserved) = self.serials.next();
+        if self.serials.wants_more() {
             self.outputs.push_back(Output::WantSerials);
         }
         let date = self.wall.beijing_date();
-        (AlertNo::mint(&self.config.unit, date, self.config.node, serial % 100_000_000), reserved)
+        (AlertNo::mint(&self.config.unit, date, self.config.node, serial), reserved)
     }
 
     fn begin(&mut self, now: Mono, key: CallKey, call: Call) {
@@ -416,15 +403,7 @@ impl Shard {
             ToShard::Silence { no } => self.silence(now, no),
             ToShard::SendMessage(message) => self.send_page(now, &message),
             ToShard::AnswerMessage { page, status } => self.sip.answer_page(now, sip::PageId(page), status),
-            ToShard::Serials(block) => {
-                self.serials_wanted = false;
-                // What was minted without a reservation meanwhile is not minted again.
-                let from = block.from.max(self.unreserved);
-                self.unreserved = self.unreserved.max(block.until);
-                if from < block.until {
-                    self.serials.push_back(SerialBlock { from, until: block.until });
-                }
-            }
+            ToShard::Serials(block) => self.serials.grant(block),
         }
     }
 
@@ -573,14 +552,5 @@ pub(super) fn calling_number(message: &codecs::sip::Message) -> String {
         let wanted = matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel);
         (wanted && !uri.number().is_empty()).then(|| String::from_utf8_lossy(uri.number()).into_owned())
     });
-    normalized(&found.unwrap_or_default())
-}
-
-/// +86138… and 86138… are 138…; anything else stays as it came.
-fn normalized(number: &str) -> String {
-    let bare = number.strip_prefix('+').unwrap_or(number);
-    match bare.strip_prefix("86") {
-        Some(national) if bare.len() >= 12 => national.to_owned(),
-        _ => bare.to_owned(),
-    }
+    telephone(&found.unwrap_or_default())
 }
