@@ -75,6 +75,7 @@ fn casebook() -> Casebook {
         default_grid: None,
         user_is_phone: true,
         quota: QuotaRule::default(),
+        has_template: false,
     };
     let config = CasebookConfig {
         source: "/gw/370400000000/1".into(),

@@ -191,6 +191,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
                     default_grid: c.default_grid.clone(),
                     user_is_phone: c.user_is_phone(),
                     quota: c.quota(),
+                    has_template: c.template.is_some(),
                 };
                 let settings =
                     channel::Settings { name: name.clone(), kind, rate: c.rate, media_hosts: c.media_hosts.clone() };

@@ -48,6 +48,9 @@ pub struct TextLine {
     /// What became of a message of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<LineState>,
+    /// The line of ours that its channel did not take: this one says the same by another.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instead_of: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attached>,
 }
@@ -63,6 +66,7 @@ impl TextLine {
             channel: String::new(),
             message_id: String::new(),
             state: None,
+            instead_of: String::new(),
             attachments: Vec::new(),
         }
     }

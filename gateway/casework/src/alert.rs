@@ -181,6 +181,7 @@ impl Alerts {
             Fact::Held { seat } => text::hold(record, &seat),
             Fact::Replied { .. } => self.reply(stamp, no, fact),
             Fact::LineState { line, state, why: _ } => self.line_state(stamp, no, &line, state),
+            Fact::SentAgain { line, to } => self.send_again(stamp, no, &line, to),
             Fact::Fetched { .. } => {
                 self.fetched(stamp, no, fact);
                 self.try_close(no, stamp);
@@ -336,6 +337,7 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
         | Fact::Held { .. }
         | Fact::Replied { .. }
         | Fact::LineState { .. }
+        | Fact::SentAgain { .. }
         | Fact::Fetched { .. }
         | Fact::JoinedTo { .. }
         | Fact::Absorbed { .. }

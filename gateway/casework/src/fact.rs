@@ -81,6 +81,11 @@ pub enum Fact {
         state: LineState,
         why: String,
     },
+    /// A line of ours that its channel does not take goes by another of the reporter's.
+    SentAgain {
+        line: String,
+        to: Address,
+    },
     /// A file that came with a message has been fetched, or never will be.
     Fetched {
         vendor_id: String,

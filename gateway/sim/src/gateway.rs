@@ -84,6 +84,7 @@ impl Gateway {
             default_grid: Some("G".into()),
             user_is_phone,
             quota: QuotaRule::default(),
+            has_template: false,
         };
         let mut casebook = Casebook::new(
             CasebookConfig {

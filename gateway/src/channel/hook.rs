@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use switchboard::{Body, Incoming, ToCasebook};
 
-use super::{Kind, WechatDevice};
+use super::{Kind, WechatApp, WechatDevice};
 use crate::casebook_thread::{Answer, Input};
 use crate::http::{Api, Problem};
 
@@ -50,7 +50,7 @@ fn refused(refusal: Refusal, channel: &str) -> Response {
 pub async fn check(State(api): State<Api>, Path(name): Path<String>, Query(q): Query<Signed>) -> Response {
     let Some(kind) = api.channels.kind(&name).cloned() else { return unknown() };
     let echo = match &*kind {
-        Kind::Wechat(device) if device.wecom => device
+        Kind::Wechat(device) if matches!(device.app, WechatApp::WeCom { .. }) => device
             .crypt
             .as_ref()
             .and_then(|c| c.open(&q.timestamp, &q.nonce, &q.echostr, &q.msg_signature).ok())

@@ -52,9 +52,22 @@ pub struct WechatDevice {
     pub token: String,
     /// With it, messages have to be encrypted.
     pub crypt: Option<wechat::Crypt>,
-    /// WeCom: its URL check is encrypted, its API another.
-    pub wecom: bool,
+    pub app: WechatApp,
     pub api: String,
+}
+
+/// What differs between the platforms that share WeChat's callbacks.
+pub enum WechatApp {
+    /// Official account or mini-program; `template` is for whoever wrote too long ago.
+    Account { template: Option<Template> },
+    /// WeCom: its URL check is encrypted, its API another.
+    WeCom { agent: u32 },
+}
+
+/// A template message of the platform: which, and the field that takes the line.
+pub struct Template {
+    pub id: String,
+    pub field: String,
 }
 
 pub struct QqDevice {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use sms::{CarrierConfig, Protocol};
 
 use super::{Problem, Secret, Span};
-use crate::channel::{CarrierDevice, HttpDevice, Kind, QqDevice, WechatDevice, WeiboDevice};
+use crate::channel::{CarrierDevice, HttpDevice, Kind, QqDevice, Template, WechatApp, WechatDevice, WeiboDevice};
 
 /// One entry; which keys it needs depends on `kind`.
 #[derive(Deserialize, Clone, Debug, Default)]
@@ -59,6 +59,11 @@ pub struct Channel {
     pub tries: Option<u32>,
     pub redial_max: Option<Span>,
 
+    /// WeChat: the template message for whoever wrote too long ago, and its field that takes the line.
+    pub template: Option<String>,
+    pub template_field: Option<String>,
+    /// WeCom: the application's number.
+    pub agent: Option<u32>,
     /// WeChat and WeCom: the callback's token and key.
     pub token: Option<Secret>,
     pub aes_key: Option<Secret>,
@@ -274,7 +279,17 @@ impl Entry<'_> {
             None => None,
         };
         let api = self.api(if wecom { "https://qyapi.weixin.qq.com" } else { "https://api.weixin.qq.com" });
-        Some(Kind::Wechat(WechatDevice { app_id, secret, token, crypt, wecom, api }))
+        let app = if wecom {
+            let Some(agent) = c.agent else {
+                self.complain("GW-0233", "agent", "WeCom wants the number of our application (agentid)".into());
+                return None;
+            };
+            WechatApp::WeCom { agent }
+        } else {
+            let field = c.template_field.clone().unwrap_or_else(|| "content".into());
+            WechatApp::Account { template: c.template.clone().map(|id| Template { id, field }) }
+        };
+        Some(Kind::Wechat(WechatDevice { app_id, secret, token, crypt, app, api }))
     }
 
     fn qq(&mut self) -> Option<Kind> {
@@ -324,6 +339,8 @@ mod tests {
         );
         let smpp = "kind = 'smpp'\ngroup = 'g'\naccount = '1'\nsecret = { env = 'PATH' }\nnumber = '1211x'";
         assert_eq!(problems(smpp), ["GW-0234 channel.x.number", "GW-0233 channel.x.connect"]);
+        let wecom = "kind = 'wecom'\ngroup = 'g'\naccount = 'ww1'\nsecret = { env = 'PATH' }\ntoken = { env = 'PATH' }";
+        assert_eq!(problems(wecom), ["GW-0233 channel.x.aes_key"]);
         assert_eq!(problems("kind = 'sip'\ngroup = 'g'"), ["GW-0233 channel.x.trunk"]);
         let version = "kind = 'cmpp'\ngroup = 'g'\nversion = '4.0'";
         assert_eq!(problems(version), ["GW-0234 channel.x.version"]);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sms::{CarrierConfig, Protocol};
 use switchboard::{ChannelRule, GroupId, QuotaRule};
 
-use crate::channel::{CarrierDevice, HttpDevice, Kind, QqDevice, Settings, WechatDevice, WeiboDevice};
+use crate::channel::{CarrierDevice, HttpDevice, Kind, QqDevice, Settings, WechatApp, WechatDevice, WeiboDevice};
 
 pub const ACCOUNT: &str = "901234";
 pub const SECRET: &str = "demo";
@@ -97,8 +97,20 @@ pub fn set(prefix: &str, group: u32, grid: &str, p: Platforms) -> Vec<(ChannelRu
                 app_id: WECHAT_APP.into(),
                 secret: SECRET.into(),
                 token: WECHAT_TOKEN.into(),
-                crypt: Some(crypt),
-                wecom: false,
+                crypt: Some(crypt.clone()),
+                app: WechatApp::Account { template: None },
+                api: api.clone(),
+            }),
+        ),
+        (
+            "wecom",
+            Channel::Wechat,
+            Kind::Wechat(WechatDevice {
+                app_id: WECHAT_APP.into(),
+                secret: SECRET.into(),
+                token: WECHAT_TOKEN.into(),
+                crypt: Some(crypt.clone()),
+                app: WechatApp::WeCom { agent: 110 },
                 api: api.clone(),
             }),
         ),
@@ -138,6 +150,7 @@ pub fn set(prefix: &str, group: u32, grid: &str, p: Platforms) -> Vec<(ChannelRu
             default_grid: Some(grid.into()),
             user_is_phone: matches!(device, Kind::Carrier(_)),
             quota: QuotaRule::default(),
+            has_template: false,
         };
         (rule, Settings { name, kind: device, rate: 0, media_hosts: vec![p.web.to_string()] })
     };
@@ -157,6 +170,7 @@ pub fn sip(name: &str, trunk: &str, group: u32, grid: &str) -> (ChannelRule, Set
         default_grid: Some(grid.into()),
         user_is_phone: true,
         quota: QuotaRule::default(),
+        has_template: false,
     };
     let kind = Kind::Sip { trunk: trunk.into() };
     (rule, Settings { name: name.into(), kind, rate: 0, media_hosts: Vec::new() })

@@ -39,6 +39,8 @@ pub struct ChannelRule {
     /// Its users are telephone numbers.
     pub user_is_phone: bool,
     pub quota: QuotaRule,
+    /// Once the quota is spent a line still goes, as the platform's template message.
+    pub has_template: bool,
 }
 
 /// How long things are remembered and waited for.
@@ -85,6 +87,8 @@ pub struct Outbound {
     pub reply_to: String,
     pub urgent: bool,
     pub notice: bool,
+    /// The quota is spent: as the platform's template message.
+    pub templated: bool,
     /// When the report came, for the receipt's and the answer's time.
     pub arrived: Wall,
     pub is_receipt: bool,
@@ -101,6 +105,7 @@ impl Outbound {
             reply_to: String::new(),
             urgent: false,
             notice: false,
+            templated: false,
             arrived: at,
             is_receipt: false,
             is_answer: false,

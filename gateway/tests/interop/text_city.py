@@ -81,6 +81,15 @@ secret = {{ env = "WECHAT_SECRET" }}
 token = {{ env = "WECHAT_TOKEN" }}
 aes_key = {{ env = "WECHAT_KEY" }}
 api = "{web}"
+[channel.wecom]
+kind = "wecom"
+group = "load"
+account = "{WECHAT['app_id']}"
+agent = 110
+secret = {{ env = "WECHAT_SECRET" }}
+token = {{ env = "WECHAT_TOKEN" }}
+aes_key = {{ env = "WECHAT_KEY" }}
+api = "{web}"
 [channel.qq]
 kind = "qq"
 group = "load"

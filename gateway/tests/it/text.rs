@@ -259,3 +259,117 @@ fn a_line_to_anybody_is_durable_sent_and_asked_for_by_name_and_silence_is_kept()
         api.request("POST", "/v1/outbound", r#"{"channel":"kiosk","to":"k2","body":"x"}"#).expect("an answer");
     assert!(status == 409 && body.contains("GW-4410"), "{status} {body}");
 }
+
+#[test]
+fn a_line_that_its_channel_no_longer_allows_reaches_the_reporter_by_sms() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let cmcc = format!(
+        "[channel.cmcc]\nkind = \"cmpp\"\ngroup = \"default\"\nconnect = \"{address}\"\naccount = \"901234\"\nsecret = {{ env = \"UNIT_SECRET\" }}\nnumber = \"12110\"\nredial_max = \"1s\"\n"
+    );
+    let gateway = gateway("fallback", 44_000, &format!("{KIOSK}replies = 0\n{cmcc}"));
+    let mut stream = log_in(&listener);
+    let body = r#"{"from":"k7","text":"车库着火","phone":"13800138007"}"#;
+    assert_eq!(signed(&gateway, "f1", now(), body).0, 200);
+    let submitted = read_pdu(&mut stream);
+    let Ok((sequence, Pdu::Submit(submit))) = cmpp::read(Version::V2, &submitted) else { panic!("a SUBMIT") };
+    assert_eq!((submit.destinations, submit.destination), (1, &b"13800138007"[..]));
+    let mut out = Vec::new();
+    cmpp::write(Version::V2, sequence, &Pdu::SubmitResp { msg_id: 1, result: 0 }, &mut out);
+    stream.write_all(&out).expect("writes");
+    let mut api = gateway.api();
+    let all = wait_for(&mut api, |all| {
+        all.len() == 1 && all[0]["text"].as_array().is_some_and(|t| t.iter().filter(|l| l["dir"] == "out").count() == 2)
+    });
+    let lines = all[0]["text"].as_array().expect("lines");
+    assert_eq!((&lines[1]["channel"], &lines[1]["state"]), (&"kiosk".into(), &"failed".into()), "both attempts stand");
+    assert_eq!((&lines[2]["channel"], &lines[2]["instead_of"]), (&"cmcc".into(), &lines[1]["ref"]));
+    assert_eq!(lines[1]["body"], lines[2]["body"]);
+    // Whoever must not be heard gets nothing by any channel.
+    let silent = r#"{"from":"k8","text":"别出声","phone":"13800138008","silent":true}"#;
+    assert_eq!(signed(&gateway, "f2", now(), silent).0, 200);
+    let all = wait_for(&mut api, |all| all.len() == 2);
+    let theirs = all.iter().find(|a| a["reporter"]["phone"] == "13800138008").expect("theirs");
+    assert!(theirs["text"].as_array().expect("lines").iter().all(|l| l["dir"] == "in"));
+}
+
+/// Takes one request, answers with `json`; its request line and body.
+fn serve(listener: &TcpListener, json: &str) -> (String, Value) {
+    let (mut stream, _) = listener.accept().expect("the gateway asks");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length =
+                head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0usize) {
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{json}",
+                    json.len()
+                );
+                stream.write_all(answer.as_bytes()).expect("writes");
+                let line = head.lines().next().unwrap_or_default().to_owned();
+                return (line, serde_json::from_str(body).unwrap_or_default());
+            }
+        }
+        let len = stream.read(&mut buffer).expect("a request");
+        assert!(len > 0, "the request is whole");
+        bytes.extend_from_slice(&buffer[..len]);
+    }
+}
+
+const WECHAT_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+
+#[test]
+fn wecom_checks_our_address_encrypted_and_takes_lines_from_our_application() {
+    let platform = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let api = platform.local_addr().expect("bound");
+    let wecom = format!(
+        "[channel.wecom]\nkind = \"wecom\"\ngroup = \"default\"\naccount = \"ww1\"\nagent = 110\nsecret = {{ env = \"CHANNEL_SECRET\" }}\ntoken = {{ env = \"WECHAT_TOKEN\" }}\naes_key = {{ env = \"WECHAT_KEY\" }}\napi = \"http://{api}\"\n"
+    );
+    let gateway = gateway("wecom", 44_500, &wecom);
+    let crypt = Crypt::new("police110token", WECHAT_KEY, "ww1").expect("a key");
+    let at = now();
+    let echo = crypt.seal(b"1616140317555161061", *b"0123456789abcdef");
+    let signature = crypt.signature(&at.to_string(), "n", &echo);
+    let query = echo.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    let check = |signature: &str| {
+        let path = format!("/hook/wecom?msg_signature={signature}&timestamp={at}&nonce=n&echostr={query}");
+        Api::new(gateway.http, "").request("GET", &path, "").expect("an answer")
+    };
+    assert_eq!(check(&signature), (200, "1616140317555161061".into()));
+    assert_eq!(check(&"0".repeat(40)).0, 403);
+    let message = "<xml><ToUserName>ww1</ToUserName><FromUserName>zhang</FromUserName><CreateTime>1</CreateTime><MsgType>text</MsgType><Content>巡逻遇袭</Content><MsgId>7</MsgId><AgentID>110</AgentID></xml>";
+    let sealed = crypt.seal(message.as_bytes(), *b"0123456789abcdef");
+    let signature = crypt.signature(&at.to_string(), "n", &sealed);
+    let path = format!("/hook/wecom?msg_signature={signature}&timestamp={at}&nonce=n");
+    let envelope =
+        format!("<xml><ToUserName>ww1</ToUserName><Encrypt><![CDATA[{sealed}]]></Encrypt><AgentID>110</AgentID></xml>");
+    assert_eq!(post(&gateway, &path, &[], &envelope).0, 200);
+    let (asked, _) = serve(&platform, r#"{"errcode":0,"access_token":"T","expires_in":7200}"#);
+    assert!(asked.starts_with("GET /cgi-bin/gettoken?corpid=ww1&corpsecret="), "{asked}");
+    let (line, sent) = serve(&platform, r#"{"errcode":0}"#);
+    assert!(line.starts_with("POST /cgi-bin/message/send?access_token=T"), "{line}");
+    assert_eq!((&sent["touser"], &sent["agentid"]), (&"zhang".into(), &110.into()));
+    let mut api = gateway.api();
+    let sent = |all: &[Value]| all.len() == 1 && all[0]["text"][0]["body"] == "巡逻遇袭";
+    wait_for(&mut api, sent);
+}
+
+#[test]
+fn whoever_wrote_too_long_ago_gets_the_platforms_template_message() {
+    let platform = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let api = platform.local_addr().expect("bound");
+    let wechat = format!(
+        "[channel.wechat]\nkind = \"wechat\"\ngroup = \"default\"\naccount = \"wx1\"\nsecret = {{ env = \"CHANNEL_SECRET\" }}\ntoken = {{ env = \"WECHAT_TOKEN\" }}\naes_key = {{ env = \"WECHAT_KEY\" }}\napi = \"http://{api}\"\nreceipt = \"\"\ntemplate = \"T-1\"\ntemplate_field = \"thing1\"\n"
+    );
+    let gateway = gateway("template", 45_000, &wechat);
+    let mut api = gateway.api();
+    let notice = r#"{"channel":"wechat","to":"oLongAgo","body":"您的证件已办好","class":"notice"}"#;
+    assert_eq!(api.request("POST", "/v1/outbound", notice).expect("an answer").0, 200);
+    serve(&platform, r#"{"errcode":0,"access_token":"T","expires_in":7200}"#);
+    let (line, sent) = serve(&platform, r#"{"errcode":0}"#);
+    assert!(line.starts_with("POST /cgi-bin/message/template/send?access_token=T"), "{line}");
+    assert_eq!((&sent["template_id"], &sent["data"]["thing1"]["value"]), (&"T-1".into(), &"您的证件已办好".into()));
+}

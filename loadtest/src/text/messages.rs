@@ -29,6 +29,7 @@ pub enum Channel {
     Smgp,
     Smpp,
     Wechat,
+    Wecom,
     Qq,
     Weibo,
     Kiosk,
@@ -42,6 +43,7 @@ impl Channel {
             Channel::Smgp => "smgp",
             Channel::Smpp => "smpp",
             Channel::Wechat => "wechat",
+            Channel::Wecom => "wecom",
             Channel::Qq => "qq",
             Channel::Weibo => "weibo",
             Channel::Kiosk => "kiosk",
@@ -162,7 +164,7 @@ fn open(plan: &Plan, clock: Clock, tell: mpsc::UnboundedSender<Happening>) -> an
         Channel::Sgip => (Protocol::Sgip, &p["sgip"]["connect"]),
         Channel::Smgp => (Protocol::Smgp, &p["smgp"]),
         Channel::Smpp => (Protocol::Smpp, &p["smpp"]),
-        Channel::Wechat | Channel::Qq | Channel::Weibo | Channel::Kiosk => {
+        Channel::Wechat | Channel::Wecom | Channel::Qq | Channel::Weibo | Channel::Kiosk => {
             Platform::open(listen(&p["web"], "web")?, clock, tell.clone())?;
             let crypt = wechat::Crypt::new(
                 &text(&p["wechat"]["token"]),
@@ -438,16 +440,16 @@ impl<'a> Run<'a> {
         let (total, acknowledged) = (self.known.len(), self.report.acknowledged);
         let read = move || -> anyhow::Result<Vec<u32>> {
             let mut api = Api::new(http, &token);
-            let mut last = vec![0; total];
-            // The read model follows the journal; it may be a moment behind.
+            let mut last = Err(anyhow::anyhow!("the alerts were not read"));
+            // The read model follows the journal and may be a moment behind; a gateway that is killed comes back.
             for _ in 0..60 {
-                last = count_messages(&mut api, &tag, total)?;
-                if last.iter().filter(|c| **c > 0).count() as u64 >= acknowledged {
+                last = count_messages(&mut api, &tag, total);
+                if last.as_ref().is_ok_and(|l| l.iter().filter(|c| **c > 0).count() as u64 >= acknowledged) {
                     break;
                 }
                 std::thread::park_timeout(Duration::from_millis(500));
             }
-            Ok(last)
+            last
         };
         tokio::task::spawn_blocking(read).await?
     }

@@ -53,6 +53,8 @@ impl Platform {
             .route("/cgi-bin/stable_token", post(token))
             .route("/app/getAppAccessToken", post(token))
             .route("/cgi-bin/message/custom/send", post(wechat_send))
+            .route("/cgi-bin/gettoken", get(wecom_token))
+            .route("/cgi-bin/message/send", post(wecom_send))
             .route("/cgi-bin/media/get", get(picture))
             .route("/v2/users/{user}/messages", post(qq_send))
             .route("/v2/groups/{group}/messages", post(qq_send))
@@ -90,6 +92,20 @@ async fn wechat_send(State(p): State<Platform>, Query(q): Query<HashMap<String, 
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     p.line(body["touser"].as_str().unwrap_or_default(), body["text"]["content"].as_str().unwrap_or_default());
     axum::Json(json!({"errcode": 0, "errmsg": "ok"})).into_response()
+}
+
+async fn wecom_token(state: State<Platform>, Query(q): Query<HashMap<String, String>>) -> Response {
+    let named = ["corpid", "corpsecret"].iter().all(|k| q.get(*k).is_some_and(|v| !v.is_empty()));
+    if named { token(state).await } else { axum::Json(json!({"errcode": 41004})).into_response() }
+}
+
+/// WeCom takes a line from one of its applications only.
+async fn wecom_send(state: State<Platform>, query: Query<HashMap<String, String>>, body: Bytes) -> Response {
+    let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if sent["agentid"].as_u64().is_none() || sent["msgtype"] != "text" {
+        return axum::Json(json!({"errcode": 40056})).into_response();
+    }
+    wechat_send(state, query, body).await
 }
 
 async fn qq_send(State(p): State<Platform>, Path(user): Path<String>, headers: HeaderMap, body: Bytes) -> Response {

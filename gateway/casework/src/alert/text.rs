@@ -62,6 +62,7 @@ impl Alerts {
                 channel: message.address.channel.clone(),
                 message_id: message.message_id,
                 state: None,
+                instead_of: String::new(),
                 attachments: message.attachments,
             },
         );
@@ -119,6 +120,20 @@ impl Alerts {
             mark(record, "undelivered");
             self.emit(no, Step::Undelivered, at, None);
         }
+    }
+
+    /// The same words by another channel, as a line of their own: the record shows both attempts.
+    pub(super) fn send_again(&mut self, at: Stamp, no: AlertNo, line: &str, to: Address) {
+        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let Some(found) = record.text.iter_mut().rev().find(|l| l.message_id == line) else { return };
+        found.state = Some(LineState::Failed);
+        let (by, body) = (found.by.clone(), found.body.clone());
+        let say = queue_line(record, at, no, &by, body, to);
+        if let Some(again) = record.text.last_mut() {
+            again.instead_of = line.to_owned();
+        }
+        self.emit(no, Step::Message, at, None);
+        self.outputs.push_back(Output::Say(Box::new(say)));
     }
 
     pub(super) fn fetched(&mut self, at: Stamp, no: AlertNo, fact: Fact) {
@@ -283,6 +298,7 @@ fn queue_line(
             channel: address.channel.clone(),
             message_id: line.clone(),
             state: Some(LineState::Queued),
+            instead_of: String::new(),
             attachments: Vec::new(),
         },
     );

@@ -124,6 +124,18 @@ fn what_became_of_a_line_is_told_at_once_only_when_it_failed() {
 }
 
 #[test]
+fn a_line_that_failed_is_said_again_by_another_channel_as_a_line_of_its_own() {
+    let mut a = alerts();
+    feed_to(&mut a, number(7), vec![written("有人打架")]);
+    let (first, to) = (format!("{}-1", number(7)), Address { channel: "sms".into(), user: "13800138000".into() });
+    let (types, _) = feed_to(&mut a, number(7), vec![Fact::SentAgain { line: first.clone(), to }]);
+    assert_eq!(types, ["message", "say 13800138000 收到 000000070"]);
+    let text = &a.get(number(7)).expect("open").text;
+    assert_eq!((text[1].state, text[2].state), (Some(LineState::Failed), Some(LineState::Queued)));
+    assert_eq!((&text[2].body, &text[2].instead_of, text[2].channel.as_str()), (&text[1].body, &first, "sms"));
+}
+
+#[test]
 fn a_picture_is_asked_for_and_kept_by_its_hash() {
     let mut a = alerts();
     let picture = Attached {

@@ -46,22 +46,30 @@ impl Quota {
         }
     }
 
+    /// Whether one more reply may be sent.
+    ///
+    /// # Errors
+    /// When the rule allows none.
+    pub fn allows(&self, at: Wall, to: &Address, rule: QuotaRule) -> Result<(), Spent> {
+        if rule == QuotaRule::default() {
+            return Ok(());
+        }
+        let (last, used) = self.users.get(to).ok_or(Spent::Window)?;
+        if rule.within.is_some_and(|within| *last + within <= at) {
+            return Err(Spent::Window);
+        }
+        if rule.replies.is_some_and(|replies| *used >= replies) { Err(Spent::Count) } else { Ok(()) }
+    }
+
     /// Counts one reply.
     ///
     /// # Errors
     /// When the rule allows none.
     pub fn take(&mut self, at: Wall, to: &Address, rule: QuotaRule) -> Result<(), Spent> {
-        if rule == QuotaRule::default() {
-            return Ok(());
+        self.allows(at, to, rule)?;
+        if let Some((_, used)) = self.users.get_mut(to) {
+            *used += 1;
         }
-        let (last, used) = self.users.get_mut(to).ok_or(Spent::Window)?;
-        if rule.within.is_some_and(|within| *last + within <= at) {
-            return Err(Spent::Window);
-        }
-        if rule.replies.is_some_and(|replies| *used >= replies) {
-            return Err(Spent::Count);
-        }
-        *used += 1;
         Ok(())
     }
 }

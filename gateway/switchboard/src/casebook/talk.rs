@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use codecs::record::{Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, SeatInfo, Stamp, State};
+use codecs::record::{
+    Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, SeatInfo, Stamp, State, TextLine,
+};
 use codecs::time::Wall;
 
 use casework::{Fact, Say, is_call_unfinished};
@@ -194,18 +196,51 @@ impl Casebook {
             reply_to: say.reply_to,
             urgent,
             notice: false,
+            templated: false,
             arrived: say.arrived.0,
             is_receipt: say.is_receipt,
             is_answer: say.is_answer,
         };
-        let rule = self.channel(&outbound.to.channel).map(|c| c.quota).unwrap_or_default();
-        match self.quota.take(at, &outbound.to, rule) {
-            Ok(()) => self.defer(Deferred::Outbound(Box::new(outbound))),
-            Err(_) => {
-                self.count(&outbound.to.channel.clone(), "quota_spent");
-                self.line_state(at, outbound.line, LineState::Failed, "the platform allows no further reply".into());
+        match self.take_quota(at, &outbound.to) {
+            Some(templated) => self.defer(Deferred::Outbound(Box::new(Outbound { templated, ..outbound }))),
+            None => {
+                self.line_state(at, outbound.line, LineState::Failed, "the platform allows no further reply".into())
             }
         }
+    }
+
+    /// Counts a line to `to`: whether it goes as a template, or not at all.
+    fn take_quota(&mut self, at: Wall, to: &Address) -> Option<bool> {
+        let rule = self.channel(&to.channel)?;
+        let (quota, has_template) = (rule.quota, rule.has_template);
+        if self.quota.take(at, to, quota).is_ok() {
+            return Some(false);
+        }
+        self.count(&to.channel.clone(), "quota_spent");
+        has_template.then_some(true)
+    }
+
+    /// Where else the reporter can be written to: by a channel they wrote by, or by SMS to their mobile telephone. Not
+    /// by one that failed for these words before, and never unasked to whoever must not be heard.
+    fn other_way(&self, at: Wall, record: &AlertRecord, line: &str) -> Option<Address> {
+        let failed_before = |l: &TextLine| l.message_id == line && l.state == Some(LineState::Failed);
+        if record.reporter.safety.silent || record.text.iter().any(failed_before) {
+            return None;
+        }
+        let mut tried = Vec::new();
+        let mut name = line;
+        while let Some(found) = record.text.iter().rev().find(|l| !name.is_empty() && l.message_id == name) {
+            tried.push(found.channel.as_str());
+            name = &found.instead_of;
+        }
+        let mobile = telephone(&record.reporter.phone);
+        let is_mobile = mobile.len() == 11 && mobile.starts_with('1');
+        let sms = self.config.channels.iter().filter(|c| is_mobile && c.channel == codecs::record::Channel::Sms12110);
+        let by_sms = sms.map(|c| Address { channel: c.name.clone(), user: mobile.clone() });
+        let mut ways = senders(record).cloned().chain(by_sms).filter(|a| !tried.contains(&a.channel.as_str()));
+        ways.find(|a| {
+            self.channel(&a.channel).is_some_and(|c| c.has_template || self.quota.allows(at, a, c.quota).is_ok())
+        })
     }
 
     pub(super) fn line_state(&mut self, at: Wall, line: String, state: LineState, why: String) {
@@ -214,6 +249,12 @@ impl Casebook {
             return self.note(at, &Note::Line { line, state });
         };
         self.note(at, &Note::Line { line: line.clone(), state });
+        if state == LineState::Failed
+            && let Some(to) = self.alerts.get(no).and_then(|record| self.other_way(at, record, &line))
+            && self.fact(at, no, Fact::SentAgain { line: line.clone(), to: to.clone() })
+        {
+            return self.count(&to.channel, "sent_again");
+        }
         if !self.fact(at, no, Fact::LineState { line, state, why }) {
             return;
         }
@@ -237,13 +278,11 @@ impl Casebook {
         if alert.is_some_and(|no| self.alerts.is_silent(no)) {
             return Err(Failure::Silent);
         }
-        let quota = rule.quota;
-        if self.quota.take(at, &to, quota).is_err() {
-            self.count(&to.channel.clone(), "quota_spent");
+        let Some(templated) = self.take_quota(at, &to) else {
             return Err(Failure::Conflict("the platform allows no further message to this user now"));
-        }
+        };
         self.note(at, &Note::Outbound { line: line.clone(), to: to.clone(), body: body.clone(), notice });
-        let outbound = Outbound { notice, ..Outbound::plain(line, to, body, at) };
+        let outbound = Outbound { notice, templated, ..Outbound::plain(line, to, body, at) };
         self.defer(Deferred::Outbound(Box::new(outbound)));
         Ok(())
     }
