@@ -53,7 +53,7 @@ fn conferences(rooms: u16) -> (Engine, Vec<LegId>) {
                 remote: Some(Remote { rtp: at(0), rtcp: at(1) }),
                 direction: Direction::SendRecv,
             };
-            let leg = engine.add_leg(&agreed, LegConfig { seed: u64::from(n) });
+            let leg = engine.add_leg(&agreed, LegConfig { seed: u64::from(n), tag: 0 });
             engine.join(Mono(0), leg, id, n as u8 + 1);
             legs.push(leg);
         }

@@ -43,6 +43,7 @@ pub struct Settings {
     pub rtp_address: IpAddr,
     pub rtp_advertise: IpAddr,
     pub rtp_ports: PortRange,
+    pub rtp_shared: usize,
     pub sinks: Vec<SinkSettings>,
     /// Shown at /demo/peers.json.
     pub peers: Option<serde_json::Value>,
@@ -224,6 +225,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         shard: 0,
         sip_address: sip,
         rtp_address: settings.rtp_advertise,
+        shared_media: settings.rtp_shared > 0,
         realm: settings.realm,
         accounts: city.accounts,
         seed: u64::from_le_bytes(random()),
@@ -237,7 +239,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         attendant: prompts::attendant(),
         serials,
     });
-    let ports = Ports::new(settings.rtp_address, settings.rtp_ports.from, settings.rtp_ports.to)?;
+    let ports = Ports::new(settings.rtp_address, settings.rtp_ports.from, settings.rtp_ports.to, settings.rtp_shared)?;
     let sockets = Sockets { udp, tcp: Some(tcp), ports };
     let (shard_thread, handle) =
         ShardThread::new(clock, shard, desk, sockets, casebook_sender.clone(), recorder_sender, waiting.clone())?;

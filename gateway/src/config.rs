@@ -113,6 +113,9 @@ pub struct Rtp {
     pub ports: PortRange,
     /// What SDP says, when it is not `address`.
     pub advertise: Option<IpAddr>,
+    /// Ports that all legs share, for peers that send from the address that their SDP names; 0: a port a leg.
+    #[serde(default)]
+    pub shared: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

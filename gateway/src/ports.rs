@@ -1,4 +1,8 @@
-//! Media sockets: a pair a leg (RTP even, RTCP odd), bound ahead of need, reused after rest.
+//! Media sockets: a pair a leg (RTP even, RTCP odd), bound ahead of need and reused after rest; or a few pairs that all
+//! legs share.
+//!
+//! RTP is not waited for: it is read at every tick, when a packet of nearly every leg lies there, so that the kernel has
+//! nobody to wake. RTCP comes every few seconds and is asked for by epoll.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,22 +12,36 @@ use std::os::fd::AsRawFd as _;
 use mio::net::UdpSocket;
 use mio::{Interest, Poll, Token};
 
+use crate::udp::{self, Receiver};
+
 /// Pairs kept bound and idle, so that a burst of calls finds them.
 const STOCK: usize = 64;
+/// Longer than any audio packet that a peer may send.
+const DATAGRAM: usize = 2048;
+/// Packets that a leg's socket is read for in one call: one is the rule.
+const A_LEG: usize = 2;
+const SHARED: usize = 64;
 
 struct Pair {
-    rtp: UdpSocket,
+    rtp: std::net::UdpSocket,
     rtcp: UdpSocket,
-    in_use: bool,
+    /// Its place among those in use.
+    place: Option<usize>,
 }
 
-/// All pairs of one shard. A pair's token is its port; RTCP's is the port after.
+/// All pairs of one shard.
 pub struct Ports {
     address: IpAddr,
+    first: u16,
+    /// How many pairs all legs share; 0: each has its own.
+    shared: usize,
     /// Not bound yet, in the order in which they will be.
     unbound: VecDeque<u16>,
-    pairs: std::collections::BTreeMap<u16, Pair>,
-    idle: usize,
+    /// By their distance from the first, in pairs.
+    pairs: Vec<Option<Pair>>,
+    in_use: Vec<u16>,
+    bound: usize,
+    receiver: Receiver,
     poll: Poll,
     events: mio::Events,
 }
@@ -31,13 +49,17 @@ pub struct Ports {
 impl Ports {
     /// # Errors
     /// When the kernel gives no epoll.
-    pub fn new(address: IpAddr, from: u16, to: u16) -> io::Result<Ports> {
-        let even = from + from % 2;
+    pub fn new(address: IpAddr, from: u16, to: u16, shared: usize) -> io::Result<Ports> {
+        let first = from + from % 2;
         Ok(Ports {
             address,
-            unbound: (even..to).step_by(2).collect(),
-            pairs: std::collections::BTreeMap::new(),
-            idle: 0,
+            first,
+            shared,
+            unbound: (first..to).step_by(2).collect(),
+            pairs: Vec::new(),
+            in_use: Vec::new(),
+            bound: 0,
+            receiver: Receiver::new(if shared > 0 { SHARED } else { A_LEG }, DATAGRAM),
             poll: Poll::new()?,
             events: mio::Events::with_capacity(1024),
         })
@@ -46,13 +68,22 @@ impl Ports {
     /// Binds pairs until the stock is full; returns the new ones. A port that somebody else has is skipped.
     pub fn refill(&mut self) -> Vec<u16> {
         let mut fresh = Vec::new();
-        while self.idle < STOCK {
+        let wanted = |ports: &Ports| match ports.shared {
+            0 => ports.bound - ports.in_use.len() < STOCK,
+            shared => ports.bound < shared,
+        };
+        while wanted(self) {
             let Some(port) = self.unbound.pop_front() else { break };
             match self.bind(port) {
                 Ok(pair) => {
-                    self.pairs.insert(port, pair);
-                    self.idle += 1;
+                    let number = self.number(port);
+                    self.pairs.resize_with(self.pairs.len().max(number + 1), || None);
+                    self.pairs[number] = Some(pair);
+                    self.bound += 1;
                     fresh.push(port);
+                    if self.shared > 0 {
+                        self.taken(port);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 Err(error) => {
@@ -65,69 +96,113 @@ impl Ports {
         fresh
     }
 
+    fn number(&self, port: u16) -> usize {
+        usize::from(port.wrapping_sub(self.first) / 2)
+    }
+
     fn bind(&mut self, port: u16) -> io::Result<Pair> {
-        let mut rtp = UdpSocket::bind(SocketAddr::new(self.address, port))?;
+        let rtp = std::net::UdpSocket::bind(SocketAddr::new(self.address, port))?;
+        rtp.set_nonblocking(true)?;
+        if self.shared > 0 {
+            // A whole tick's packets of every leg lie in it.
+            udp::widen(&rtp);
+        }
         let mut rtcp = UdpSocket::bind(SocketAddr::new(self.address, port + 1))?;
-        self.poll.registry().register(&mut rtp, Token(port as usize), Interest::READABLE)?;
-        self.poll.registry().register(&mut rtcp, Token(port as usize + 1), Interest::READABLE)?;
-        Ok(Pair { rtp, rtcp, in_use: false })
+        self.poll.registry().register(&mut rtcp, Token(port as usize), Interest::READABLE)?;
+        Ok(Pair { rtp, rtcp, place: None })
     }
 
     pub fn taken(&mut self, port: u16) {
-        if let Some(pair) = self.pairs.get_mut(&port) {
-            // What lies in the sockets from before is nobody's of this leg.
-            let mut old = [0u8; 2048];
-            while pair.rtp.recv_from(&mut old).is_ok() || pair.rtcp.recv_from(&mut old).is_ok() {}
-            pair.in_use = true;
-            self.idle -= 1;
+        let number = self.number(port);
+        let Some(pair) = self.pairs.get_mut(number).and_then(Option::as_mut) else { return };
+        // What lies in the sockets from before is nobody's of this leg.
+        let mut old = [0u8; DATAGRAM];
+        while pair.rtp.recv_from(&mut old).is_ok() || pair.rtcp.recv_from(&mut old).is_ok() {}
+        if pair.place.is_none() {
+            pair.place = Some(self.in_use.len());
+            self.in_use.push(port);
         }
     }
 
     /// `true`: the pair is free again and may be granted anew.
     pub fn freed(&mut self, port: u16) -> bool {
-        let Some(pair) = self.pairs.get_mut(&port).filter(|p| p.in_use) else { return false };
-        pair.in_use = false;
-        self.idle += 1;
+        let number = self.number(port);
+        let Some(place) = self.pairs.get_mut(number).and_then(Option::as_mut).and_then(|p| p.place.take()) else {
+            return false;
+        };
+        self.in_use.swap_remove(place);
+        if let Some(&moved) = self.in_use.get(place) {
+            let number = self.number(moved);
+            if let Some(pair) = &mut self.pairs[number] {
+                pair.place = Some(place);
+            }
+        }
         true
     }
 
     /// Reads everything that has arrived: port, whether RTCP, source, bytes.
     pub fn read(&mut self, mut take: impl FnMut(u16, bool, SocketAddr, &[u8])) {
-        let mut buffer = [0u8; 2048];
-        loop {
-            if let Err(error) = self.poll.poll(&mut self.events, Some(std::time::Duration::ZERO)) {
-                if error.kind() != io::ErrorKind::Interrupted {
-                    tracing::warn!(%error, "media poll");
+        let batch = self.receiver.batch();
+        for &port in &self.in_use {
+            let Some(pair) = &self.pairs[usize::from((port - self.first) / 2)] else { continue };
+            // A batch that was not full was the end.
+            while self
+                .receiver
+                .receive(&pair.rtp, |from, bytes| take(port, false, from, bytes))
+                .is_ok_and(|n| n == batch)
+            {}
+        }
+        if let Err(error) = self.poll.poll(&mut self.events, Some(std::time::Duration::ZERO)) {
+            if error.kind() != io::ErrorKind::Interrupted {
+                tracing::warn!(%error, "media poll");
+            }
+            return;
+        }
+        for event in &self.events {
+            let port = event.token().0 as u16;
+            let Some(pair) = self.pairs.get(self.number(port)).and_then(Option::as_ref) else { continue };
+            // Edge-triggered: to the end, or the rest would wait for the next packet.
+            let in_use = pair.place.is_some();
+            let mut give = |from, bytes: &[u8]| {
+                if in_use {
+                    take(port, true, from, bytes);
                 }
-                return;
+            };
+            while self.receiver.receive(&pair.rtcp, &mut give).is_ok() {}
+        }
+    }
+
+    /// Sends a tick's packets: port, destination, whether RTCP, bytes. A full or refusing peer costs its packet only.
+    pub fn send<'a>(&self, packets: impl Iterator<Item = (u16, SocketAddr, bool, &'a [u8])>) {
+        let pair = |port: u16| self.pairs.get(self.number(port)).and_then(Option::as_ref);
+        if self.shared == 0 {
+            for (port, to, rtcp, bytes) in packets {
+                let Some(pair) = pair(port) else { continue };
+                let _ = if rtcp { pair.rtcp.send_to(bytes, to) } else { pair.rtp.send_to(bytes, to) };
             }
-            if self.events.is_empty() {
-                return;
-            }
-            for event in &self.events {
-                let token = event.token().0 as u16;
-                let (port, rtcp) = (token & !1, token & 1 == 1);
-                let Some(pair) = self.pairs.get(&port) else { continue };
-                let socket = if rtcp { &pair.rtcp } else { &pair.rtp };
-                // Edge-triggered: to the end, or the rest would wait for the next packet.
-                while let Ok((len, from)) = socket.recv_from(&mut buffer) {
-                    if pair.in_use {
-                        take(port, rtcp, from, &buffer[..len]);
+            return;
+        }
+        let mut batches: Vec<Vec<(SocketAddr, &[u8])>> = vec![Vec::new(); self.in_use.len()];
+        for (port, to, rtcp, bytes) in packets {
+            match pair(port) {
+                Some(pair) if rtcp => drop(pair.rtcp.send_to(bytes, to)),
+                Some(pair) => {
+                    if let Some(batch) = pair.place.and_then(|place| batches.get_mut(place)) {
+                        batch.push((to, bytes));
                     }
                 }
+                None => {}
+            }
+        }
+        for (port, batch) in self.in_use.iter().zip(batches) {
+            if let Some(pair) = pair(*port) {
+                udp::send(&pair.rtp, batch.into_iter());
             }
         }
     }
 
-    /// Sends one media packet; a full or refusing peer costs that packet only.
-    pub fn send(&self, port: u16, rtcp: bool, to: SocketAddr, bytes: &[u8]) -> bool {
-        let Some(pair) = self.pairs.get(&port) else { return false };
-        let socket = if rtcp { &pair.rtcp } else { &pair.rtp };
-        socket.send_to(bytes, to).is_ok()
-    }
-
     /// Descriptors held.
     pub fn descriptors(&self) -> usize {
-        self.pairs.len() * 2 + usize::from(self.poll.as_raw_fd() >= 0)
+        self.bound * 2 + usize::from(self.poll.as_raw_fd() >= 0)
     }
 }

@@ -13,8 +13,12 @@ use crate::casebook_thread;
 use crate::recording_log::RecordingLog;
 
 pub enum Input {
-    Chunk { no: AlertNo, chunk: recording::Chunk },
-    Ended { key: u64, no: AlertNo },
+    /// Of one tick, at most one a call.
+    Chunks(Vec<(AlertNo, recording::Chunk)>),
+    Ended {
+        key: u64,
+        no: AlertNo,
+    },
     Stop,
 }
 
@@ -53,12 +57,16 @@ pub fn run(mut log: RecordingLog, inbox: &Receiver<Input>, casebook: &Sender<cas
     let mut failing: HashMap<u64, ()> = HashMap::new();
     while let Ok(input) = inbox.recv() {
         match input {
-            Input::Chunk { no, chunk } => {
-                taps.feed(no, &chunk.bytes);
-                if let Err(error) = log.write(no, &chunk) {
-                    metrics::counter!("gateway_recording_errors_total", "reason" => "write").increment(1);
-                    if failing.insert(chunk.key, ()).is_none() {
-                        tracing::error!(alert = %no, %error, "GW-3201 recording is being lost; the call goes on");
+            Input::Chunks(chunks) => {
+                for (no, chunk) in &chunks {
+                    taps.feed(*no, &chunk.bytes);
+                }
+                if let Err(error) = log.write(&chunks) {
+                    for (no, chunk) in &chunks {
+                        metrics::counter!("gateway_recording_errors_total", "reason" => "write").increment(1);
+                        if failing.insert(chunk.key, ()).is_none() {
+                            tracing::error!(alert = %no, %error, "GW-3201 recording is being lost; the call goes on");
+                        }
                     }
                 }
             }

@@ -44,6 +44,7 @@ pub struct RecordingLog {
     segment: u32,
     offset: u64,
     live: HashMap<u64, Live>,
+    buffer: Vec<u8>,
 }
 
 /// A finished recording.
@@ -62,8 +63,15 @@ impl RecordingLog {
         let (log_dir, out_dir) = (data.join("recording-log"), data.join("recordings"));
         std::fs::create_dir_all(&log_dir)?;
         std::fs::create_dir_all(&out_dir)?;
-        let mut log =
-            RecordingLog { log_dir, out_dir, files: BTreeMap::new(), segment: 0, offset: 0, live: HashMap::new() };
+        let mut log = RecordingLog {
+            log_dir,
+            out_dir,
+            files: BTreeMap::new(),
+            segment: 0,
+            offset: 0,
+            live: HashMap::new(),
+            buffer: Vec::new(),
+        };
         let recovered = log.recover()?;
         log.segment += 1;
         log.files.insert(log.segment, log.create(log.segment)?);
@@ -78,11 +86,11 @@ impl RecordingLog {
         OpenOptions::new().create(true).truncate(true).read(true).write(true).open(self.path(segment))
     }
 
-    /// Appends a chunk. It survives a `kill -9` as soon as this returns.
+    /// Appends the chunks of one tick, at most one a call, in one write. They survive a `kill -9` as soon as this returns.
     ///
     /// # Errors
-    /// What the disk said; the chunk is lost then, and the next may succeed.
-    pub fn write(&mut self, no: AlertNo, chunk: &recording::Chunk) -> io::Result<()> {
+    /// What the disk said; the chunks are lost then, and the next may succeed.
+    pub fn write(&mut self, chunks: &[(AlertNo, recording::Chunk)]) -> io::Result<()> {
         if self.offset >= SEGMENT {
             let next = self.create(self.segment + 1)?;
             self.segment += 1;
@@ -90,21 +98,27 @@ impl RecordingLog {
             self.files.insert(self.segment, next);
             self.drop_finished();
         }
-        let previous = self.live.get(&chunk.key).map(|l| l.last);
-        let mut record = Vec::with_capacity(HEAD + chunk.bytes.len());
-        record.extend_from_slice(MAGIC);
-        record.extend_from_slice(&(chunk.bytes.len() as u32).to_le_bytes());
-        record.extend_from_slice(&chunk.key.to_le_bytes());
-        record.extend_from_slice(no.as_str().as_bytes());
-        record.extend_from_slice(&[0, 0]);
-        record.extend_from_slice(&previous.map_or(NONE, |p| p.segment).to_le_bytes());
-        record.extend_from_slice(&previous.map_or(0, |p| p.offset).to_le_bytes());
-        record.extend_from_slice(&crc32c::crc32c(&chunk.bytes).to_le_bytes());
-        record.extend_from_slice(&chunk.bytes);
-        self.files[&self.segment].write_all_at(&record, self.offset)?;
-        let at = At { segment: self.segment, offset: self.offset };
-        self.offset += record.len() as u64;
-        self.live.entry(chunk.key).and_modify(|l| l.last = at).or_insert(Live { last: at, first_segment: at.segment });
+        self.buffer.clear();
+        for (no, chunk) in chunks {
+            let previous = self.live.get(&chunk.key).map(|l| l.last);
+            let record = &mut self.buffer;
+            record.extend_from_slice(MAGIC);
+            record.extend_from_slice(&(chunk.bytes.len() as u32).to_le_bytes());
+            record.extend_from_slice(&chunk.key.to_le_bytes());
+            record.extend_from_slice(no.as_str().as_bytes());
+            record.extend_from_slice(&[0, 0]);
+            record.extend_from_slice(&previous.map_or(NONE, |p| p.segment).to_le_bytes());
+            record.extend_from_slice(&previous.map_or(0, |p| p.offset).to_le_bytes());
+            record.extend_from_slice(&crc32c::crc32c(&chunk.bytes).to_le_bytes());
+            record.extend_from_slice(&chunk.bytes);
+        }
+        self.files[&self.segment].write_all_at(&self.buffer, self.offset)?;
+        for (_, chunk) in chunks {
+            let at = At { segment: self.segment, offset: self.offset };
+            self.offset += (HEAD + chunk.bytes.len()) as u64;
+            let live = Live { last: at, first_segment: at.segment };
+            self.live.entry(chunk.key).and_modify(|l| l.last = at).or_insert(live);
+        }
         Ok(())
     }
 
@@ -315,8 +329,8 @@ mod tests {
         let (mut log, recovered) = RecordingLog::open(&dir).expect("opens");
         assert!(recovered.is_empty());
         for n in 0..3 {
-            log.write(no(1), &chunk(1, n * 5)).expect("writes");
-            log.write(no(2), &chunk(2, n * 5)).expect("writes");
+            log.write(&[(no(1), chunk(1, n * 5))]).expect("writes");
+            log.write(&[(no(2), chunk(2, n * 5))]).expect("writes");
         }
         let cut = log.end(1, no(1)).expect("cuts");
         assert_eq!(
@@ -334,10 +348,10 @@ mod tests {
     fn after_a_crash_what_was_written_is_cut_and_what_was_torn_is_left_out() {
         let dir = fresh("crash");
         let (mut log, _) = RecordingLog::open(&dir).expect("opens");
-        log.write(no(1), &chunk(1, 0)).expect("writes");
+        log.write(&[(no(1), chunk(1, 0))]).expect("writes");
         log.end(1, no(1)).expect("cuts");
-        log.write(no(2), &chunk(2, 0)).expect("writes");
-        log.write(no(2), &chunk(2, 5)).expect("writes");
+        log.write(&[(no(2), chunk(2, 0))]).expect("writes");
+        log.write(&[(no(2), chunk(2, 5))]).expect("writes");
         let path = log.path(log.segment);
         let end = log.offset;
         drop(log);

@@ -86,6 +86,7 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
         http: config.listen.http,
         admin: config.listen.admin,
         rtp_address: config.listen.rtp.address,
+        rtp_shared: config.listen.rtp.shared,
         rtp_advertise: config.listen.rtp.advertise.unwrap_or(config.listen.rtp.address),
         rtp_ports: config.listen.rtp.ports,
         sinks,

@@ -6,15 +6,20 @@
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use bytes::Bytes;
+use codecs::record::AlertNo;
 use codecs::sip::{Framed, StreamFramer};
 use codecs::time::Mono;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token, Waker};
-use switchboard::{Desk, DeskOutput, Flow, Reply, Shard, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, Transport};
+use switchboard::{
+    Desk, DeskOutput, Flow, Reply, Shard, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, Transport, recording,
+};
 
 use crate::casebook_thread::{self, Answer, Waiting};
 use crate::clock::Clock;
@@ -31,6 +36,9 @@ const FIRST_CONNECTION: usize = 16;
 const BACKLOG_MAX: usize = 1024 * 1024;
 /// The most datagrams read before timers and media get their turn.
 const READ_BATCHES: usize = 16;
+const SIP_BATCH: usize = 32;
+/// The largest UDP payload.
+const SIP_DATAGRAM: usize = 65_535;
 /// TCP peers at one time; further ones are closed at once.
 const CONNECTIONS_MAX: usize = 2000;
 
@@ -47,12 +55,14 @@ pub enum Input {
 #[derive(Clone)]
 pub struct Handle {
     sender: Sender<Input>,
-    waker: std::sync::Arc<Waker>,
+    waker: Arc<Waker>,
+    /// Somebody has woken the shard and it has not looked yet.
+    woken: Arc<AtomicBool>,
 }
 
 impl Handle {
     pub fn send(&self, input: Input) {
-        if self.sender.send(input).is_ok() {
+        if self.sender.send(input).is_ok() && !self.woken.swap(true, Ordering::AcqRel) {
             let _ = self.waker.wake();
         }
     }
@@ -75,9 +85,12 @@ pub struct ShardThread {
     connections: HashMap<u32, Connection>,
     next_connection: u32,
     receiver: udp::Receiver,
+    incoming: Vec<(SocketAddr, Bytes)>,
+    chunks: Vec<(AlertNo, recording::Chunk)>,
     outgoing: Vec<(SocketAddr, Bytes)>,
     ports: Ports,
     inbox: Receiver<Input>,
+    woken: Arc<AtomicBool>,
     casebook: Sender<casebook_thread::Input>,
     recorder: Sender<recorder_thread::Input>,
     waiting: Waiting,
@@ -113,7 +126,8 @@ impl ShardThread {
         if let Some(listener) = &mut listener {
             poll.registry().register(listener, LISTENER, Interest::READABLE)?;
         }
-        let waker = std::sync::Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let woken = Arc::new(AtomicBool::new(false));
         let (sender, inbox) = std::sync::mpsc::channel();
         let published_at = clock.mono();
         let thread = ShardThread {
@@ -125,10 +139,13 @@ impl ShardThread {
             listener,
             connections: HashMap::new(),
             next_connection: 1,
-            receiver: udp::Receiver::default(),
+            receiver: udp::Receiver::new(SIP_BATCH, SIP_DATAGRAM),
+            incoming: Vec::new(),
+            chunks: Vec::new(),
             outgoing: Vec::new(),
             ports: sockets.ports,
             inbox,
+            woken: Arc::clone(&woken),
             casebook,
             recorder,
             waiting,
@@ -137,7 +154,7 @@ impl ShardThread {
             late_ticks: 0,
             stopping: false,
         };
-        Ok((thread, Handle { sender, waker }))
+        Ok((thread, Handle { sender, waker, woken }))
     }
 
     pub fn run(mut self) {
@@ -155,13 +172,15 @@ impl ShardThread {
                 match event.token() {
                     UDP => self.read_udp(),
                     LISTENER => self.accept(),
-                    WAKE => {}
+                    // Before the inbox is read: whatever comes after this wakes again.
+                    WAKE => self.woken.store(false, Ordering::Release),
                     Token(n) => self.read_connection((n - FIRST_CONNECTION) as u32),
                 }
             }
             self.read_inbox();
             self.wake_timers();
             self.tick_if_due();
+            self.hand_over_chunks();
             self.flush_udp();
             self.publish();
         }
@@ -178,15 +197,17 @@ impl ShardThread {
 
     fn read_udp(&mut self) {
         for _ in 0..READ_BATCHES {
-            let (mut receiver, mut got) = (std::mem::take(&mut self.receiver), Vec::new());
-            let result = receiver.receive(&self.udp, |from, bytes| got.push((from, Bytes::copy_from_slice(bytes))));
-            self.receiver = receiver;
-            for (from, bytes) in got {
+            let mut got = std::mem::take(&mut self.incoming);
+            let take = |from, bytes: &[u8]| got.push((from, Bytes::copy_from_slice(bytes)));
+            let result = self.receiver.receive(&self.udp, take);
+            for (from, bytes) in got.drain(..) {
                 let (now, wall) = (self.clock.mono(), self.clock.wall());
                 self.shard.handle_sip(now, wall, Flow::udp(from), bytes);
                 self.drain(now);
             }
-            if result.is_err() {
+            self.incoming = got;
+            // A batch that was not full was the end: whatever comes after it is a new edge.
+            if !result.is_ok_and(|n| n == SIP_BATCH) {
                 return;
             }
         }
@@ -313,9 +334,7 @@ impl ShardThread {
         let shard = &mut self.shard;
         self.ports.read(|port, rtcp, from, bytes| shard.handle_media(now, port, rtcp, from, bytes));
         shard.tick(now, self.clock.wall());
-        for (port, to, rtcp, bytes) in self.shard.packets() {
-            self.ports.send(port, rtcp, to, bytes);
-        }
+        self.ports.send(self.shard.packets());
         self.drain(now);
     }
 
@@ -354,9 +373,14 @@ impl ShardThread {
             ShardOutput::Desk(message) => self.desk.handle(now, message),
             ShardOutput::Casebook(message) => self.to_casebook(message),
             ShardOutput::Chunk { no, chunk } => {
-                let _ = self.recorder.send(recorder_thread::Input::Chunk { no, chunk });
+                // A call's second chunk in one tick is its last.
+                if self.chunks.iter().any(|(_, c)| c.key == chunk.key) {
+                    self.hand_over_chunks();
+                }
+                self.chunks.push((no, chunk));
             }
             ShardOutput::RecordingEnded { key, no } => {
+                self.hand_over_chunks();
                 let _ = self.recorder.send(recorder_thread::Input::Ended { key, no });
             }
             ShardOutput::PortTaken(port) => {
@@ -372,6 +396,12 @@ impl ShardThread {
                 let _ = self.casebook.send(casebook_thread::Input::WantSerials);
             }
             ShardOutput::Observed(observed) => metrics::observe(&observed),
+        }
+    }
+
+    fn hand_over_chunks(&mut self) {
+        if !self.chunks.is_empty() {
+            let _ = self.recorder.send(recorder_thread::Input::Chunks(std::mem::take(&mut self.chunks)));
         }
     }
 
@@ -393,16 +423,7 @@ impl ShardThread {
         if self.outgoing.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.outgoing);
-        let mut rest = &batch[..];
-        while !rest.is_empty() {
-            match udp::send(&self.udp, rest) {
-                Ok(sent) => rest = &rest[sent.max(1)..],
-                // That datagram is lost, as the network may lose any; the rest goes out.
-                Err(_) => rest = &rest[1..],
-            }
-        }
-        self.outgoing = batch;
+        udp::send(&self.udp, self.outgoing.iter().map(|(to, bytes)| (*to, &bytes[..])));
         self.outgoing.clear();
     }
 

@@ -1,97 +1,143 @@
 //! Batches of datagrams: `recvmmsg` and `sendmmsg` over one socket. The only unsafe code of the workspace.
 //!
-//! Used for the SIP socket, where one wake-up may find hundreds of messages. Media has a socket a leg, so that a
-//! batch there would hold one packet.
+//! The headers that the kernel wants are made once and used for every call.
 
 #![expect(unsafe_code, reason = "std and mio have no batch calls; the crates that do allocate per call")]
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 
-/// Datagrams a call.
+/// Datagrams a call of `send`.
 const BATCH: usize = 32;
-/// The largest UDP payload.
-const DATAGRAM: usize = 65_535;
+/// Asked for by `widen`; the kernel may give less.
+static WIDE: libc::c_int = 4 * 1024 * 1024;
 
-/// Buffers for receiving, allocated once.
+/// Buffers for receiving, and the headers that point at them.
 pub struct Receiver {
-    buffers: Box<[[u8; DATAGRAM]]>,
+    buffers: Box<[u8]>,
+    size: usize,
+    names: Box<[libc::sockaddr_storage]>,
+    /// Kept for `heads`, which point at them.
+    _parts: Box<[libc::iovec]>,
+    heads: Box<[libc::mmsghdr]>,
 }
 
-impl Default for Receiver {
-    fn default() -> Self {
-        Receiver { buffers: vec![[0; DATAGRAM]; BATCH].into_boxed_slice() }
-    }
-}
+// SAFETY: the pointers in `heads` and `_parts` lead to the other boxes of the same value, which move with it and are
+// reached through `&mut self` only.
+unsafe impl Send for Receiver {}
 
 impl Receiver {
+    /// For `batch` datagrams of at most `size` bytes a call.
+    pub fn new(batch: usize, size: usize) -> Receiver {
+        let mut buffers = vec![0; batch * size].into_boxed_slice();
+        // SAFETY: all-zero bytes are a valid value of these plain C structures.
+        let (name, part, head): (libc::sockaddr_storage, libc::iovec, libc::mmsghdr) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
+        let mut names = vec![name; batch].into_boxed_slice();
+        let mut parts = vec![part; batch].into_boxed_slice();
+        let mut heads = vec![head; batch].into_boxed_slice();
+        for ((part, buffer), (head, name)) in
+            parts.iter_mut().zip(buffers.chunks_mut(size)).zip(heads.iter_mut().zip(&mut names))
+        {
+            part.iov_base = buffer.as_mut_ptr().cast();
+            part.iov_len = size;
+            head.msg_hdr.msg_name = (&raw mut *name).cast();
+            head.msg_hdr.msg_iov = part;
+            head.msg_hdr.msg_iovlen = 1;
+        }
+        Receiver { buffers, size, names, _parts: parts, heads }
+    }
+
+    /// Datagrams a call at most.
+    pub fn batch(&self) -> usize {
+        self.heads.len()
+    }
+
     /// Reads what is there, at most a batch; hands each datagram to `take`. Returns how many.
     ///
     /// # Errors
     /// `WouldBlock` when nothing is there.
     pub fn receive(&mut self, socket: &impl AsRawFd, mut take: impl FnMut(SocketAddr, &[u8])) -> io::Result<usize> {
-        // SAFETY: all-zero bytes are a valid value of these plain C structures.
-        let mut names: [libc::sockaddr_storage; BATCH] = unsafe { std::mem::zeroed() };
-        let mut parts: [libc::iovec; BATCH] = unsafe { std::mem::zeroed() };
-        let mut heads: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
-        for i in 0..BATCH {
-            parts[i].iov_base = self.buffers[i].as_mut_ptr().cast();
-            parts[i].iov_len = DATAGRAM;
-            heads[i].msg_hdr.msg_name = (&raw mut names[i]).cast();
-            heads[i].msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-            heads[i].msg_hdr.msg_iov = &raw mut parts[i];
-            heads[i].msg_hdr.msg_iovlen = 1;
+        for head in &mut self.heads {
+            head.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
         }
-        // SAFETY: every head points at a name, an iovec and a buffer that outlive the call, with their true sizes.
+        // SAFETY: every head points at a name, an iovec and a buffer that live as long as `self`, with their true sizes.
         let got = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
-                heads.as_mut_ptr(),
-                BATCH as libc::c_uint,
+                self.heads.as_mut_ptr(),
+                self.heads.len() as libc::c_uint,
                 libc::MSG_DONTWAIT,
                 std::ptr::null_mut(),
             )
         };
         let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
         for i in 0..got {
-            if let Some(from) = address_of(&names[i]) {
-                take(from, &self.buffers[i][..heads[i].msg_len as usize]);
+            if let Some(from) = address_of(&self.names[i]) {
+                let at = i * self.size;
+                take(from, &self.buffers[at..at + self.heads[i].msg_len as usize]);
             }
         }
         Ok(got)
     }
 }
 
-/// Sends datagrams in order; returns how many the kernel took before it was full or failed.
-///
-/// # Errors
-/// What the kernel said about the first datagram that it did not take.
-pub fn send(socket: &impl AsRawFd, datagrams: &[(SocketAddr, bytes::Bytes)]) -> io::Result<usize> {
-    let mut sent = 0;
-    for batch in datagrams.chunks(BATCH) {
-        sent += send_batch(socket.as_raw_fd(), batch)?;
-    }
-    Ok(sent)
-}
-
-fn send_batch(fd: RawFd, batch: &[(SocketAddr, bytes::Bytes)]) -> io::Result<usize> {
+/// Sends datagrams in order; returns how many the kernel did not take. Such a one is lost, as the network may lose any.
+pub fn send<'a>(socket: &impl AsRawFd, mut datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>) -> usize {
     // SAFETY: all-zero bytes are a valid value of these plain C structures.
     let mut names: [libc::sockaddr_storage; BATCH] = unsafe { std::mem::zeroed() };
     let mut parts: [libc::iovec; BATCH] = unsafe { std::mem::zeroed() };
     let mut heads: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
-    for (i, (to, bytes)) in batch.iter().enumerate() {
-        let len = write_address(&mut names[i], *to);
-        parts[i].iov_base = bytes.as_ptr().cast_mut().cast();
-        parts[i].iov_len = bytes.len();
-        heads[i].msg_hdr.msg_name = (&raw mut names[i]).cast();
-        heads[i].msg_hdr.msg_namelen = len;
-        heads[i].msg_hdr.msg_iov = &raw mut parts[i];
-        heads[i].msg_hdr.msg_iovlen = 1;
+    let mut lost = 0;
+    loop {
+        let mut count = 0;
+        while count < BATCH
+            && let Some((to, bytes)) = datagrams.next()
+        {
+            let len = write_address(&mut names[count], to);
+            parts[count].iov_base = bytes.as_ptr().cast_mut().cast();
+            parts[count].iov_len = bytes.len();
+            heads[count].msg_hdr.msg_name = (&raw mut names[count]).cast();
+            heads[count].msg_hdr.msg_namelen = len;
+            heads[count].msg_hdr.msg_iov = &raw mut parts[count];
+            heads[count].msg_hdr.msg_iovlen = 1;
+            count += 1;
+        }
+        if count == 0 {
+            return lost;
+        }
+        let mut from = 0;
+        while from < count {
+            let batch = &mut heads[from..count];
+            // SAFETY: as in `receive`; the payloads outlive the call and the kernel only reads them.
+            let sent = unsafe {
+                libc::sendmmsg(socket.as_raw_fd(), batch.as_mut_ptr(), batch.len() as libc::c_uint, libc::MSG_DONTWAIT)
+            };
+            // The first that it did not take is given up; the rest goes out.
+            match usize::try_from(sent) {
+                Ok(sent) if sent > 0 => from += sent,
+                _ => {
+                    from += 1;
+                    lost += 1;
+                }
+            }
+        }
     }
-    // SAFETY: as in `receive`; the kernel only reads the payload buffers.
-    let sent = unsafe { libc::sendmmsg(fd, heads.as_mut_ptr(), batch.len() as libc::c_uint, libc::MSG_DONTWAIT) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Asks the kernel for a long receive queue.
+pub fn widen(socket: &impl AsRawFd) {
+    // SAFETY: the option's value is an int, and so is what the pointer leads to.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUF,
+            (&raw const WIDE).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        );
+    }
 }
 
 fn address_of(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -145,8 +191,8 @@ mod tests {
         let (a, b) = (UdpSocket::bind("127.0.0.1:0").expect("binds"), UdpSocket::bind("127.0.0.1:0").expect("binds"));
         let to = b.local_addr().expect("bound");
         let batch: Vec<_> = (0..40u8).map(|n| (to, bytes::Bytes::from(vec![n; 3]))).collect();
-        assert_eq!(send(&a, &batch).expect("sent"), 40);
-        let mut receiver = Receiver::default();
+        assert_eq!(send(&a, batch.iter().map(|(to, bytes)| (*to, &bytes[..]))), 0);
+        let mut receiver = Receiver::new(32, 2048);
         let mut got = Vec::new();
         while got.len() < 40 {
             receiver.receive(&b, |from, bytes| got.push((from, bytes.to_vec()))).expect("loopback delivers at once");

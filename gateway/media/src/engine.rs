@@ -14,6 +14,7 @@ use codecs::time::{Mono, Wall};
 use slab::Slab;
 
 use crate::Prompt;
+use crate::mixer::{Mixer, ROOM_MAX};
 use crate::negotiate::Agreed;
 use crate::recording::{Chunk, MIX, Recording};
 use crate::stream::{Heard, Stream};
@@ -22,8 +23,6 @@ use crate::stream::{Heard, Stream};
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// Ticks between RTCP reports: 5 s.
 const REPORT_TICKS: u64 = 250;
-/// The most legs a room mixes.
-const ROOM_MAX: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LegId {
@@ -45,6 +44,8 @@ pub struct RoomId(u32);
 pub struct LegConfig {
     /// SSRC, first sequence number and timestamp follow from it.
     pub seed: u64,
+    /// Comes back with every packet of the leg: the shell's name for its socket.
+    pub tag: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,6 +93,7 @@ struct Playback {
 
 struct Leg {
     generation: u32,
+    tag: u32,
     stream: Stream,
     direction: Direction,
     room: Option<(u32, u8)>,
@@ -108,6 +110,7 @@ struct Room {
 #[derive(Clone, Copy)]
 struct Sent {
     leg: LegId,
+    tag: u32,
     to: SocketAddr,
     at: u32,
     len: u16,
@@ -118,6 +121,7 @@ struct Sent {
 #[derive(Debug)]
 pub struct OutPacket<'a> {
     pub leg: LegId,
+    pub tag: u32,
     pub to: SocketAddr,
     pub rtcp: bool,
     pub bytes: &'a [u8],
@@ -129,6 +133,7 @@ pub struct Engine {
     rooms: Slab<Room>,
     generation: u32,
     ticks: u64,
+    mixer: Mixer,
     sent: Vec<Sent>,
     bytes: Vec<u8>,
     events: VecDeque<Event>,
@@ -144,6 +149,7 @@ impl Engine {
         stream.set_remote(agreed.remote);
         let index = self.legs.insert(Leg {
             generation,
+            tag: config.tag,
             stream,
             direction: agreed.direction,
             room: None,
@@ -250,7 +256,7 @@ impl Engine {
         self.bytes.clear();
         for (_, room) in &mut self.rooms {
             let mut out = Out { sent: &mut self.sent, bytes: &mut self.bytes, events: &mut self.events };
-            mix(now, room, &mut self.legs, &mut out);
+            mix(now, room, &mut self.legs, &mut self.mixer, &mut out);
             if let Some(recording) = &mut room.recording {
                 self.chunks.extend(recording.end_tick());
             }
@@ -278,6 +284,7 @@ impl Engine {
     pub fn packets(&self) -> impl Iterator<Item = OutPacket<'_>> {
         self.sent.iter().map(|s| OutPacket {
             leg: s.leg,
+            tag: s.tag,
             to: s.to,
             rtcp: s.rtcp,
             bytes: &self.bytes[s.at as usize..s.at as usize + s.len as usize],
@@ -346,24 +353,15 @@ impl Leg {
 }
 
 /// One tick of one room: pull everybody, sum, give each the sum without itself (N−1), record.
-fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, out: &mut Out<'_>) {
-    let mut sum = [0i32; FRAME];
-    let mut own = [[0i16; FRAME]; ROOM_MAX];
+fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, mixer: &mut Mixer, out: &mut Out<'_>) {
+    let mut codes = [0u8; FRAME];
+    mixer.begin();
     for (slot, &member) in room.members.iter().enumerate() {
         let leg = &mut legs[member as usize];
-        let mut codes = [0u8; FRAME];
-        let heard = leg.stream.jitter.pull(&mut codes);
-        let table = leg.stream.law.decode_table();
-        for ((mine, total), &code) in own[slot].iter_mut().zip(&mut sum).zip(&codes) {
-            *mine = table[code as usize];
-            *total += i32::from(*mine);
-        }
+        let heard = leg.stream.jitter.pull(mixer.codes(slot));
+        mixer.add(slot, leg.stream.law);
         if let (Some(recording), Some((_, track))) = (&mut room.recording, leg.room) {
-            if leg.stream.law != Law::A {
-                for code in &mut codes {
-                    *code = leg.stream.law.recode(Law::A, *code);
-                }
-            }
+            mixer.recoded(slot, Law::A, &mut codes);
             recording.write(track, &codes);
         }
         if heard {
@@ -375,7 +373,7 @@ fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, out: &mut Out<'_>) {
             }
         }
     }
-    let mut codes = [0u8; FRAME];
+    mixer.sum();
     for (slot, &member) in room.members.iter().enumerate() {
         let leg = &mut legs[member as usize];
         let id = LegId { index: member, generation: leg.generation };
@@ -383,18 +381,13 @@ fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, out: &mut Out<'_>) {
             send(leg, id, &played, out);
             continue;
         }
-        let law = leg.stream.law;
-        for ((code, total), mine) in codes.iter_mut().zip(&sum).zip(&own[slot]) {
-            *code = law.encode((*total - i32::from(*mine)).clamp(-32768, 32767) as i16);
-        }
+        mixer.others(slot, leg.stream.law, &mut codes);
         send(leg, id, &codes, out);
     }
     if let Some(recording) = &mut room.recording
         && !room.members.is_empty()
     {
-        for (code, total) in codes.iter_mut().zip(&sum) {
-            *code = Law::A.encode((*total).clamp(-32768, 32767) as i16);
-        }
+        mixer.total(Law::A, &mut codes);
         recording.write(MIX, &codes);
     }
 }
@@ -412,7 +405,7 @@ fn send(leg: &mut Leg, id: LegId, codes: &[u8; FRAME], out: &mut Out<'_>) {
     out.bytes.resize(at + codecs::rtp::HEADER_LEN + FRAME, 0);
     let len = leg.stream.packetize(codes, &mut out.bytes[at..]);
     leg.stream.advance(true);
-    out.sent.push(Sent { leg: id, to, at: at as u32, len: len as u16, rtcp: false });
+    out.sent.push(Sent { leg: id, tag: leg.tag, to, at: at as u32, len: len as u16, rtcp: false });
     if !std::mem::replace(&mut leg.sent_first, true) {
         out.events.push_back(Event::FirstOut { leg: id });
     }
@@ -424,7 +417,7 @@ fn report(now: Mono, wall: Wall, leg: &mut Leg, id: LegId, out: &mut Out<'_>) {
     out.bytes.resize(at + 256, 0);
     let len = leg.stream.report(now, wall, &mut out.bytes[at..]);
     out.bytes.truncate(at + len);
-    out.sent.push(Sent { leg: id, to, at: at as u32, len: len as u16, rtcp: true });
+    out.sent.push(Sent { leg: id, tag: leg.tag, to, at: at as u32, len: len as u16, rtcp: true });
 }
 
 fn add_stream(stats: &mut Stats, stream: &Stream) {
@@ -466,7 +459,7 @@ mod tests {
         let laws = [Law::A, Law::Mu, Law::A];
         let legs: Vec<LegId> = (0..3)
             .map(|n| {
-                let leg = engine.add_leg(&agreed(n, laws[n]), LegConfig { seed: n as u64 });
+                let leg = engine.add_leg(&agreed(n, laws[n]), LegConfig { seed: n as u64, tag: 0 });
                 engine.join(Mono(0), leg, room, n as u8 + 1);
                 leg
             })
@@ -546,7 +539,7 @@ mod tests {
 
         let mut engine = Engine::default();
         let room = engine.add_room();
-        let leg = engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1 });
+        let leg = engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1, tag: 0 });
         engine.join(Mono(0), leg, room, 1);
         for tick in 0..300 {
             engine.tick(Mono::from_millis(tick * 20), Wall(0));
@@ -558,7 +551,7 @@ mod tests {
     #[test]
     fn a_prompt_is_played_in_place_of_the_room_and_then_the_room_goes_on() {
         let mut engine = Engine::default();
-        let leg = engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1 });
+        let leg = engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1, tag: 0 });
         engine.play(leg, vec![0x2A; 250].into(), false);
         let mut played = Vec::new();
         for tick in 0..4 {
@@ -575,8 +568,8 @@ mod tests {
         let mut engine = Engine::default();
         let room = engine.add_room();
         let (a, b) = (
-            engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1 }),
-            engine.add_leg(&agreed(1, Law::A), LegConfig { seed: 2 }),
+            engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1, tag: 0 }),
+            engine.add_leg(&agreed(1, Law::A), LegConfig { seed: 2, tag: 0 }),
         );
         engine.join(Mono(0), b, room, 2);
         let mut heard = Vec::new();

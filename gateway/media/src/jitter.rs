@@ -9,6 +9,8 @@ use codecs::audio::g711::Law;
 const BLOCK: usize = 80;
 const BLOCKS: usize = 64;
 const RING: usize = BLOCK * BLOCKS;
+/// The blocks of the frame at the ring's beginning.
+const FRAME_BITS: u64 = (1 << (FRAME / BLOCK)) - 1;
 /// Samples of delay at the start, and at most.
 const DELAY_MIN: i64 = 2 * FRAME as i64;
 const DELAY_MAX: i64 = 10 * FRAME as i64;
@@ -33,7 +35,8 @@ pub(crate) struct Jitter {
     newest: i64,
     delay: i64,
     roomy_ticks: u32,
-    last: [u8; FRAME],
+    /// Where in the ring the last whole frame lies.
+    last: usize,
     missing_run: u32,
     pub stats: JitterStats,
 }
@@ -49,7 +52,7 @@ impl Jitter {
             newest: 0,
             delay: DELAY_MIN,
             roomy_ticks: 0,
-            last: [law.silence(); FRAME],
+            last: 0,
             missing_run: u32::MAX,
             stats: JitterStats::default(),
         }
@@ -88,14 +91,32 @@ impl Jitter {
                 return;
             }
         }
-        for (i, &code) in samples.iter().enumerate() {
-            let position = at + i as i64;
-            if position >= self.play {
-                self.ring[position.rem_euclid(RING as i64) as usize] = code;
-                self.present |= 1 << (position.div_euclid(BLOCK as i64).rem_euclid(BLOCKS as i64));
-            }
-        }
+        // What has been played already is cut off.
+        let from = at.max(self.play);
+        self.store(from, &samples[(from - at) as usize..]);
         self.newest = self.newest.max(at + samples.len() as i64);
+    }
+
+    /// At most two stretches, and a bit for each block that they touch.
+    fn store(&mut self, from: i64, samples: &[u8]) {
+        let start = from.rem_euclid(RING as i64) as usize;
+        let end = start + samples.len();
+        for edge in [start, end].into_iter().filter(|edge| edge % BLOCK != 0) {
+            self.clear_unless_present(edge / BLOCK % BLOCKS);
+        }
+        let (before, after) = samples.split_at(samples.len().min(RING - start));
+        self.ring[start..start + before.len()].copy_from_slice(before);
+        self.ring[..after.len()].copy_from_slice(after);
+        for block in start / BLOCK..end.div_ceil(BLOCK) {
+            self.present |= 1 << (block % BLOCKS);
+        }
+    }
+
+    /// What lies in a block from the last time round is not played again.
+    fn clear_unless_present(&mut self, block: usize) {
+        if self.present & 1 << block == 0 {
+            self.ring[block * BLOCK..(block + 1) * BLOCK].fill(self.law.silence());
+        }
     }
 
     fn restart(&mut self, timestamp: u32) {
@@ -113,21 +134,19 @@ impl Jitter {
             return false;
         }
         self.drain_excess();
-        let mut whole = true;
-        for half in 0..FRAME / BLOCK {
-            let from = self.play + (half * BLOCK) as i64;
-            let target = &mut out[half * BLOCK..(half + 1) * BLOCK];
-            for (i, sample) in target.iter_mut().enumerate() {
-                let slot = &mut self.ring[(from + i as i64).rem_euclid(RING as i64) as usize];
-                *sample = std::mem::replace(slot, self.law.silence());
-            }
-            let bit = 1u64 << (from.div_euclid(BLOCK as i64).rem_euclid(BLOCKS as i64));
-            whole &= self.present & bit != 0;
-            self.present &= !bit;
+        // What is played counts in frames from a multiple of a frame, and the ring is whole frames: no frame wraps.
+        let start = self.play.rem_euclid(RING as i64) as usize;
+        let bits = FRAME_BITS << (start / BLOCK);
+        let whole = self.present & bits == bits;
+        if !whole {
+            (start / BLOCK..(start + FRAME) / BLOCK).for_each(|block| self.clear_unless_present(block));
         }
+        self.present &= !bits;
+        out.copy_from_slice(&self.ring[start..start + FRAME]);
         self.play += FRAME as i64;
         if whole {
-            self.last = *out;
+            // Kept until the ring comes round: a lost frame after it is concealed with it.
+            self.last = start;
             self.missing_run = 0;
         } else {
             self.conceal(out);
@@ -145,7 +164,8 @@ impl Jitter {
             self.stats.concealed += 1;
         }
         if self.missing_run == 1 {
-            for (sample, &last) in out.iter_mut().zip(&self.last) {
+            let last = &self.ring[self.last..self.last + FRAME];
+            for (sample, &last) in out.iter_mut().zip(last) {
                 *sample = self.law.encode(self.law.decode(last) / 2);
             }
         }
@@ -219,6 +239,28 @@ mod tests {
             all.extend_from_slice(&out);
         }
         assert_eq!((all[320], all[320 + 239], all[320 + 240], all[320 + 959]), (1, 1, 2, 4));
+    }
+
+    #[test]
+    fn a_missing_half_frame_is_silence_and_never_what_was_there_a_round_ago() {
+        let mut j = Jitter::new(Law::A);
+        let mut out = frame(0);
+        // Two rounds of the ring, then packets of 5 ms of which every other pair is missing.
+        for n in 0..66u32 {
+            j.push(n * 160, &frame(9));
+            j.pull(&mut out);
+        }
+        let mut heard = std::collections::BTreeSet::new();
+        for n in 66..90u32 {
+            for quarter in [0, 1].map(|q| n * 160 + q * 40) {
+                j.push(quarter, &[7; 40]);
+            }
+            j.pull(&mut out);
+            if n > 70 {
+                heard.extend(out);
+            }
+        }
+        assert_eq!(heard.into_iter().collect::<Vec<_>>(), [7, 0xD5]);
     }
 
     #[test]

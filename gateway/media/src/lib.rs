@@ -5,6 +5,7 @@
 
 mod engine;
 mod jitter;
+mod mixer;
 pub mod negotiate;
 pub mod recording;
 mod stream;

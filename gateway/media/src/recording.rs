@@ -8,6 +8,8 @@ use codecs::audio::FRAME;
 /// The track of everything together.
 pub const MIX: u8 = 0;
 const PIECE_HEAD: usize = 12;
+/// Three parties and the mix.
+const USUAL_TRACKS: usize = 4;
 
 /// Ticks gathered before a chunk is handed out: 100 ms, so that a `kill -9` loses less than 200.
 pub(crate) const TICKS_A_CHUNK: u32 = 5;
@@ -46,33 +48,45 @@ pub(crate) struct Recording {
     pub key: u64,
     tick: u32,
     gathered: u32,
+    /// The chunk as it will leave: a place for each open piece, filled tick by tick.
+    bytes: Vec<u8>,
     open: Vec<OpenPiece>,
 }
 
 struct OpenPiece {
     track: u8,
     first_tick: u32,
-    samples: Vec<u8>,
+    /// Of its head in `bytes`.
+    at: usize,
+    len: usize,
 }
 
 impl Recording {
     pub fn begin(key: u64) -> Recording {
-        Recording { key, tick: 0, gathered: 0, open: Vec::new() }
+        Recording { key, tick: 0, gathered: 0, bytes: Vec::new(), open: Vec::with_capacity(4) }
     }
 
     /// One frame of one track in the current tick.
     pub fn write(&mut self, track: u8, codes: &[u8; FRAME]) {
-        let (tick, room) = (self.tick, FRAME * TICKS_A_CHUNK as usize);
-        match self.open.iter_mut().find(|p| p.track == track) {
-            Some(piece) if piece.first_tick + (piece.samples.len() / FRAME) as u32 == tick => {
-                piece.samples.extend_from_slice(codes);
+        let goes_on = |p: &&mut OpenPiece| p.track == track && p.first_tick + (p.len / FRAME) as u32 == self.tick;
+        let (at, len) = match self.open.iter_mut().find(goes_on) {
+            Some(piece) => {
+                piece.len += FRAME;
+                (piece.at, piece.len)
             }
-            _ => {
-                let mut samples = Vec::with_capacity(room);
-                samples.extend_from_slice(codes);
-                self.open.push(OpenPiece { track, first_tick: tick, samples });
+            None => {
+                let at = self.bytes.len();
+                let room = FRAME * (TICKS_A_CHUNK - self.gathered) as usize;
+                if at == 0 {
+                    self.bytes.reserve_exact(USUAL_TRACKS * (PIECE_HEAD + room));
+                }
+                self.bytes.resize(at + PIECE_HEAD + room, 0);
+                self.open.push(OpenPiece { track, first_tick: self.tick, at, len: FRAME });
+                (at, FRAME)
             }
-        }
+        };
+        let end = at + PIECE_HEAD + len;
+        self.bytes[end - FRAME..end].copy_from_slice(codes);
     }
 
     /// Ends the tick; a chunk comes out every `TICKS_A_CHUNK`.
@@ -88,14 +102,21 @@ impl Recording {
         if self.open.is_empty() {
             return None;
         }
-        let len = self.open.iter().map(|p| PIECE_HEAD + p.samples.len()).sum();
-        let mut bytes = Vec::with_capacity(len);
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let mut end = 0;
         for piece in self.open.drain(..) {
-            bytes.extend_from_slice(&[piece.track, 0, 0, 0]);
-            bytes.extend_from_slice(&piece.first_tick.to_le_bytes());
-            bytes.extend_from_slice(&(piece.samples.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(&piece.samples);
+            let head = &mut bytes[piece.at..piece.at + PIECE_HEAD];
+            head[0] = piece.track;
+            head[4..8].copy_from_slice(&piece.first_tick.to_le_bytes());
+            head[8..].copy_from_slice(&(piece.len as u32).to_le_bytes());
+            // A piece that ended early leaves no gap.
+            let whole = PIECE_HEAD + piece.len;
+            if piece.at != end {
+                bytes.copy_within(piece.at..piece.at + whole, end);
+            }
+            end += whole;
         }
+        bytes.truncate(end);
         Some(Chunk { key: self.key, bytes })
     }
 }

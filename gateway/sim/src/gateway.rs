@@ -141,6 +141,7 @@ impl Gateway {
             shard: 0,
             sip_address: SELF,
             rtp_address: SELF.ip(),
+            shared_media: false,
             realm: "sim".into(),
             accounts: Vec::new(),
             seed,

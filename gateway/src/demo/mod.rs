@@ -48,6 +48,9 @@ pub struct Args {
     /// No script: be there for softphones and load tools
     #[arg(long, conflicts_with = "exit")]
     no_script: bool,
+    /// RTP ports that all legs share; 0: a port a leg.
+    #[arg(long, default_value_t = 0)]
+    rtp_shared: usize,
 }
 
 /// Lines for people on a terminal, NDJSON elsewhere.
@@ -138,6 +141,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         admin: local(port(9110, offset)?),
         rtp_address: local(0).ip(),
         rtp_advertise: local(0).ip(),
+        rtp_shared: args.rtp_shared,
         rtp_ports: PortRange { from: port(20000, offset)?, to: port(31999, offset)? },
         sinks: vec![SinkSettings { name: "demo".into(), url: format!("http://{sink_address}/"), secret, tries: 20 }],
         peers: Some(peers_page(&args.data, offset, load)),

@@ -20,7 +20,7 @@ use dispatch::nearest::{GridMap, Place};
 use dispatch::seat::GroupId;
 use dispatch::{Call, CallKey, LegNo, Policy};
 use media::recording::Chunk;
-use media::{Engine, LegId, Prompt, RoomId};
+use media::{Engine, LegId, Prompt, Remote, RoomId};
 use sip::{Account, Counters, Endpoint, Flow, Mint, SessionId, TimerQueue};
 
 use crate::message::{Contact, ReservedResponder, SerialBlock, ToCasebook, ToDesk, ToShard};
@@ -59,6 +59,8 @@ pub struct ShardConfig {
     pub sip_address: SocketAddr,
     /// Announced in SDP.
     pub rtp_address: IpAddr,
+    /// Every leg uses one of a few ports; peers send from the address that their SDP names.
+    pub shared_media: bool,
     pub realm: String,
     pub accounts: Vec<Account>,
     pub seed: u64,
@@ -147,6 +149,8 @@ struct Leg {
     sdp: LocalSdp,
     /// What is to be played as soon as there is media.
     playing: Option<(Prompt, bool)>,
+    /// Where its media comes from, on a shared port.
+    sources: Option<Remote>,
     track: Option<u8>,
 }
 
@@ -189,7 +193,10 @@ pub struct Shard {
     next_call: u64,
     by_session: HashMap<SessionId, (CallKey, LegNo)>,
     by_media: HashMap<LegId, (CallKey, LegNo)>,
-    by_port: BTreeMap<u16, LegId>,
+    /// By half the port's number.
+    by_port: Vec<Option<LegId>>,
+    /// Shared ports: streams are told apart by where they come from.
+    by_source: HashMap<(u16, SocketAddr), LegId>,
     ports: VecDeque<u16>,
     serials: Serials,
     timers: TimerQueue<CallKey>,
@@ -219,7 +226,8 @@ impl Shard {
             next_call: 1,
             by_session: HashMap::new(),
             by_media: HashMap::new(),
-            by_port: BTreeMap::new(),
+            by_port: Vec::new(),
+            by_source: HashMap::new(),
             ports: VecDeque::new(),
             serials: Serials::new(config.serials),
             timers: TimerQueue::default(),
@@ -253,7 +261,12 @@ impl Shard {
 
     /// One datagram from the RTP (or RTCP) socket of `port`; the events come with the next tick.
     pub fn handle_media(&mut self, now: Mono, port: u16, rtcp: bool, source: SocketAddr, bytes: &[u8]) {
-        let Some(&leg) = self.by_port.get(&port) else { return };
+        let leg = if self.config.shared_media {
+            self.by_source.get(&(port, source)).copied()
+        } else {
+            self.by_port.get(usize::from(port / 2)).copied().flatten()
+        };
+        let Some(leg) = leg else { return };
         if rtcp {
             self.media.handle_rtcp(now, leg, bytes);
         } else {
@@ -267,8 +280,12 @@ impl Shard {
         self.settle(now);
     }
 
-    /// A bound socket pair that may be used: RTP on `port`, RTCP on the one after.
+    /// A bound socket pair that may be used: RTP on `port`, which is even, RTCP on the one after.
     pub fn grant_port(&mut self, port: u16) {
+        let place = usize::from(port / 2);
+        if self.by_port.len() <= place {
+            self.by_port.resize(place + 1, None);
+        }
         self.ports.push_back(port);
     }
 
@@ -291,11 +308,7 @@ impl Shard {
 
     /// What the last tick wants sent: port, destination, whether RTCP, bytes.
     pub fn packets(&self) -> impl Iterator<Item = (u16, SocketAddr, bool, &[u8])> {
-        self.media.packets().filter_map(|p| {
-            let (key, leg) = self.by_media.get(&p.leg)?;
-            let port = self.calls.get(key)?.legs.get(leg)?.port?;
-            Some((port, p.to, p.rtcp, p.bytes))
-        })
+        self.media.packets().map(|p| (p.tag as u16, p.to, p.rtcp, p.bytes))
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {

@@ -498,6 +498,7 @@ impl Shard {
                 answered: false,
                 sdp: super::LocalSdp::default(),
                 playing: None,
+                sources: None,
                 track: None,
             },
         );

@@ -6,7 +6,7 @@ use codecs::sip::{Host, Uri};
 use codecs::time::Mono;
 use dispatch::{CALLER, CallKey, Input, LegNo, Target};
 use media::negotiate::{self, Agreed, Local, Refusal};
-use media::{LegConfig, Prompt};
+use media::{LegConfig, LegId, Prompt, Remote};
 use sip::{Flow, Invitation, OutgoingInvite, SessionId};
 
 use super::{CallSlot, Leg, LocalSdp, Output, Shard};
@@ -29,6 +29,7 @@ impl Shard {
             answered: false,
             sdp: LocalSdp::default(),
             playing: None,
+            sources: None,
             track: None,
         };
         let agreed = match &invitation.sdp {
@@ -111,6 +112,7 @@ impl Shard {
             answered: false,
             sdp,
             playing: None,
+            sources: None,
             track: None,
         };
         self.calls.get_mut(&key).expect("found above").legs.insert(leg, entry);
@@ -166,7 +168,7 @@ impl Shard {
         let (media, role) = (entry.media, entry.role);
         match sdp.as_deref().map(negotiate::accept) {
             Some(Ok(agreed)) => match media {
-                Some(media) => self.media.renegotiate(media, &agreed),
+                Some(media) => self.renegotiate(key, leg, media, &agreed),
                 None => {
                     self.add_media(key, leg, &agreed);
                     self.join(now, key, leg, role);
@@ -194,7 +196,7 @@ impl Shard {
             Some(offer) => match negotiate::answer(offer, local) {
                 Ok((agreed, answer)) => {
                     if let Some(media) = entry.media {
-                        self.media.renegotiate(media, &agreed);
+                        self.renegotiate(key, leg, media, &agreed);
                     }
                     answer
                 }
@@ -208,15 +210,37 @@ impl Shard {
 
     fn add_media(&mut self, key: CallKey, leg: LegNo, agreed: &Agreed) {
         let seed = self.mint.next_u64();
-        let media = self.media.add_leg(agreed, LegConfig { seed });
-        self.by_media.insert(media, (key, leg));
         let entry = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)).expect("media belongs to a leg");
+        let tag = entry.port.map_or(0, u32::from);
+        let media = self.media.add_leg(agreed, LegConfig { seed, tag });
+        self.by_media.insert(media, (key, leg));
         entry.media = Some(media);
-        if let Some(port) = entry.port {
-            self.by_port.insert(port, media);
+        if let Some(place) = entry.port.and_then(|port| self.by_port.get_mut(usize::from(port / 2))) {
+            *place = Some(media);
         }
         if let Some((prompt, repeat)) = entry.playing.take() {
             self.media.play(media, prompt, repeat);
+        }
+        self.listen_for(key, leg, media, agreed.remote);
+    }
+
+    fn renegotiate(&mut self, key: CallKey, leg: LegNo, media: LegId, agreed: &Agreed) {
+        self.media.renegotiate(media, agreed);
+        self.listen_for(key, leg, media, agreed.remote);
+    }
+
+    /// On a shared port a leg's packets are known by the addresses that its SDP names.
+    fn listen_for(&mut self, key: CallKey, leg: LegNo, media: LegId, remote: Option<Remote>) {
+        if !self.config.shared_media {
+            return;
+        }
+        let Some(entry) = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)) else { return };
+        let Some(port) = entry.port else { return };
+        let old = std::mem::replace(&mut entry.sources, remote);
+        self.forget_sources(port, media, old);
+        for source in remote.into_iter().flat_map(|new| [new.rtp, new.rtcp]) {
+            // Whoever has an address keeps it.
+            self.by_source.entry((port, source)).or_insert(media);
         }
     }
 
@@ -230,6 +254,14 @@ impl Shard {
         }
         let track = track_of(slot, leg, role);
         self.media.join(now, media, room, track);
+    }
+
+    fn forget_sources(&mut self, port: u16, media: LegId, sources: Option<Remote>) {
+        for source in sources.into_iter().flat_map(|s| [s.rtp, s.rtcp]) {
+            if self.by_source.get(&(port, source)) == Some(&media) {
+                self.by_source.remove(&(port, source));
+            }
+        }
     }
 
     pub(super) fn play(&mut self, key: CallKey, leg: LegNo, prompt: Prompt, repeat: bool) {
@@ -265,6 +297,9 @@ impl Shard {
             self.by_media.remove(&media);
             self.media.remove_leg(media);
         }
+        if let (Some(port), Some(media)) = (entry.port, entry.media) {
+            self.forget_sources(port, media, entry.sources);
+        }
         if let Some(port) = entry.port {
             self.free_port(port);
         }
@@ -272,13 +307,22 @@ impl Shard {
 
     fn take_port(&mut self) -> Option<u16> {
         let port = self.ports.pop_front()?;
+        if self.config.shared_media {
+            self.ports.push_back(port);
+            return Some(port);
+        }
         self.outputs.push_back(Output::PortTaken(port));
         Some(port)
     }
 
     /// To the end of the line: a late packet for the leg that had it must not be heard by the next.
     fn free_port(&mut self, port: u16) {
-        self.by_port.remove(&port);
+        if self.config.shared_media {
+            return;
+        }
+        if let Some(place) = self.by_port.get_mut(usize::from(port / 2)) {
+            *place = None;
+        }
         self.outputs.push_back(Output::PortFreed(port));
     }
 
