@@ -16,10 +16,11 @@ use dashmap::DashMap;
 use switchboard::{Casebook, CasebookOutput, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
 use tokio::sync::{oneshot, watch};
 
-use crate::channel::Channels;
+use crate::channel::{Channels, Outbox};
 use crate::clock::Clock;
 use crate::http::talk::{Notices, notice_text};
 use crate::journal::Writer;
+use crate::metrics::Counters;
 use crate::shard_thread::{self, Handle};
 
 /// Serials a grant.
@@ -32,14 +33,16 @@ const PORTION: usize = 200;
 const SNAPSHOT_EVERY: u64 = 4;
 /// Ended alerts that a start keeps within reach.
 const CLOSED_KEPT: usize = 5000;
-/// Between two syncs that somebody waits for, and the longest that frames wait for company.
-const APART: Duration = Duration::from_millis(1);
+/// Between two syncs that somebody waits for, at least, and the longest that frames wait for company.
+pub const APART: Duration = Duration::from_millis(1);
 const GATHER: Duration = Duration::from_millis(5);
 /// How often a store that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
 pub enum Input {
     Message(ToCasebook),
+    /// What came of one read.
+    Messages(Vec<ToCasebook>),
     WantSerials,
     Recorded {
         no: AlertNo,
@@ -131,7 +134,7 @@ pub fn restore(dir: &Path) -> anyhow::Result<Restored> {
         }
         Kind::Snapshot => {
             if let Ok(record) = serde_json::from_slice::<AlertRecord>(frame.payload) {
-                open.insert(record.id.alert_no.clone(), record);
+                open.insert(record.id.alert_no.clone(), Arc::new(record));
             }
         }
         Kind::SnapshotBegin | Kind::SnapshotEnd => {}
@@ -147,7 +150,8 @@ pub fn restore(dir: &Path) -> anyhow::Result<Restored> {
             }
         }
     })?;
-    Ok(Restored { writer, open: open.into_values().collect(), next_serial, duty, notes })
+    let open = open.into_values().map(Arc::unwrap_or_clone).collect();
+    Ok(Restored { writer, open, next_serial, duty, notes })
 }
 
 pub struct CasebookThread {
@@ -157,6 +161,9 @@ pub struct CasebookThread {
     pub inbox: Receiver<Input>,
     pub shard: Option<Handle>,
     pub channels: Channels,
+    pub outbox: Outbox,
+    pub shard_inbox: Vec<shard_thread::Input>,
+    pub counters: Counters,
     pub notices: Notices,
     pub waiting: Waiting,
     /// The last durable sequence number, for those who follow the journal.
@@ -166,6 +173,8 @@ pub struct CasebookThread {
     /// Since when frames wait for the next sync, and when the last one ended.
     pub gathering: Option<Mono>,
     pub synced_at: Mono,
+    /// How long the next sync is kept from it.
+    pub apart: Duration,
     /// Alerts that the present snapshot has still to name.
     pub to_snapshot: VecDeque<AlertNo>,
     /// Bytes of the last snapshot, and of the frames since.
@@ -191,6 +200,7 @@ impl CasebookThread {
     pub fn resume(&mut self) {
         self.casebook.resume(self.clock.wall());
         self.drain();
+        self.hand_over();
     }
 
     fn grant(&mut self) -> SerialBlock {
@@ -216,6 +226,12 @@ impl CasebookThread {
             while let Some(input) = next {
                 match input {
                     Input::Message(message) => self.message(message),
+                    Input::Messages(messages) => {
+                        for message in messages {
+                            self.message(message);
+                            self.drain();
+                        }
+                    }
                     Input::Recorded { no, media } => self.recorded(no, media),
                     Input::Duty { officer, on_duty, request } => self.duty(officer, on_duty, request),
                     Input::WantSerials => grants.push_back(self.grant()),
@@ -226,15 +242,18 @@ impl CasebookThread {
             }
             self.casebook.handle_timeout(self.clock.wall());
             self.drain();
+            // The desk looks for a taker while the disk works.
+            self.hand_over();
             if !stop && self.may_gather() {
                 continue;
             }
             self.sync();
             if !self.failed {
                 while let Some(block) = grants.pop_front() {
-                    self.to_shard(ToShard::Serials(block));
+                    self.for_shard(ToShard::Serials(block));
                 }
             }
+            self.hand_over();
             if stop {
                 return;
             }
@@ -250,7 +269,7 @@ impl CasebookThread {
         }
         let now = self.clock.mono();
         let since = *self.gathering.get_or_insert(now);
-        let due = if self.casebook.is_awaited() { self.synced_at + APART } else { since + GATHER };
+        let due = if self.casebook.is_awaited() { self.synced_at + self.apart } else { since + GATHER };
         self.writer.pending() <= GROUP && now < due.min(since + GATHER)
     }
 
@@ -258,7 +277,7 @@ impl CasebookThread {
     fn patience(&self) -> Duration {
         let longest = match (self.failed, self.gathering) {
             (true, _) => RETRY,
-            (false, Some(_)) if self.casebook.is_awaited() => APART,
+            (false, Some(_)) if self.casebook.is_awaited() => self.apart,
             (false, Some(_)) => GATHER,
             (false, None) if self.writer.pending() > 0 => GATHER,
             (false, None) => Duration::from_secs(3600),
@@ -276,27 +295,31 @@ impl CasebookThread {
         self.casebook.handle(message);
     }
 
-    fn to_shard(&self, message: ToShard) {
-        if let Some(shard) = &self.shard {
-            shard.send(shard_thread::Input::Shard(message));
-        }
+    fn for_shard(&mut self, message: ToShard) {
+        self.shard_inbox.push(shard_thread::Input::Shard(message));
     }
 
-    fn to_desk(&self, message: ToDesk) {
+    fn for_desk(&mut self, message: ToDesk) {
+        self.shard_inbox.push(shard_thread::Input::Desk(message));
+    }
+
+    /// Whoever has something coming is woken once a turn.
+    fn hand_over(&mut self) {
+        self.channels.flush(&mut self.outbox);
         if let Some(shard) = &self.shard {
-            shard.send(shard_thread::Input::Desk(message));
+            shard.send_all(self.shard_inbox.drain(..));
         }
     }
 
     /// A reply finds whoever waits: a carrier's link, a SIP endpoint, an HTTP request.
-    fn reply(&self, request: RequestId, answer: Answer) {
+    fn reply(&mut self, request: RequestId, answer: Answer) {
         let durable = matches!(answer, Answer::Reply(_));
         if let Some(page) = request.page() {
             let refused = matches!(&answer, Answer::Reply(r) if r.result.is_err());
             let status = if refused { 404 } else { if durable { 200 } else { 503 } };
-            self.to_shard(ToShard::AnswerMessage { page, status });
+            self.for_shard(ToShard::AnswerMessage { page, status });
         } else if let Some((channel, number)) = request.delivery() {
-            self.channels.acknowledge(channel, number, durable);
+            self.outbox.acknowledge(channel, number, durable);
         } else {
             self.waiting.answer(request, answer);
         }
@@ -326,9 +349,9 @@ impl CasebookThread {
                     assert_eq!(sequence, written, "casebook and journal count alike");
                 }
                 CasebookOutput::Reply(reply) => self.reply(reply.request, Answer::Reply(reply)),
-                CasebookOutput::Shard(message) => self.to_shard(message),
-                CasebookOutput::Desk(message) => self.to_desk(message),
-                CasebookOutput::Outbound(outbound) => self.channels.send(outbound),
+                CasebookOutput::Shard(message) => self.for_shard(message),
+                CasebookOutput::Desk(message) => self.for_desk(message),
+                CasebookOutput::Outbound(outbound) => self.channels.send(outbound, &mut self.outbox),
                 CasebookOutput::Fetch(fetch) => self.channels.fetch(fetch),
                 CasebookOutput::Notice(notice) => {
                     let record = self.casebook.record(notice.alert);
@@ -336,7 +359,7 @@ impl CasebookThread {
                 }
                 CasebookOutput::WantSerials => wants_serials = true,
                 CasebookOutput::Counted { channel, what } => {
-                    metrics::counter!("gateway_text_total", "channel" => channel, "what" => what).increment(1);
+                    self.counters.text(channel, what);
                 }
             }
         }
@@ -351,7 +374,7 @@ impl CasebookThread {
         let bytes = event.to_json();
         let written = self.writer.append(at, Kind::Event, &bytes);
         assert_eq!(sequence, written, "casebook and journal count alike");
-        metrics::counter!("gateway_events_total", "type" => event.kind.clone()).increment(1);
+        self.counters.event(&event.kind);
     }
 
     /// One sync for everything that has gathered; then, and only then, the replies.
@@ -372,6 +395,8 @@ impl CasebookThread {
                     .record(self.clock.mono().since(begun).as_secs_f64());
                 metrics::gauge!("gateway_store_up").set(1.0);
                 self.synced_at = self.clock.mono();
+                // The disk is left alone for as long as it worked: under load groups grow instead of syncs.
+                self.apart = self.synced_at.since(begun).clamp(APART, GATHER);
                 let durable = self.writer.next_sequence() - 1;
                 self.casebook.handle_durable(durable);
                 self.drain();

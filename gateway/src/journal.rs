@@ -17,6 +17,9 @@ pub const SEGMENT: u64 = 64 * 1024 * 1024;
 /// Beyond this a segment is left for the next, which begins with a snapshot.
 const FULL: u64 = SEGMENT / 4 * 3;
 
+/// Bytes that a reader takes at one time.
+const STRETCH: usize = 128 * 1024;
+
 /// Where a reader stands: which segment, and how far in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Cursor {
@@ -246,7 +249,11 @@ pub struct Reader {
     dir: PathBuf,
     cursor: Cursor,
     file: Option<File>,
+    /// What was read from `buffered_from` on in this segment.
     buffer: Vec<u8>,
+    buffered_from: u64,
+    /// The number of the last frame that was handed out.
+    last: u64,
 }
 
 /// A frame that was read, and where the next one begins.
@@ -261,7 +268,7 @@ pub struct Read {
 
 impl Reader {
     pub fn new(dir: &Path, cursor: Cursor) -> Reader {
-        Reader { dir: dir.to_owned(), cursor, file: None, buffer: Vec::new() }
+        Reader { dir: dir.to_owned(), cursor, file: None, buffer: Vec::new(), buffered_from: 0, last: 0 }
     }
 
     /// The next frame that is durable: numbered `until` or below. What is written and not synced may yet vanish.
@@ -269,17 +276,24 @@ impl Reader {
     /// # Errors
     /// When the files cannot be read.
     pub fn next_durable(&mut self, until: u64) -> io::Result<Option<Read>> {
+        if self.last >= until {
+            return Ok(None);
+        }
         let before = self.cursor;
         let segment_before = self.file.is_some();
         match self.next_frame()? {
             Some(read) if read.sequence > until => {
                 if self.cursor.segment != before.segment || !segment_before {
                     self.file = None;
+                    self.buffer.clear();
                 }
                 self.cursor = before;
                 Ok(None)
             }
-            other => Ok(other),
+            other => {
+                self.last = other.as_ref().map_or(self.last, |read| read.sequence);
+                Ok(other)
+            }
         }
     }
 
@@ -307,6 +321,7 @@ impl Reader {
                     }
                     self.cursor = Cursor { segment, offset: 0 };
                     self.file = None;
+                    self.buffer.clear();
                 }
             }
         }
@@ -323,29 +338,42 @@ impl Reader {
     }
 
     fn read_here(&mut self) -> io::Result<Option<Read>> {
-        let file = self.file.as_ref().expect("opened by the caller");
-        let mut head = [0; HEADER_LEN];
-        if file.read_at(&mut head, self.cursor.offset)? < HEADER_LEN {
-            return Ok(None);
+        if let Some(read) = self.read_buffered() {
+            return Ok(Some(read));
         }
-        let len = u32::from_le_bytes(head[..4].try_into().expect("four bytes")) as usize;
-        if len == 0 || len > MAX_PAYLOAD {
-            return Ok(None);
-        }
-        self.buffer.resize(HEADER_LEN + len, 0);
-        if file.read_at(&mut self.buffer, self.cursor.offset)? < self.buffer.len() {
-            return Ok(None);
-        }
-        let Ok((frame, total)) = Frame::read(&self.buffer) else { return Ok(None) };
-        let next = Cursor { segment: self.cursor.segment, offset: self.cursor.offset + total as u64 };
-        Ok(Some(Read {
+        self.fill()?;
+        Ok(self.read_buffered())
+    }
+
+    /// The frame at the cursor, if all of it was read before.
+    fn read_buffered(&self) -> Option<Read> {
+        let from = usize::try_from(self.cursor.offset.checked_sub(self.buffered_from)?).ok()?;
+        let (frame, total) = Frame::read(self.buffer.get(from..)?).ok()?;
+        Some(Read {
             sequence: frame.sequence,
             at: frame.at,
             kind: frame.kind,
             previous: frame.previous,
             payload: frame.payload.to_vec(),
-            next,
-        }))
+            next: Cursor { segment: self.cursor.segment, offset: self.cursor.offset + total as u64 },
+        })
+    }
+
+    /// Reads a stretch from the cursor on, a longer one where a single frame is longer.
+    fn fill(&mut self) -> io::Result<()> {
+        let file = self.file.as_ref().expect("opened by the caller");
+        self.buffered_from = self.cursor.offset;
+        self.buffer.resize(STRETCH, 0);
+        let mut got = file.read_at(&mut self.buffer, self.cursor.offset)?;
+        if let Some(head) = self.buffer[..got].first_chunk::<4>() {
+            let whole = HEADER_LEN + u32::from_le_bytes(*head) as usize;
+            if whole > got && whole <= HEADER_LEN + MAX_PAYLOAD {
+                self.buffer.resize(whole, 0);
+                got = file.read_at(&mut self.buffer, self.cursor.offset)?;
+            }
+        }
+        self.buffer.truncate(got);
+        Ok(())
     }
 }
 

@@ -143,3 +143,34 @@ pub fn publish(s: &Snapshot) {
         metrics::gauge!("gateway_sip_messages", "kind" => kind).set(count as f64);
     }
 }
+
+/// Counters of the casebook's thread, looked up once a label.
+#[derive(Default)]
+pub struct Counters {
+    events: std::collections::HashMap<String, metrics::Counter>,
+    text: std::collections::HashMap<(String, &'static str), metrics::Counter>,
+}
+
+impl Counters {
+    pub fn event(&mut self, kind: &str) {
+        if let Some(counter) = self.events.get(kind) {
+            return counter.increment(1);
+        }
+        let counter = metrics::counter!("gateway_events_total", "type" => kind.to_owned());
+        counter.increment(1);
+        self.events.insert(kind.to_owned(), counter);
+    }
+
+    pub fn text(&mut self, channel: String, what: &'static str) {
+        let new = |(channel, what): &(String, &'static str)| metrics::counter!("gateway_text_total", "channel" => channel.clone(), "what" => *what);
+        let key = (channel, what);
+        match self.text.get(&key) {
+            Some(counter) => counter.increment(1),
+            None => {
+                let counter = new(&key);
+                counter.increment(1);
+                self.text.insert(key, counter);
+            }
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! The read model: the newest revision of every alert in SQLite, rebuilt from the journal whenever it is missing.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use codecs::journal::Kind;
@@ -13,18 +15,45 @@ pub fn path(data: &Path) -> PathBuf {
     data.join("read-model.sqlite")
 }
 
+/// Of the tables; a file with another is made anew from the journal.
+const VERSION: i64 = 2;
+/// The least time between two transactions: what has come meanwhile goes into one, and of an alert that changed several
+/// times only the last revision.
+const APART: Duration = Duration::from_millis(25);
+
+/// Alerts are kept by their number without its unit, as an integer: new ones are added at the table's end.
 fn open(data: &Path) -> anyhow::Result<Connection> {
     let db = Connection::open(path(data)).context("read model")?;
     // It can always be rebuilt: speed matters more than a power cut.
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "OFF")?;
-    db.execute_batch(
-        "CREATE TABLE IF NOT EXISTS alert (no TEXT PRIMARY KEY, rev INTEGER NOT NULL, sequence INTEGER NOT NULL, record TEXT NOT NULL);
-         CREATE INDEX IF NOT EXISTS alert_sequence ON alert (sequence);
-         CREATE TABLE IF NOT EXISTS cursor (id INTEGER PRIMARY KEY CHECK (id = 1), segment INTEGER NOT NULL, offset INTEGER NOT NULL);",
-    )?;
+    let is_current =
+        || Ok::<bool, rusqlite::Error>(db.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0))? == VERSION);
+    if is_current()? {
+        return Ok(db);
+    }
+    // Whoever comes second finds it made.
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    if !is_current()? {
+        db.execute_batch(
+            "DROP TABLE IF EXISTS alert; DROP TABLE IF EXISTS cursor;
+             CREATE TABLE alert (key INTEGER PRIMARY KEY, rev INTEGER NOT NULL, sequence INTEGER NOT NULL, record TEXT NOT NULL);
+             CREATE INDEX alert_sequence ON alert (sequence);
+             CREATE TABLE cursor (id INTEGER PRIMARY KEY CHECK (id = 1), segment INTEGER NOT NULL, offset INTEGER NOT NULL);",
+        )?;
+        db.pragma_update(None, "user_version", VERSION)?;
+    }
+    db.execute_batch("COMMIT")?;
     Ok(db)
 }
+
+/// Day, node, serial and check digit: 18 digits.
+fn key_of(no: &str) -> Option<i64> {
+    no.get(UNIT_DIGITS..).filter(|rest| rest.len() == KEY_DIGITS)?.parse().ok()
+}
+
+const UNIT_DIGITS: usize = 12;
+const KEY_DIGITS: usize = 18;
 
 /// Follows the journal until the sender of `durable` is gone.
 ///
@@ -46,8 +75,10 @@ pub fn follow(
     loop {
         loop {
             let until = *durable.borrow_and_update();
-            if apply_some(&mut db, &mut reader, until)? == 0 {
-                break;
+            match apply_some(&mut db, &mut reader, until)? {
+                0 => break,
+                BATCH => {}
+                _ => runtime.block_on(async { tokio::time::sleep(APART).await }),
             }
         }
         if runtime.block_on(durable.changed()).is_err() {
@@ -58,36 +89,44 @@ pub fn follow(
 
 /// One transaction's worth.
 fn apply_some(db: &mut Connection, reader: &mut Reader, until: u64) -> anyhow::Result<usize> {
-    let transaction = db.transaction()?;
-    let mut applied = 0;
-    let mut last = None;
+    let mut newest: HashMap<i64, (i64, crate::journal::Read)> = HashMap::new();
+    let (mut read, mut last) = (0, None);
+    while read < BATCH
+        && let Some(frame) = reader.next_durable(until)?
     {
-        let mut upsert = transaction.prepare_cached(
-            "INSERT INTO alert (no, rev, sequence, record) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (no) DO UPDATE SET rev = ?2, sequence = ?3, record = ?4 WHERE ?2 > rev",
-        )?;
-        while applied < 1000
-            && let Some(frame) = reader.next_durable(until)?
-        {
-            applied += 1;
-            last = Some(frame.next);
-            if frame.kind != Kind::Event {
-                continue;
-            }
+        read += 1;
+        last = Some(frame.next);
+        if frame.kind == Kind::Event {
             let event: Event<'_> = serde_json::from_slice(&frame.payload).context("an event of the journal")?;
             let (no, rev) = event.id.split_once(':').context("an event id")?;
-            upsert.execute(params![no, rev.parse::<i64>()?, frame.sequence as i64, event.data.get()])?;
-        }
-        if let Some(next) = last {
-            transaction.execute(
-                "INSERT OR REPLACE INTO cursor (id, segment, offset) VALUES (1, ?1, ?2)",
-                params![next.segment as i64, next.offset as i64],
-            )?;
+            let key = key_of(no).context("an alert number")?;
+            newest.insert(key, (rev.parse()?, frame));
         }
     }
+    let Some(next) = last else { return Ok(0) };
+    let transaction = db.transaction()?;
+    {
+        let mut upsert = transaction.prepare_cached(
+            "INSERT INTO alert (key, rev, sequence, record) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (key) DO UPDATE SET rev = ?2, sequence = ?3, record = ?4 WHERE ?2 > rev",
+        )?;
+        let mut in_order: Vec<_> = newest.iter().collect();
+        in_order.sort_unstable_by_key(|(_, (_, frame))| frame.sequence);
+        for (key, (rev, frame)) in in_order {
+            let event: Event<'_> = serde_json::from_slice(&frame.payload).context("an event of the journal")?;
+            upsert.execute(params![key, rev, frame.sequence as i64, event.data.get()])?;
+        }
+    }
+    transaction.execute(
+        "INSERT OR REPLACE INTO cursor (id, segment, offset) VALUES (1, ?1, ?2)",
+        params![next.segment as i64, next.offset as i64],
+    )?;
     transaction.commit()?;
-    Ok(applied)
+    Ok(read)
 }
+
+/// Frames a transaction at most.
+const BATCH: usize = 2000;
 
 #[derive(serde::Deserialize)]
 struct Event<'a> {
@@ -97,14 +136,23 @@ struct Event<'a> {
     data: &'a serde_json::value::RawValue,
 }
 
-/// The newest revision of the alert with this number, or with this unambiguous tail of it.
+/// The newest revision of the alert with this number, or with this unambiguous tail of it: at most 18 digits, with its check digit or without.
 ///
 /// # Errors
 /// What SQLite said.
 pub fn get(data: &Path, no: &str) -> anyhow::Result<Vec<String>> {
     let db = open(data)?;
-    let mut query = db.prepare("SELECT record FROM alert WHERE no = ?1 OR substr(no, -length(?1)) = ?1 OR substr(no, -length(?1) - 1, length(?1)) = ?1 LIMIT 2")?;
-    let rows = query.query_map([no], |r| r.get(0))?;
+    let digits = no.bytes().all(|b| b.is_ascii_digit());
+    if let Some(key) = key_of(no).filter(|_| digits) {
+        let mut query = db.prepare("SELECT record FROM alert WHERE key = ?1")?;
+        let found: Vec<String> = query.query_map([key], |r| r.get(0))?.collect::<Result<_, _>>()?;
+        // The unit is part of the number.
+        return Ok(found.into_iter().filter(|record| record.contains(no)).collect());
+    }
+    let Some(tail) = no.parse::<i64>().ok().filter(|_| digits && no.len() <= KEY_DIGITS) else { return Ok(Vec::new()) };
+    let modulus = 10i64.pow(no.len() as u32);
+    let mut query = db.prepare("SELECT record FROM alert WHERE key % ?1 = ?2 OR (key / 10) % ?1 = ?2 LIMIT 2")?;
+    let rows = query.query_map([modulus, tail], |r| r.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -62,7 +62,16 @@ pub struct Handle {
 
 impl Handle {
     pub fn send(&self, input: Input) {
-        if self.sender.send(input).is_ok() && !self.woken.swap(true, Ordering::AcqRel) {
+        self.send_all(std::iter::once(input));
+    }
+
+    /// All of them before the shard is woken.
+    pub fn send_all(&self, inputs: impl Iterator<Item = Input>) {
+        let mut any = false;
+        for input in inputs {
+            any |= self.sender.send(input).is_ok();
+        }
+        if any && !self.woken.swap(true, Ordering::AcqRel) {
             let _ = self.waker.wake();
         }
     }

@@ -112,6 +112,20 @@ pub fn hears_exactly(samples: &[i16], present: &[Code], absent: &[Code]) -> bool
         && absent.iter().all(|c| trace(samples, *c) < ABSENT)
 }
 
+/// Half a second, and how far one window begins after the one before.
+const WINDOW: usize = SAMPLE_RATE as usize / 2;
+const HOP: usize = WINDOW / 2;
+
+/// As `hears_exactly` in most windows of half a second. A frame that is lost or repeated, because a thread of either
+/// side was kept from its processor, smears every frequency of the window that it lies in; whoever is not heard, or is
+/// heard and should not be, is so in all of them.
+pub fn hears_mostly(samples: &[i16], present: &[Code], absent: &[Code]) -> bool {
+    let starts = (0..=samples.len().saturating_sub(WINDOW)).step_by(HOP);
+    let verdicts: Vec<bool> =
+        starts.map(|from| hears_exactly(&samples[from..samples.len().min(from + WINDOW)], present, absent)).collect();
+    2 * verdicts.iter().filter(|sound| **sound).count() > verdicts.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +146,29 @@ mod tests {
             }
         }
         assert!(hears_exactly(&samples, &[], &[Code { role: 0, call: 21 }, Code { role: 2, call: 5 }]));
+    }
+
+    #[test]
+    fn a_frame_lost_is_no_wrong_audio_and_a_missing_or_strange_voice_is() {
+        let [mine, other] = [Code { role: 1, call: 21 }, Code { role: 2, call: 21 }];
+        let listen = |code: Code, frames: std::ops::Range<u16>, lost: &[u16]| {
+            let (mut voice, mut ear) = (Voice::new(code), Ear::default());
+            for n in frames {
+                let frame = voice.next_frame();
+                if !lost.contains(&n) {
+                    ear.hear(n, &frame);
+                }
+            }
+            ear.samples()
+        };
+        let disturbed = listen(other, 0..51, &[45]);
+        assert!(hears_mostly(&disturbed, &[other], &[mine]));
+        assert!(!hears_mostly(&disturbed, &[other, mine], &[]));
+        assert!(!hears_mostly(&disturbed, &[], &[other]));
+        // A voice that falls silent for the last half of the second is missed.
+        let mut half = listen(other, 0..25, &[]);
+        half.resize(8000, 0);
+        assert!(!hears_mostly(&half, &[other], &[]));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The envelope: CloudEvents 1.0 in JSON, one event a revision, `id` = `<alert_no>:<rev>` everywhere.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +91,8 @@ pub struct CloudEvent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<String>,
     pub hash: String,
-    pub data: AlertRecord,
+    /// Shared with whoever keeps the alert, until one of the two changes.
+    pub data: Arc<AlertRecord>,
     /// `data` as it was sealed, so that it is written once only.
     #[serde(skip)]
     #[schemars(skip)]
@@ -113,7 +116,7 @@ impl CloudEvent {
         source: &str,
         time: Stamp,
         deadline: Option<&str>,
-        data: AlertRecord,
+        data: Arc<AlertRecord>,
         sealed: Vec<u8>,
     ) -> CloudEvent {
         let number = data.id.alert_no.clone();

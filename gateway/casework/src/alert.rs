@@ -3,6 +3,7 @@
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use codecs::record::{
@@ -72,12 +73,13 @@ pub struct Alerts {
     source: String,
     node: String,
     keywords: KeywordTable,
-    open: BTreeMap<AlertNo, AlertRecord>,
+    /// Shared with the events that tell of them; whoever changes one makes it its own.
+    open: BTreeMap<AlertNo, Arc<AlertRecord>>,
     /// Calls of an alert whose recording has not come yet.
     recordings: BTreeMap<AlertNo, u32>,
     /// Alerts with a conversation that is not over.
     talks: BTreeSet<AlertNo>,
-    recent: BTreeMap<AlertNo, AlertRecord>,
+    recent: BTreeMap<AlertNo, Arc<AlertRecord>>,
     recent_order: VecDeque<AlertNo>,
     outputs: VecDeque<Output>,
 }
@@ -101,7 +103,7 @@ impl Alerts {
     pub fn restore(&mut self, record: AlertRecord) {
         let Some(no) = AlertNo::parse(&record.id.alert_no) else { return };
         if record.state == State::Closed {
-            return self.keep_recent(no, record);
+            return self.keep_recent(no, Arc::new(record));
         }
         if is_call_unfinished(&record) {
             self.recordings.insert(no, 1);
@@ -109,10 +111,10 @@ impl Alerts {
         if !record.reporter.channels.is_empty() && record.state != State::Ended {
             self.talks.insert(no);
         }
-        self.open.insert(no, record);
+        self.open.insert(no, Arc::new(record));
     }
 
-    fn keep_recent(&mut self, no: AlertNo, record: AlertRecord) {
+    fn keep_recent(&mut self, no: AlertNo, record: Arc<AlertRecord>) {
         self.recent.insert(no, record);
         self.recent_order.push_back(no);
         if self.recent_order.len() > RECENT_MAX
@@ -124,7 +126,7 @@ impl Alerts {
 
     /// Ended alerts that a further word would take up again, oldest first.
     pub fn recent(&self) -> impl Iterator<Item = &AlertRecord> {
-        self.recent_order.iter().filter_map(|no| self.recent.get(no))
+        self.recent_order.iter().filter_map(|no| self.recent.get(no).map(|r| &**r))
     }
 
     /// Whether a word more can go to this alert: it is open, or ended a short while ago.
@@ -136,17 +138,17 @@ impl Alerts {
     fn reopen(&mut self, no: AlertNo) {
         if let Some(mut record) = self.recent.remove(&no) {
             self.recent_order.retain(|n| *n != no);
-            record.state = State::Reopened;
+            Arc::make_mut(&mut record).state = State::Reopened;
             self.open.insert(no, record);
         }
     }
 
     pub fn open(&self) -> impl Iterator<Item = (&AlertNo, &AlertRecord)> {
-        self.open.iter()
+        self.open.iter().map(|(no, record)| (no, &**record))
     }
 
     pub fn get(&self, no: AlertNo) -> Option<&AlertRecord> {
-        self.open.get(&no).or_else(|| self.recent.get(&no))
+        self.open.get(&no).or_else(|| self.recent.get(&no)).map(|r| &**r)
     }
 
     pub fn is_silent(&self, no: AlertNo) -> bool {
@@ -175,7 +177,7 @@ impl Alerts {
         if matches!(fact, Fact::Received(_) | Fact::Absorbed { .. } | Fact::SplitFrom { .. } | Fact::Fetched { .. }) {
             self.reopen(no);
         }
-        let Some(record) = self.open.get_mut(&no) else { return false };
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return false };
         match fact {
             Fact::Received(message) => self.receive(stamp, no, *message),
             Fact::Held { seat } => text::hold(record, &seat),
@@ -197,7 +199,7 @@ impl Alerts {
     }
 
     fn call_fact(&mut self, stamp: Stamp, no: AlertNo, fact: Fact) {
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         let mut hits = Vec::new();
         let mut deadline = None;
         let step = apply(record, stamp, &fact, &mut deadline);
@@ -215,7 +217,7 @@ impl Alerts {
 
     fn arrive(&mut self, at: Stamp, no: AlertNo, arrival: Arrival) {
         let record = self.new_record(at, no, arrival);
-        let record = self.open.entry(no).or_insert(record);
+        let record = Arc::make_mut(self.open.entry(no).or_insert_with(|| Arc::new(record)));
         record.call.legs.push(leg(0, Role::Reporter, record.reporter.phone.clone(), at));
         *self.recordings.entry(no).or_default() += 1;
         self.emit(no, Step::Arrived, at, None);
@@ -265,9 +267,9 @@ impl Alerts {
     /// Seals a revision and wraps it.
     fn emit(&mut self, no: AlertNo, step: Step, at: Stamp, deadline: Option<&str>) {
         let record = self.open.get_mut(&no).expect("emitted for an open alert");
-        let sealed = record.seal();
+        let sealed = Arc::make_mut(record).seal();
         assert!(!record.route.owner.is_empty(), "an alert has exactly one owner");
-        let event = CloudEvent::new(step, &self.source, at, deadline, record.clone(), sealed);
+        let event = CloudEvent::new(step, &self.source, at, deadline, Arc::clone(record), sealed);
         self.outputs.push_back(Output::Event(Box::new(event)));
     }
 
@@ -298,7 +300,7 @@ impl Alerts {
 
     /// Closes what has come to its end: no call, no recording to come, no conversation.
     fn try_close(&mut self, no: AlertNo, at: Stamp) {
-        let Some(record) = self.open.get_mut(&no) else { return };
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         if !is_finished(record) || self.recordings.get(&no).is_some_and(|left| *left > 0) || self.talks.contains(&no) {
             return;
         }

@@ -106,7 +106,7 @@ pub fn chained(journal: &Journal) -> Result<BTreeMap<String, AlertRecord>, Strin
         if before.is_some_and(|b| b.source.message_id != data.source.message_id) {
             return Err(format!("{no} was given to two reports"));
         }
-        last.insert(no.clone(), data.clone());
+        last.insert(no.clone(), AlertRecord::clone(data));
     }
     Ok(last)
 }

@@ -43,7 +43,7 @@ impl Journal {
     pub fn append(&mut self, event: CloudEvent, broken: Option<Rule>, chance: &mut Chance) {
         let mut event = event;
         if broken == Some(Rule::Seal) && chance.percent(5) {
-            event.data.incident.text.push('!');
+            std::sync::Arc::make_mut(&mut event.data).incident.text.push('!');
         }
         let bytes = bytes_of(&event);
         self.entries.push(Line::Event(Box::new(Entry { event, bytes })));
@@ -93,7 +93,7 @@ impl Journal {
             let data = &entry.event.data;
             open.insert(data.id.alert_no.clone(), data.clone());
         }
-        open.into_values().collect()
+        open.into_values().map(std::sync::Arc::unwrap_or_clone).collect()
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Task {
     news: mpsc::Receiver<News>,
     reporter: mpsc::Sender<News>,
     published: Mono,
+    /// For the casebook, after this turn.
+    outbox: Vec<ToCasebook>,
 }
 
 impl Task {
@@ -85,6 +87,7 @@ impl Task {
             news,
             reporter,
             published: now,
+            outbox: Vec::new(),
         }
     }
 
@@ -154,6 +157,7 @@ impl Task {
                 let Some(token) = self.tokens.remove(&number) else { return };
                 self.carrier.acknowledge(token, if durable { Verdict::Accepted } else { Verdict::Busy });
             }
+            ToChannel::Batch(batch) => batch.into_iter().for_each(|message| self.hear(message)),
             ToChannel::Fetch(_) | ToChannel::Leave => {}
         }
     }
@@ -202,6 +206,9 @@ impl Task {
             } else if let Some((link, bytes)) = self.carrier.poll_transmit() {
                 self.write(link, &bytes);
             } else {
+                if !self.outbox.is_empty() {
+                    self.shared.tell_all(std::mem::take(&mut self.outbox));
+                }
                 return;
             }
         }
@@ -226,11 +233,11 @@ impl Task {
                 match verdict {
                     Verdict::Accepted => {
                         self.shared.taken(outbound);
-                        self.shared.line_state(&outbound.line, LineState::Sent, "");
+                        self.outbox.push(self.shared.state_of(&outbound.line, LineState::Sent, ""));
                     }
                     Verdict::Refused(code) => {
                         let why = if code == u32::MAX { "no answer".into() } else { format!("carrier result {code}") };
-                        self.shared.line_state(&outbound.line, LineState::Failed, &why);
+                        self.outbox.push(self.shared.state_of(&outbound.line, LineState::Failed, &why));
                         self.lines.remove(&line);
                     }
                     Verdict::Busy => {}
@@ -242,10 +249,11 @@ impl Task {
             }
             Output::Fate { line, fate } => {
                 if let Some(outbound) = self.lines.remove(&line) {
-                    match fate {
-                        Fate::Delivered => self.shared.line_state(&outbound.line, LineState::Delivered, ""),
-                        Fate::Failed(why) => self.shared.line_state(&outbound.line, LineState::Failed, &why),
-                    }
+                    let message = match fate {
+                        Fate::Delivered => self.shared.state_of(&outbound.line, LineState::Delivered, ""),
+                        Fate::Failed(why) => self.shared.state_of(&outbound.line, LineState::Failed, &why),
+                    };
+                    self.outbox.push(message);
                 }
             }
             Output::Up(link, up) => {
@@ -277,7 +285,8 @@ impl Task {
             silent: false,
         };
         let request = RequestId::of_delivery(self.number, self.next_token);
-        self.shared.tell(ToCasebook::Incoming { at: self.shared.clock.wall(), message: Box::new(message), request });
+        let at = self.shared.clock.wall();
+        self.outbox.push(ToCasebook::Incoming { at, message: Box::new(message), request });
     }
 
     fn write(&mut self, link: LinkId, bytes: &[u8]) {

@@ -109,7 +109,26 @@ pub enum ToChannel {
         durable: bool,
     },
     Fetch(Fetch),
+    /// Several of them, in order.
+    Batch(Vec<ToChannel>),
     Leave,
+}
+
+/// What one turn of the casebook has for the channels: each is woken once.
+#[derive(Default)]
+pub struct Outbox(Vec<Vec<ToChannel>>);
+
+impl Outbox {
+    fn push(&mut self, channel: usize, message: ToChannel) {
+        if self.0.len() <= channel {
+            self.0.resize_with(channel + 1, Vec::new);
+        }
+        self.0[channel].push(message);
+    }
+
+    pub fn acknowledge(&mut self, channel: u16, number: u64, durable: bool) {
+        self.push(channel.into(), ToChannel::Acknowledge { number, durable });
+    }
 }
 
 /// What every channel's task shares.
@@ -127,8 +146,16 @@ impl Shared {
     }
 
     pub fn line_state(&self, line: &str, state: LineState, why: &str) {
+        self.tell(self.state_of(line, state, why));
+    }
+
+    fn state_of(&self, line: &str, state: LineState, why: &str) -> ToCasebook {
         let (at, line, why) = (self.clock.wall(), line.to_owned(), why.to_owned());
-        self.tell(ToCasebook::LineState { at, line, state, why });
+        ToCasebook::LineState { at, line, state, why }
+    }
+
+    fn tell_all(&self, messages: Vec<ToCasebook>) {
+        let _ = self.casebook.send(Input::Messages(messages));
     }
 
     /// A line of ours was taken by its channel: the receipt's and the answer's time end here.
@@ -155,6 +182,7 @@ pub struct Channels {
 }
 
 struct Door {
+    number: usize,
     sender: mpsc::UnboundedSender<ToChannel>,
     kind: Arc<Kind>,
 }
@@ -198,7 +226,7 @@ impl Channels {
                     runtime.spawn(web.run(inbox));
                 }
             }
-            doors.insert(name, Door { sender, kind });
+            doors.insert(name, Door { number, sender, kind });
         }
         Ok(Channels {
             doors: Arc::new(doors),
@@ -210,7 +238,7 @@ impl Channels {
     }
 
     /// Hands a line to its channel.
-    pub fn send(&self, outbound: Box<Outbound>) {
+    pub fn send(&self, outbound: Box<Outbound>, outbox: &mut Outbox) {
         let Some(door) = self.doors.get(&outbound.to.channel) else { return };
         if let Kind::Sip { trunk } = &*door.kind {
             let Outbound { line, to, body, .. } = *outbound;
@@ -220,18 +248,21 @@ impl Channels {
             }
             return;
         }
-        let _ = door.sender.send(ToChannel::Outbound(outbound));
+        outbox.push(door.number, ToChannel::Outbound(outbound));
+    }
+
+    /// Hands everything over that has gathered.
+    pub fn flush(&self, outbox: &mut Outbox) {
+        for (sender, batch) in self.by_number.iter().zip(&mut outbox.0) {
+            if !batch.is_empty() {
+                let _ = sender.send(ToChannel::Batch(std::mem::take(batch)));
+            }
+        }
     }
 
     pub fn fetch(&self, fetch: Fetch) {
         if let Some(door) = self.doors.get(&fetch.channel) {
             let _ = door.sender.send(ToChannel::Fetch(fetch));
-        }
-    }
-
-    pub fn acknowledge(&self, channel: u16, number: u64, durable: bool) {
-        if let Some(sender) = self.by_number.get(channel as usize) {
-            let _ = sender.send(ToChannel::Acknowledge { number, durable });
         }
     }
 

@@ -94,7 +94,8 @@ fn a_channel_nobody_thought_of_is_a_configuration_entry_and_its_messages_count_o
     assert!(status == 403 && forged.contains("GW-4403"), "{status} {forged}");
     assert_eq!(post(&gateway, "/hook/nobody", &[], "").0, 404);
     let mut api = gateway.api();
-    let all = wait_for(&mut api, |all| all.len() == 1 && all[0]["text"].as_array().is_some_and(|t| t.len() >= 2));
+    let written = |alert: &Value| alert["text"].as_array().map_or(0, |t| t.iter().filter(|l| l["dir"] == "in").count());
+    let all = wait_for(&mut api, |all| all.len() == 1 && written(&all[0]) == 2);
     let ours: Vec<&str> = all[0]["text"]
         .as_array()
         .expect("lines")

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -328,7 +330,18 @@ impl<'a> Run<'a> {
     async fn place(&mut self, door: &Door, happenings: &mut mpsc::UnboundedReceiver<Happening>) {
         let total = (self.plan.rate * self.plan.duration.as_secs_f64()).round() as usize;
         let begun = self.clock.now() + Duration::from_millis(20);
+        let enough = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&enough);
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                told.store(true, Ordering::Relaxed);
+            }
+        });
         for n in 0..total {
+            // Interrupted: what was sent so far is judged.
+            if enough.load(Ordering::Relaxed) {
+                return;
+            }
             let due = begun + Duration::from_secs_f64(n as f64 / self.plan.rate);
             while self.clock.now() < due {
                 let wait = due.saturating_sub(self.clock.now());

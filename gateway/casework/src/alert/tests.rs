@@ -48,7 +48,7 @@ pub(super) fn feed_to(a: &mut Alerts, no: AlertNo, facts: Vec<Fact>) -> (Vec<Str
                     types.push(e.kind.clone());
                     assert_eq!(e.id, format!("{}:{}", no, e.data.rev));
                     assert_eq!(e.to_json(), serde_json::to_vec(&*e).expect("serialises"), "spliced or serialised");
-                    revisions.push(e.data);
+                    revisions.push(AlertRecord::clone(&e.data));
                 }
                 Output::CallBack { number, .. } => types.push(format!("call back {number}")),
                 Output::Released { .. } => types.push("released".into()),

@@ -1,5 +1,7 @@
 //! Messages on an alert: theirs, ours, what became of ours, and alerts that become one.
 
+use std::sync::Arc;
+
 use codecs::record::{
     Address, AlertNo, Direction, LineState, Related, Relation, Role, SeatInfo, Stamp, State, Step, TextLine, Validity,
 };
@@ -13,14 +15,14 @@ impl Alerts {
         let mut record = self.new_record(at, no, arrival);
         record.source.forms = message.forms.clone();
         record.reporter.channels = vec![message.address.clone()];
-        self.open.insert(no, record);
+        self.open.insert(no, Arc::new(record));
         self.talks.insert(no);
         self.take_message(at, no, message, Step::Arrived);
     }
 
     pub(super) fn receive(&mut self, at: Stamp, no: AlertNo, message: Message) {
         self.talks.insert(no);
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         for form in &message.forms {
             if !record.source.forms.contains(form) {
                 record.source.forms.push(*form);
@@ -32,7 +34,7 @@ impl Alerts {
     }
 
     fn take_message(&mut self, at: Stamp, no: AlertNo, message: Message, step: Step) {
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         let source = format!("message:{}", message.address.channel);
         let (hits, wants_silence) = note_keywords(record, at, &self.keywords, &message.body, source);
         let was_silent = record.reporter.safety.silent;
@@ -88,7 +90,7 @@ impl Alerts {
     /// A human's line. The first one is the answer.
     pub(super) fn reply(&mut self, at: Stamp, no: AlertNo, fact: Fact) {
         let Fact::Replied { seat, mode, body, channel, after_ms } = fact else { unreachable!("matched by the caller") };
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         let address = match channel {
             Some(channel) => record.reporter.channels.iter().find(|a| a.channel == channel),
             None => record.reporter.channels.first(),
@@ -110,7 +112,7 @@ impl Alerts {
 
     /// What became of a line. Only what has to be told at once makes a revision; the rest goes with the next.
     pub(super) fn line_state(&mut self, at: Stamp, no: AlertNo, line: &str, state: LineState) {
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         let Some(found) = record.text.iter_mut().rev().find(|l| l.message_id == line) else { return };
         if found.state.is_some_and(|old| old >= state) {
             return;
@@ -124,7 +126,7 @@ impl Alerts {
 
     /// The same words by another channel, as a line of their own: the record shows both attempts.
     pub(super) fn send_again(&mut self, at: Stamp, no: AlertNo, line: &str, to: Address) {
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         let Some(found) = record.text.iter_mut().rev().find(|l| l.message_id == line) else { return };
         found.state = Some(LineState::Failed);
         let (by, body) = (found.by.clone(), found.body.clone());
@@ -138,7 +140,7 @@ impl Alerts {
 
     pub(super) fn fetched(&mut self, at: Stamp, no: AlertNo, fact: Fact) {
         let Fact::Fetched { vendor_id, uri, sha256, kind, lost } = fact else { unreachable!("matched by the caller") };
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         let all = record.text.iter_mut().flat_map(|l| l.attachments.iter_mut());
         for file in all.filter(|a| a.vendor_id == vendor_id && a.sha256.is_empty()) {
             (file.uri, file.sha256, file.lost) = (uri.clone(), sha256.clone(), lost.clone());
@@ -170,10 +172,10 @@ impl Alerts {
     }
 
     pub(super) fn join(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         relate(record, other, Relation::Duplicate);
         self.talks.remove(&no);
-        let record = self.open.get_mut(&no).expect("looked up above");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up above");
         if record.call.legs.is_empty() {
             record.state = State::Ended;
             if let Some(timer) = record.timers.iter_mut().find(|t| t.name == "T1" && t.met_at.is_none()) {
@@ -187,7 +189,7 @@ impl Alerts {
 
     pub(super) fn absorb(&mut self, at: Stamp, no: AlertNo, other: AlertNo, belongings: Belongings) {
         let talks = belongings.lines.iter().any(|l| l.dir == Some(Direction::In));
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         relate(record, other, Relation::SameEvent);
         for line in belongings.lines {
             if !record.text.iter().any(|l| !l.message_id.is_empty() && l.message_id == line.message_id) {
@@ -219,7 +221,7 @@ impl Alerts {
     }
 
     pub(super) fn split_off(&mut self, at: Stamp, no: AlertNo, other: AlertNo, address: &Address) {
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         record.id.related.retain(|r| r.alert_no != other.to_string());
         record.reporter.channels.retain(|a| a != address);
         let only_text = record.reporter.channels.is_empty();
@@ -232,7 +234,7 @@ impl Alerts {
     }
 
     pub(super) fn split_from(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         record.id.related.retain(|r| r.alert_no != other.to_string());
         relate(record, other, Relation::SplitFrom);
         record.state = State::Reopened;
@@ -242,7 +244,7 @@ impl Alerts {
 
     pub(super) fn conversation_ended(&mut self, at: Stamp, no: AlertNo) {
         self.talks.remove(&no);
-        let record = self.open.get_mut(&no).expect("looked up by the caller");
+        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
         let calls_live = record.call.legs.iter().any(|l| l.end.is_none());
         if !calls_live && !matches!(record.state, State::Abandoned | State::Callback) {
             record.state = State::Ended;
