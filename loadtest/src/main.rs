@@ -105,6 +105,9 @@ struct Calls {
     /// The admin address of a running `gateway demo`, which tells ports and accounts
     #[arg(long, default_value = "127.0.0.1:9110")]
     admin: SocketAddr,
+    /// Ports and accounts from a file in the form of peers.json, for a gateway that is no demo
+    #[arg(long)]
+    page: Option<std::path::PathBuf>,
     /// Any SIP target instead, e.g. 127.0.0.1:5060; one or two legs, called user 110
     #[arg(long)]
     target: Option<SocketAddr>,
@@ -156,10 +159,7 @@ fn main() -> ExitCode {
 }
 
 fn message_plan(args: &Messages) -> anyhow::Result<messages::Plan> {
-    let page = match &args.page {
-        Some(file) => serde_json::from_slice(&std::fs::read(file).with_context(|| file.display().to_string())?)?,
-        None => demo_page(args.admin)?,
-    };
+    let page = page(args.page.as_deref(), args.admin)?;
     let text = |key: &str| page[key].as_str().with_context(|| format!("peers.json has no {key}"));
     let token_file = std::path::Path::new(text("token_file")?);
     let token = std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?;
@@ -225,6 +225,14 @@ fn tell_messages(args: &Messages, r: &messages::Report) -> ExitCode {
     hand_over(&object, args.report.as_deref(), args.json, r.pass())
 }
 
+/// What load tools need to know: a file's word, or a running demo's.
+fn page(file: Option<&std::path::Path>, admin: SocketAddr) -> anyhow::Result<serde_json::Value> {
+    match file {
+        Some(file) => Ok(serde_json::from_slice(&std::fs::read(file).with_context(|| file.display().to_string())?)?),
+        None => demo_page(admin),
+    }
+}
+
 /// What a running demo tells load tools.
 fn demo_page(admin: SocketAddr) -> anyhow::Result<serde_json::Value> {
     let (status, body) =
@@ -250,7 +258,7 @@ fn plan(args: &Calls) -> anyhow::Result<Plan> {
     if args.target.is_some() {
         return Ok(plan);
     }
-    let page = demo_page(args.admin)?;
+    let page = page(args.page.as_deref(), args.admin)?;
     let text = |key: &str| page[key].as_str().with_context(|| format!("peers.json has no {key}"));
     plan.sip = text("sip")?.parse()?;
     let token_file = std::path::Path::new(text("token_file")?);
@@ -301,6 +309,7 @@ fn tell(args: &Calls, report: &Report) -> ExitCode {
         "answer_ms": { "p50": ms(&report.answer, 0.5), "p99": ms(&report.answer, 0.99), "max": ms(&report.answer, 1.0) },
         "officer_ms": { "p50": ms(&report.officer, 0.5), "p99": ms(&report.officer, 0.99), "max": ms(&report.officer, 1.0) },
         "rtp_lost": report.rtp_lost,
+        "late_placed_ms_max": report.late_placed_ms_max,
     });
     hand_over(&object, args.report.as_deref(), args.json, report.pass())
 }

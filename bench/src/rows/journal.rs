@@ -1,0 +1,118 @@
+//! Durable records: the journal beside SQLite and a bare fdatasync, and the read model behind it.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use codecs::journal::Kind;
+use codecs::time::Wall;
+use gateway::journal::Writer;
+use loadtest::clock::Clock;
+use tokio::sync::watch;
+
+use super::Lab;
+use crate::lab::wait_for;
+use crate::table::{OURS, median};
+
+const RECORD: [u8; 1024] = [b'7'; 1024];
+const GROUP: usize = 256;
+const GROUPS: usize = 400;
+const ALONE: usize = 200;
+const EVENTS: u64 = 40_000;
+
+pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
+    eprintln!("    {OURS} …");
+    let (scratch, clock) = (lab.scratch("journal")?, Clock::start());
+    let mut writer = Writer::open(&scratch.0.join("journal"), |_| {})?;
+    let begun = clock.now();
+    for _ in 0..GROUPS {
+        for _ in 0..GROUP {
+            writer.append(Wall(0), Kind::Note, &RECORD);
+        }
+        writer.commit()?;
+    }
+    let seconds = (clock.now() - begun).as_secs_f64();
+    lab.results.add("journal", OURS, (GROUP * GROUPS) as f64 / seconds);
+    let alone = |what: &mut dyn FnMut() -> anyhow::Result<()>| -> anyhow::Result<f64> {
+        let mut times = Vec::new();
+        for _ in 0..ALONE {
+            let begun = clock.now();
+            what()?;
+            times.push((clock.now() - begun).as_secs_f64());
+        }
+        Ok(median(&times))
+    };
+    let ours = alone(&mut || {
+        writer.append(Wall(0), Kind::Note, &RECORD);
+        Ok(writer.commit()?)
+    })?;
+    let bare = bare_file(&scratch.0)?;
+    let mut at = 0;
+    let floor = alone(&mut || {
+        bare.write_all_at(&RECORD, at)?;
+        at += RECORD.len() as u64;
+        Ok(bare.sync_data()?)
+    })?;
+    lab.results.add("durable-alone", OURS, ours / floor);
+    lab.peer("SQLite, WAL, synchronous FULL", sqlite);
+    follow(lab)
+}
+
+/// Preallocated and written before, so that a sync writes data only.
+fn bare_file(dir: &Path) -> anyhow::Result<std::fs::File> {
+    let file = std::fs::OpenOptions::new().create(true).truncate(true).read(true).write(true).open(dir.join("bare"))?;
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 4 * 1024 * 1024)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn sqlite(lab: &mut Lab<'_>) -> anyhow::Result<()> {
+    let (scratch, clock) = (lab.scratch("sqlite")?, Clock::start());
+    let mut db = rusqlite::Connection::open(scratch.0.join("records.sqlite"))?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.execute_batch("CREATE TABLE record (id INTEGER PRIMARY KEY, body BLOB NOT NULL)")?;
+    let begun = clock.now();
+    for _ in 0..GROUPS / 4 {
+        let transaction = db.transaction()?;
+        {
+            let mut insert = transaction.prepare_cached("INSERT INTO record (body) VALUES (?1)")?;
+            for _ in 0..GROUP {
+                insert.execute([&RECORD[..]])?;
+            }
+        }
+        transaction.commit()?;
+    }
+    let seconds = (clock.now() - begun).as_secs_f64();
+    lab.results.add("journal", "SQLite, WAL, synchronous FULL", (GROUP * GROUPS / 4) as f64 / seconds);
+    lab.results.command("SQLite, WAL, synchronous FULL", "one table, 256 inserts of 1 KiB a transaction".into());
+    Ok(())
+}
+
+/// How fast the read model comes behind events of alerts that are each new.
+fn follow(lab: &mut Lab<'_>) -> anyhow::Result<()> {
+    let (scratch, clock) = (lab.scratch("read-model")?, Clock::start());
+    let journal = scratch.0.join("journal");
+    let mut writer = Writer::open(&journal, |_| {})?;
+    let filler = "7".repeat(1200);
+    for n in 0..EVENTS {
+        let no = codecs::record::AlertNo::mint("370400000000", 20_261_122, 1, n as u32 + 1);
+        let event = format!("{{\"id\":\"{no}:1\",\"data\":{{\"no\":\"{no}\",\"filler\":\"{filler}\"}}}}");
+        writer.append(Wall(0), Kind::Event, event.as_bytes());
+        if n % 256 == 255 {
+            writer.commit()?;
+        }
+    }
+    writer.commit()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let (durable, follower) = watch::channel(writer.next_sequence() - 1);
+    let (data, handle) = (scratch.0.clone(), runtime.handle().clone());
+    let begun = clock.now();
+    let thread = std::thread::spawn(move || gateway::read_model::follow(&data, &journal, follower, &handle));
+    let there = || gateway::read_model::list(&scratch.0, EVENTS - 2, 10).is_ok_and(|l| !l.is_empty());
+    anyhow::ensure!(wait_for(clock, Duration::from_secs(60), there), "the read model did not follow");
+    lab.results.add("read-model", OURS, EVENTS as f64 / (clock.now() - begun).as_secs_f64());
+    drop(durable);
+    thread.join().ok().context("the read model's thread")?
+}

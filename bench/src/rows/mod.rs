@@ -1,0 +1,144 @@
+//! The rows of the table, and the runs that fill them: every contestant in turn, then all of them again.
+
+mod answer;
+mod floor;
+mod journal;
+mod messages;
+mod rooms;
+pub mod start;
+
+use std::process::ExitCode;
+
+use crate::lab::Scratch;
+use crate::table::{self, Goal, Results, RowKind};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Runs a contestant; the table shows their medians
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// One run a row and no wall clocks: at most five minutes
+    #[arg(long)]
+    quick: bool,
+    /// Only these groups, by commas: floor, answer, rooms, messages, start, journal
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// The last line of stdout is one JSON object
+    #[arg(long)]
+    json: bool,
+    /// The same object, into a file
+    #[arg(long)]
+    out: Option<std::path::PathBuf>,
+}
+
+const fn cpu(name: &'static str, what: &'static str, unit: &'static str, goal: Option<Goal>) -> RowKind {
+    RowKind { name, what, unit, goal, is_cpu: true, is_wall: false }
+}
+
+const fn wall(name: &'static str, what: &'static str, unit: &'static str, goal: Option<Goal>) -> RowKind {
+    RowKind { name, what, unit, goal, is_cpu: false, is_wall: true }
+}
+
+const fn size(name: &'static str, what: &'static str, unit: &'static str, goal: Option<Goal>) -> RowKind {
+    RowKind { name, what, unit, goal, is_cpu: false, is_wall: false }
+}
+
+const fn most(limit: f64) -> Option<Goal> {
+    Some(Goal::AtMost(limit))
+}
+
+const fn least(limit: f64) -> Option<Goal> {
+    Some(Goal::AtLeast(limit))
+}
+
+pub const ROWS: &[RowKind] = &[
+    cpu("floor-datagram", "one datagram of 172 octets sent and one received, 1,200 sockets", "µs CPU", None),
+    cpu(
+        "answer",
+        "answer one call at 2,000/s: media, alert, recording and journal included",
+        "µs CPU a call",
+        most(60.0),
+    ),
+    cpu("signalling", "of that the shard's thread alone: SIP, media and dispatch", "µs CPU a call", most(35.0)),
+    cpu("three-way", "three-way call, mixed and recorded, a port a leg", "ms CPU a second", most(0.75)),
+    cpu("three-way-shared", "three-way call, mixed and recorded, shared ports", "ms CPU a second", most(0.55)),
+    cpu("recording", "of a three-way call the recorder's thread", "ms CPU a second", most(0.20)),
+    cpu("three-way-a-core", "three-way calls a core, a port a leg", "calls", least(1300.0)),
+    cpu("three-way-shared-a-core", "three-way calls a core, shared ports", "calls", least(1800.0)),
+    size("memory", "memory of a three-way call", "KiB", most(48.0)),
+    wall("answer-p99", "INVITE to 200 at 200 calls/s, 99 of 100", "ms", most(5.0)),
+    wall("start", "start to first answer", "ms", most(150.0)),
+    size("idle", "resident while idle", "MiB", most(20.0)),
+    cpu("messages-5000", "a message in, its receipt out, durable, at 5,000/s", "µs CPU", most(20.0)),
+    cpu("messages-500", "a message in, its receipt out, durable, at 500/s", "µs CPU", most(120.0)),
+    wall("journal", "records of 1 KiB into the journal, groups of 256, each synced", "records/s", least(100_000.0)),
+    wall("read-model", "events that the read model follows", "events/s", least(30_000.0)),
+    wall("durable-alone", "one record alone, in times of a bare fdatasync", "×", most(2.0)),
+];
+
+/// What one run of a contestant needs.
+pub struct Lab<'a> {
+    pub results: &'a mut Results,
+    pub quick: bool,
+}
+
+impl Lab<'_> {
+    pub fn scratch(&self, name: &str) -> anyhow::Result<Scratch> {
+        Scratch::new(name)
+    }
+
+    /// A peer that cannot be measured leaves its cell empty and says why; ours fails the run.
+    pub fn peer(&mut self, who: &str, run: impl FnOnce(&mut Self) -> anyhow::Result<()>) {
+        eprintln!("    {who} …");
+        if let Err(error) = run(self) {
+            eprintln!("    {who}: {error:#}");
+            self.results.miss(who, format!("{error:#}"));
+        }
+    }
+}
+
+type Group = fn(&mut Lab<'_>) -> anyhow::Result<()>;
+
+const GROUPS: &[(&str, Group)] = &[
+    ("floor", floor::run),
+    ("answer", answer::run),
+    ("rooms", rooms::run),
+    ("messages", messages::run),
+    ("start", start::run),
+    ("journal", journal::run),
+];
+
+/// Exit 0 when every goal that was measured is met, 99 when one is missed.
+///
+/// # Errors
+/// When the gateway itself could not be measured.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let runs = if args.quick { 1 } else { args.runs.max(1) };
+    let mut results = Results::default();
+    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|o| o == name) || name == "floor";
+    for number in 1..=runs {
+        for (name, group) in GROUPS.iter().filter(|(name, _)| wanted(name)) {
+            if args.quick && *name == "journal" {
+                continue;
+            }
+            eprintln!("run {number} of {runs}: {name}");
+            group(&mut Lab { results: &mut results, quick: args.quick })?;
+        }
+    }
+    let slowness = results.median("floor-datagram", "bare sockets").map_or(1.0, |us| us / floor::GOALS_MACHINE_US);
+    let rows: Vec<&RowKind> = ROWS
+        .iter()
+        .filter(|row| !(args.quick && row.is_wall))
+        .filter(|row| args.only.is_empty() || results.has(row.name))
+        .collect();
+    let (missed, empty) = table::print(&rows, &results, slowness);
+    let object = table::to_json(&rows, &results, slowness);
+    if let Some(path) = &args.out {
+        std::fs::write(path, serde_json::to_string_pretty(&object)?)?;
+    }
+    if args.json {
+        println!("{object}");
+    }
+    anyhow::ensure!(empty.is_empty(), "rows of ours without a value: {}", empty.join(", "));
+    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(99) })
+}
