@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,21 +13,26 @@ use loadtest::clock::Clock;
 /// Microseconds of one tick of /proc/PID/stat: a hundredth of a second on every Linux of today.
 const TICK_US: f64 = 10_000.0;
 
-/// A directory that is gone when its measurement is.
+/// A directory of one measurement's own.
 pub struct Scratch(pub PathBuf);
+
+/// Where they all are. They go together at the end: for some seconds ext4 searches its way past inodes that were deleted
+/// lately, and whoever creates files then pays for the run before.
+fn scratch_root() -> PathBuf {
+    std::env::temp_dir().join(format!("bench-{}", std::process::id()))
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(1);
 
 impl Scratch {
     pub fn new(name: &str) -> anyhow::Result<Scratch> {
-        let dir = std::env::temp_dir().join(format!("bench-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
+        let dir = scratch_root().join(format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
         Ok(Scratch(dir))
     }
-}
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+    pub fn remove_all() {
+        let _ = std::fs::remove_dir_all(scratch_root());
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Unknown lines are skipped, unknown media kept by name so that an answer can refuse them in order.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,20 +43,20 @@ impl Direction {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RtpMap {
     pub payload_type: u8,
-    pub encoding: String,
+    pub encoding: Cow<'static, str>,
     pub clock_hz: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Media {
     /// `audio`, `video`, `text`, `application`, …
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// Zero: refused or disabled.
     pub port: u16,
     /// `RTP/AVP`, …
-    pub protocol: String,
+    pub protocol: Cow<'static, str>,
     /// The formats as written; payload types for RTP.
-    pub formats: Vec<String>,
+    pub formats: Vec<Cow<'static, str>>,
     /// The address of this medium, its own or the session's; `None` when it is a name.
     pub address: Option<IpAddr>,
     pub direction: Direction,
@@ -76,7 +76,7 @@ impl Media {
     /// The encoding name of a payload type: its rtpmap, or the static table (RFC 3551 6).
     pub fn encoding(&self, payload_type: u8) -> Option<(&str, u32)> {
         let mapped = self.rtpmap.iter().find(|m| m.payload_type == payload_type);
-        mapped.map(|m| (m.encoding.as_str(), m.clock_hz)).or(match payload_type {
+        mapped.map(|m| (&*m.encoding, m.clock_hz)).or(match payload_type {
             0 => Some(("PCMU", 8000)),
             3 => Some(("GSM", 8000)),
             8 => Some(("PCMA", 8000)),
@@ -104,18 +104,26 @@ impl Sdp {
     /// # Errors
     /// The first line that is not SDP, with its number.
     pub fn parse(bytes: &[u8]) -> Result<Sdp, SdpError> {
-        let text = String::from_utf8_lossy(bytes);
+        let lossy;
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(_) => {
+                lossy = String::from_utf8_lossy(bytes);
+                &lossy
+            }
+        };
         let mut sdp = Sdp::default();
         let mut session_address = None;
         let mut session_direction = Direction::SendRecv;
         let mut seen = (false, false); // v=, o=
-        for (i, line) in text.split('\n').enumerate() {
+        for (i, line) in lines(text).enumerate() {
             let line = line.strip_suffix('\r').unwrap_or(line);
             if line.is_empty() {
                 continue;
             }
             let fail = |what| SdpError { line: i + 1, what };
-            let Some((kind, value)) = line.split_once('=').filter(|(k, _)| k.len() == 1) else {
+            let (Some(kind), Some(value)) = (line.get(..1), line.get(1..).and_then(|rest| rest.strip_prefix('=')))
+            else {
                 return Err(fail("not of the form x=value"));
             };
             if !seen.0 && kind != "v" {
@@ -165,32 +173,62 @@ impl Sdp {
     /// Writes a session of one address; media without a port are written as refused.
     pub fn write(&self, address: IpAddr) -> Vec<u8> {
         let family = if address.is_ipv4() { "IP4" } else { "IP6" };
-        let mut out = String::with_capacity(256);
-        let mut line = |args: std::fmt::Arguments<'_>| out.write_fmt(args).expect("writing to a string does not fail");
-        line(format_args!(
-            "v=0\r\no=- {} {} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n",
-            self.session_id, self.version
-        ));
+        let address = address.to_string();
+        let mut out = Out(String::with_capacity(512));
+        out.text("v=0\r\no=- ").number(self.session_id).text(" ").number(self.version).text(" IN ").text(family);
+        out.text(" ").text(&address).text("\r\ns=-\r\nc=IN ").text(family).text(" ").text(&address);
+        out.text("\r\nt=0 0\r\n");
         for m in &self.media {
-            line(format_args!("m={} {} {} {}\r\n", m.kind, m.port, m.protocol, m.formats.join(" ")));
+            out.text("m=").text(&m.kind).text(" ").number(m.port.into()).text(" ").text(&m.protocol);
+            for format in &m.formats {
+                out.text(" ").text(format);
+            }
+            out.text("\r\n");
             if m.port == 0 {
                 continue;
             }
             for map in &m.rtpmap {
-                line(format_args!("a=rtpmap:{} {}/{}\r\n", map.payload_type, map.encoding, map.clock_hz));
+                let payload_type = map.payload_type.into();
+                out.text("a=rtpmap:").number(payload_type).text(" ").text(&map.encoding).text("/");
+                out.number(map.clock_hz.into()).text("\r\n");
                 if map.encoding == "telephone-event" {
-                    line(format_args!("a=fmtp:{} 0-15\r\n", map.payload_type));
+                    out.text("a=fmtp:").number(payload_type).text(" 0-15\r\n");
                 }
             }
             if let Some(ptime) = m.ptime_ms {
-                line(format_args!("a=ptime:{ptime}\r\n"));
+                out.text("a=ptime:").number(ptime.into()).text("\r\n");
             }
             if m.rtcp_mux {
-                line(format_args!("a=rtcp-mux\r\n"));
+                out.text("a=rtcp-mux\r\n");
             }
-            line(format_args!("a={}\r\n", m.direction.text()));
+            out.text("a=").text(m.direction.text()).text("\r\n");
         }
-        out.into_bytes()
+        out.0.into_bytes()
+    }
+}
+
+/// Lines without their ends; what follows the last end is a line too.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr::memchr(b'\n', text.as_bytes());
+        rest = end.map(|end| &text[end + 1..]);
+        Some(end.map_or(text, |end| &text[..end]))
+    })
+}
+
+struct Out(String);
+
+impl Out {
+    fn text(&mut self, text: &str) -> &mut Out {
+        self.0.push_str(text);
+        self
+    }
+
+    fn number(&mut self, number: u64) -> &mut Out {
+        self.0.push_str(itoa::Buffer::new().format(number));
+        self
     }
 }
 
@@ -204,12 +242,18 @@ fn connection(value: &str) -> Option<Option<IpAddr>> {
     Some(address.split('/').next().unwrap_or_default().parse().ok())
 }
 
+/// Words that every telephone says are not copied.
+fn known(word: &str) -> Cow<'static, str> {
+    const WORDS: [&str; 10] = ["audio", "RTP/AVP", "8", "0", "101", "PCMA", "PCMU", "telephone-event", "18", "G729"];
+    WORDS.iter().find(|w| **w == word).map_or_else(|| Cow::Owned(word.to_owned()), |w| Cow::Borrowed(*w))
+}
+
 fn media_line(value: &str) -> Option<Media> {
     let mut parts = value.split_ascii_whitespace();
-    let kind = parts.next()?.to_owned();
+    let kind = known(parts.next()?);
     let port = parts.next()?.split('/').next()?.parse().ok()?;
-    let protocol = parts.next()?.to_owned();
-    let formats: Vec<String> = parts.map(str::to_owned).collect();
+    let protocol = known(parts.next()?);
+    let formats: Vec<_> = parts.map(known).collect();
     (!formats.is_empty()).then(|| Media { kind, port, protocol, formats, ..Media::default() })
 }
 
@@ -229,7 +273,7 @@ fn attribute(media: &mut Media, value: &str) -> Option<()> {
     } else if let Some(map) = value.strip_prefix("rtpmap:") {
         let (pt, rest) = map.trim().split_once(' ')?;
         let mut parts = rest.trim().split('/');
-        let encoding = parts.next()?.to_owned();
+        let encoding = known(parts.next()?);
         let clock_hz = parts.next()?.trim().parse().ok()?;
         // A payload type beyond 127 cannot be used; the line is no reason to refuse the call.
         if let Ok(payload_type) = pt.parse() {

@@ -96,6 +96,7 @@ pub struct ShardThread {
     receiver: udp::Receiver,
     incoming: Vec<(SocketAddr, Bytes)>,
     chunks: Vec<(AlertNo, recording::Chunk)>,
+    facts: Vec<ToCasebook>,
     outgoing: Vec<(SocketAddr, Bytes)>,
     ports: Ports,
     inbox: Receiver<Input>,
@@ -151,6 +152,7 @@ impl ShardThread {
             receiver: udp::Receiver::new(SIP_BATCH, SIP_DATAGRAM),
             incoming: Vec::new(),
             chunks: Vec::new(),
+            facts: Vec::new(),
             outgoing: Vec::new(),
             ports: sockets.ports,
             inbox,
@@ -190,6 +192,7 @@ impl ShardThread {
             self.wake_timers();
             self.tick_if_due();
             self.hand_over_chunks();
+            self.hand_over_facts();
             self.flush_udp();
             self.publish();
         }
@@ -358,10 +361,10 @@ impl ShardThread {
                     DeskOutput::Reply(reply) => self.reply(reply),
                     DeskOutput::Given { alert, seat, overflow } => {
                         let at = self.clock.wall();
-                        self.to_casebook(ToCasebook::ConversationGiven { at, alert, seat, overflow });
+                        self.tell_casebook(ToCasebook::ConversationGiven { at, alert, seat, overflow });
                     }
                     DeskOutput::TakenBack { alert, seat } => {
-                        self.to_casebook(ToCasebook::ConversationTakenBack { alert, seat });
+                        self.tell_casebook(ToCasebook::ConversationTakenBack { alert, seat });
                     }
                 }
             } else {
@@ -380,7 +383,7 @@ impl ShardThread {
                 self.connections.remove(&flow.connection);
             }
             ShardOutput::Desk(message) => self.desk.handle(now, message),
-            ShardOutput::Casebook(message) => self.to_casebook(message),
+            ShardOutput::Casebook(message) => self.tell_casebook(message),
             ShardOutput::Chunk { no, chunk } => {
                 // A call's second chunk in one tick is its last.
                 if self.chunks.iter().any(|(_, c)| c.key == chunk.key) {
@@ -390,6 +393,8 @@ impl ShardThread {
             }
             ShardOutput::RecordingEnded { key, no } => {
                 self.hand_over_chunks();
+                // What was said of the call comes before what the recorder says of it.
+                self.hand_over_facts();
                 let _ = self.recorder.send(recorder_thread::Input::Ended { key, no });
             }
             ShardOutput::PortTaken(port) => {
@@ -414,8 +419,15 @@ impl ShardThread {
         }
     }
 
-    fn to_casebook(&self, message: ToCasebook) {
-        let _ = self.casebook.send(casebook_thread::Input::Message(message));
+    fn tell_casebook(&mut self, message: ToCasebook) {
+        self.facts.push(message);
+    }
+
+    /// The casebook is woken once a turn.
+    fn hand_over_facts(&mut self) {
+        if !self.facts.is_empty() {
+            let _ = self.casebook.send(casebook_thread::Input::Messages(std::mem::take(&mut self.facts)));
+        }
     }
 
     fn refill_ports(&mut self) {

@@ -35,7 +35,7 @@ fn calls(lab: &Lab<'_>) -> u32 {
 fn drive(lab: &Lab<'_>, server: &Server, dir: &Path, target: &str) -> anyhow::Result<(f64, String)> {
     let mut command = Command::new(find("sipp").context("sipp is not installed")?);
     command.args(["-sn", "uac", "-s", "bench", "-i", "127.0.0.1", "-p"]).arg((city::BASE + 66).to_string());
-    command.args(["-r", &RATE.to_string(), "-m", &calls(lab).to_string(), "-d", "200", "-l", "20000"]);
+    command.args(["-r", &RATE.to_string(), "-m", &calls(lab).to_string(), "-d", "0", "-l", "20000"]);
     command.args(["-nostdin", "-timeout", "60", target]).current_dir(dir);
     let before = server.cpu_us();
     let output = command.output()?;

@@ -63,8 +63,8 @@ pub const ROWS: &[RowKind] = &[
     cpu("three-way", "three-way call, mixed and recorded, a port a leg", "ms CPU a second", most(0.75)),
     cpu("three-way-shared", "three-way call, mixed and recorded, shared ports", "ms CPU a second", most(0.55)),
     cpu("recording", "of a three-way call the recorder's thread", "ms CPU a second", most(0.20)),
-    cpu("three-way-a-core", "three-way calls a core, a port a leg", "calls", least(1300.0)),
-    cpu("three-way-shared-a-core", "three-way calls a core, shared ports", "calls", least(1800.0)),
+    size("three-way-a-core", "three-way calls a core, a port a leg", "calls", least(1300.0)),
+    size("three-way-shared-a-core", "three-way calls a core, shared ports", "calls", least(1800.0)),
     size("memory", "memory of a three-way call", "KiB", most(48.0)),
     wall("answer-p99", "INVITE to 200 at 200 calls/s, 99 of 100", "ms", most(5.0)),
     wall("start", "start to first answer", "ms", most(150.0)),
@@ -122,9 +122,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 continue;
             }
             eprintln!("run {number} of {runs}: {name}");
-            group(&mut Lab { results: &mut results, quick: args.quick })?;
+            let outcome = group(&mut Lab { results: &mut results, quick: args.quick });
+            if outcome.is_err() {
+                Scratch::remove_all();
+            }
+            outcome?;
         }
     }
+    Scratch::remove_all();
     let slowness = results.median("floor-datagram", "bare sockets").map_or(1.0, |us| us / floor::GOALS_MACHINE_US);
     let rows: Vec<&RowKind> = ROWS
         .iter()

@@ -47,9 +47,8 @@ pub fn check_request(message: &Message) -> Result<Fields, Rejection> {
     if let Some(fault) = message.fault() {
         return Err(fault.into());
     }
-    let fields = common_fields(message)?;
-    let cseq = message.get(Name::CSeq).and_then(CSeq::parse);
-    if fields.method != method || cseq.is_none_or(|c| c.method_text != message.method_text()) {
+    let (fields, cseq) = common_fields(message)?;
+    if fields.method != method || cseq.method_text != message.method_text() {
         return Err(bad(message, Name::CSeq, "CSeq method differs from the request's"));
     }
     for value in message.all(Name::Contact) {
@@ -83,18 +82,16 @@ pub fn check_response(message: &Message) -> Result<Fields, Rejection> {
     if let Some(fault) = message.fault() {
         return Err(fault.into());
     }
-    common_fields(message)
+    Ok(common_fields(message)?.0)
 }
 
-fn common_fields(message: &Message) -> Result<Fields, Rejection> {
-    let via_text =
-        message.get(Name::Via).and_then(|v| split_commas(v).next()).ok_or_else(|| bad(message, Name::Via, "no Via"))?;
-    for value in message.all(Name::Via) {
-        if split_commas(value).any(|one| Via::parse(one).is_none()) {
-            return Err(bad(message, Name::Via, "Via is malformed"));
-        }
+fn common_fields(message: &Message) -> Result<(Fields, CSeq<'_>), Rejection> {
+    let mut top = None;
+    for one in message.all(Name::Via).flat_map(split_commas) {
+        let via = Via::parse(one).ok_or_else(|| bad(message, Name::Via, "Via is malformed"))?;
+        top.get_or_insert((one, via));
     }
-    let via = Via::parse(via_text).ok_or_else(|| bad(message, Name::Via, "Via is malformed"))?;
+    let (via_text, via) = top.ok_or_else(|| bad(message, Name::Via, "no Via"))?;
     let from = single(message, Name::From, "From")?;
     let to = single(message, Name::To, "To")?;
     let call_id = single(message, Name::CallId, "Call-ID")?;
@@ -118,7 +115,7 @@ fn common_fields(message: &Message) -> Result<Fields, Rejection> {
     let span = |part: &[u8]| if part.is_empty() { Span::default() } else { Span::of(raw, part) };
     let sent_by_end = memchr::memchr(b';', via_text).unwrap_or(via_text.len());
     let host_at = via_text[..sent_by_end].iter().rposition(u8::is_ascii_whitespace).map_or(0, |i| i + 1);
-    Ok(Fields {
+    let fields = Fields {
         branch: span(via.branch().unwrap_or_default()),
         sent_by: span(&via_text[host_at..sent_by_end]),
         from_tag: span(from.tag().unwrap_or_default()),
@@ -126,7 +123,8 @@ fn common_fields(message: &Message) -> Result<Fields, Rejection> {
         call_id: span(call_id),
         cseq: cseq.number,
         method: cseq.method,
-    })
+    };
+    Ok((fields, cseq))
 }
 
 /// A header that must be there exactly once.

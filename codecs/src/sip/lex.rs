@@ -1,5 +1,7 @@
 //! Lexical pieces: white space, tokens, numbers, comma lists, parameters (RFC 3261 25.1).
 
+use memchr::{memchr2, memchr3};
+
 /// Cuts white space and line folding from both ends.
 pub fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] = text {
@@ -36,21 +38,39 @@ pub fn token_list(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The first `wanted` that is in neither quotes nor angle brackets.
 fn find_outside(text: &[u8], wanted: u8) -> Option<usize> {
-    let mut quoted = false;
-    let mut angle = false;
-    let mut i = 0;
-    while i < text.len() {
-        match text[i] {
-            b'\\' if quoted => i += 1,
-            b'"' => quoted = !quoted,
-            b'<' if !quoted => angle = true,
-            b'>' if !quoted => angle = false,
-            b if b == wanted && !quoted && !angle => return Some(i),
-            _ => {}
-        }
-        i += 1;
+    let mut from = 0;
+    loop {
+        let at = from + memchr3(wanted, b'"', b'<', text.get(from..)?)?;
+        from = match text[at] {
+            b'"' => after_quotes(text, at)?,
+            b'<' => after_brackets(text, at)?,
+            _ => return Some(at),
+        };
     }
-    None
+}
+
+/// Where a string that opens at `at` has been closed; `None` when it never is.
+fn after_quotes(text: &[u8], at: usize) -> Option<usize> {
+    let mut from = at + 1;
+    loop {
+        let next = from + memchr2(b'"', b'\\', text.get(from..)?)?;
+        if text[next] == b'"' {
+            return Some(next + 1);
+        }
+        from = next + 2;
+    }
+}
+
+/// Where a `<` at `at` has found its `>`, quotes between them respected.
+fn after_brackets(text: &[u8], at: usize) -> Option<usize> {
+    let mut from = at + 1;
+    loop {
+        let next = from + memchr2(b'>', b'"', text.get(from..)?)?;
+        if text[next] == b'>' {
+            return Some(next + 1);
+        }
+        from = after_quotes(text, next)?;
+    }
 }
 
 /// Removes the quotes and escapes of a quoted string; other text comes back as it is.
@@ -127,8 +147,20 @@ fn valid_param_value(value: &[u8]) -> bool {
 
 /// RFC 3261 25.1 `token`.
 pub(super) fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+    TOKEN[b as usize]
 }
+
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 256 {
+        let c = b as u8;
+        table[b] = c.is_ascii_alphanumeric()
+            || matches!(c, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+        b += 1;
+    }
+    table
+};
 
 /// An unsigned decimal number and nothing else.
 pub(super) fn decimal(text: &[u8]) -> Option<u64> {
@@ -146,6 +178,13 @@ mod tests {
     fn a_comma_in_quotes_or_brackets_does_not_split() {
         let all: Vec<_> = split_commas(b"\"A, B\" <sip:a,b@x>;p=1 , <sip:c@y>").collect();
         assert_eq!(all, [&b"\"A, B\" <sip:a,b@x>;p=1"[..], b"<sip:c@y>"]);
+    }
+
+    #[test]
+    fn what_is_never_closed_hides_the_rest() {
+        let parts = |text: &'static [u8]| split_commas(text).count();
+        assert_eq!([parts(b"\"a,b"), parts(b"<a,b"), parts(b"<\">,\",b>,c"), parts(b"\"\\\",\",d")], [1, 1, 2, 2]);
+        assert_eq!(parts(b"a>,b"), 2);
     }
 
     #[test]

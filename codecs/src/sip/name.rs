@@ -12,15 +12,13 @@ macro_rules! names {
                 match self { $(Name::$variant => $text,)* Name::Other => "" }
             }
 
-            fn long(text: &[u8]) -> Name {
-                $(if text.len() == $text.len() && text.eq_ignore_ascii_case($text.as_bytes()) { return Name::$variant; })*
-                Name::Other
-            }
         }
+
+        const TABLE: &[(Name, &str)] = &[$((Name::$variant, $text)),*];
     };
 }
 
-// The frequent ones first: the table is walked in this order.
+// Of one length the frequent ones first: they are compared in this order.
 names! {
     Via = "Via", From = "From", To = "To", CallId = "Call-ID", CSeq = "CSeq", Contact = "Contact",
     MaxForwards = "Max-Forwards", ContentLength = "Content-Length", ContentType = "Content-Type",
@@ -39,7 +37,55 @@ names! {
     HistoryInfo = "History-Info", Identity = "Identity", Privacy = "Privacy", ResourcePriority = "Resource-Priority",
 }
 
+/// Longer than any name of the table.
+const LENGTHS: usize = 32;
+
+/// The table by length: where the names of each length begin in `ORDER`.
+static BEGIN: [u8; LENGTHS + 1] = {
+    let mut begin = [0; LENGTHS + 1];
+    let mut i = 0;
+    while i < TABLE.len() {
+        let mut longer = TABLE[i].1.len() + 1;
+        while longer <= LENGTHS {
+            begin[longer] += 1;
+            longer += 1;
+        }
+        i += 1;
+    }
+    begin
+};
+
+static ORDER: [u8; TABLE.len()] = {
+    let mut order = [0; TABLE.len()];
+    let (mut at, mut len) = (0, 0);
+    while len < LENGTHS {
+        let mut i = 0;
+        while i < TABLE.len() {
+            if TABLE[i].1.len() == len {
+                order[at] = i as u8;
+                at += 1;
+            }
+            i += 1;
+        }
+        len += 1;
+    }
+    order
+};
+
 impl Name {
+    fn long(text: &[u8]) -> Name {
+        let Some(&[from, to]) = BEGIN.get(text.len()..text.len() + 2).and_then(|b| b.first_chunk()) else {
+            return Name::Other;
+        };
+        let mut same = ORDER[from as usize..to as usize].iter().map(|n| TABLE[*n as usize]);
+        // The first letter tells nearly all of them apart.
+        let first = text.first().map_or(0, u8::to_ascii_lowercase);
+        same.find(|(_, name)| {
+            name.as_bytes()[0].to_ascii_lowercase() == first && text.eq_ignore_ascii_case(name.as_bytes())
+        })
+        .map_or(Name::Other, |(name, _)| name)
+    }
+
     /// Recognises a name as it stands on the wire, any case, long or compact form.
     pub fn parse(text: &[u8]) -> Name {
         let &[letter] = text else {

@@ -67,7 +67,7 @@ impl Writer {
     /// with `to_tag` when it has none yet, Call-ID, CSeq.
     pub fn response(request: &Message, code: u16, to_tag: &[u8], source: SocketAddr) -> Writer {
         let mut w = Writer { out: BytesMut::with_capacity(1024) };
-        w.fmt(format_args!("SIP/2.0 {code} {}\r\n", reason_phrase(code)));
+        w.raw(b"SIP/2.0 ").decimal(code.into()).raw(b" ").raw(reason_phrase(code).as_bytes()).raw(b"\r\n");
         let mut top = true;
         for value in request.all(Name::Via) {
             for one in split_commas(value) {
@@ -113,7 +113,7 @@ impl Writer {
             }
         }
         if rport.is_some() {
-            self.fmt(format_args!(";rport={}", source.port()));
+            self.raw(b";rport=").decimal(source.port().into());
         }
         if rport.is_some() || differs {
             self.fmt(format_args!(";received={ip}"));
@@ -156,14 +156,17 @@ impl Writer {
         if !body.is_empty() {
             self.header(Name::ContentType, content_type);
         }
-        self.fmt(format_args!("Content-Length: {}\r\n\r\n", body.len()));
-        self.raw(body);
+        self.raw(b"Content-Length: ").decimal(body.len() as u64).raw(b"\r\n\r\n").raw(body);
         self.out.freeze()
     }
 
     fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         self.out.extend_from_slice(bytes);
         self
+    }
+
+    fn decimal(&mut self, number: u64) -> &mut Self {
+        self.raw(itoa::Buffer::new().format(number).as_bytes())
     }
 
     /// Unfolds: line ends become blanks, so that no value can smuggle a header in.

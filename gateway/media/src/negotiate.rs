@@ -1,5 +1,6 @@
 //! Offer and answer for telephone audio (RFC 3264): PCMA, PCMU, telephone-event; anything else is refused by port 0.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use codecs::audio::g711::Law;
@@ -115,10 +116,10 @@ fn audio(port: u16, law: Law, payload_type: u8, telephone_event: Option<u8>) -> 
         Law::A => "PCMA",
         Law::Mu => "PCMU",
     };
-    let mut formats = vec![payload_type.to_string()];
+    let mut formats = vec![number(payload_type)];
     let mut rtpmap = vec![map(payload_type, name)];
     if let Some(pt) = telephone_event {
-        formats.push(pt.to_string());
+        formats.push(number(pt));
         rtpmap.push(map(pt, "telephone-event"));
     }
     Media {
@@ -132,7 +133,16 @@ fn audio(port: u16, law: Law, payload_type: u8, telephone_event: Option<u8>) -> 
     }
 }
 
-fn map(payload_type: u8, encoding: &str) -> RtpMap {
+fn number(payload_type: u8) -> Cow<'static, str> {
+    match payload_type {
+        0 => "0".into(),
+        8 => "8".into(),
+        101 => "101".into(),
+        other => other.to_string().into(),
+    }
+}
+
+fn map(payload_type: u8, encoding: &'static str) -> RtpMap {
     RtpMap { payload_type, encoding: encoding.into(), clock_hz: 8000 }
 }
 
@@ -157,7 +167,7 @@ mod tests {
         assert_eq!(agreed.remote.map(|r| (r.rtp.port(), r.rtcp.port())), Some((4000, 4001)));
         let back = Sdp::parse(&sdp).expect("we write sound SDP");
         assert_eq!(
-            back.media.iter().map(|m| (m.kind.as_str(), m.port)).collect::<Vec<_>>(),
+            back.media.iter().map(|m| (&*m.kind, m.port)).collect::<Vec<_>>(),
             [("video", 0), ("audio", 20_000)]
         );
         assert_eq!(accept(&sdp), Err(Refusal::NoCommonCodec), "the first medium of the answer decides");

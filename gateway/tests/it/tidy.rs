@@ -23,6 +23,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
             "crc32c",
             "hmac",
             "md-5",
+            "itoa",
             "memchr",
             "rtcp-types",
             "rtp-rs",

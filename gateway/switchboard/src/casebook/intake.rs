@@ -30,7 +30,7 @@ impl Casebook {
             return self.answer(request, Ok(None));
         }
         self.count(&channel, "received");
-        self.quota.heard(at, &message.from);
+        self.note_heard(at, &message.from);
         let no = match message.body.clone() {
             Body::Text(text) => Some(self.deliver(at, message, text)),
             Body::Octets { alphabet, octets, segment: None } => {

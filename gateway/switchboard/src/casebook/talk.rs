@@ -8,7 +8,7 @@ use codecs::record::{
 use codecs::time::Wall;
 
 use casework::{Fact, Say, is_call_unfinished};
-use dispatch::conversation::Seen;
+use dispatch::conversation::{QuotaRule, Seen};
 use dispatch::policy::ANSWER_WITHIN;
 use dispatch::seat::{Class, GroupId};
 
@@ -206,6 +206,13 @@ impl Casebook {
             None => {
                 self.line_state(at, outbound.line, LineState::Failed, "the platform allows no further reply".into())
             }
+        }
+    }
+
+    /// A channel without a quota needs no count.
+    pub(super) fn note_heard(&mut self, at: Wall, from: &Address) {
+        if self.channel(&from.channel).is_some_and(|c| c.quota != QuotaRule::default()) {
+            self.quota.heard(at, from);
         }
     }
 
@@ -450,7 +457,7 @@ impl Casebook {
             self.alerts.open().map(|(no, r)| (*no, unsent(r), self.rule_of(r))).collect();
         for (no, lines, rule) in open {
             for line in lines {
-                self.quota.heard(at, &line.to);
+                self.note_heard(at, &line.to);
                 self.defer(Deferred::Outbound(Box::new(line)));
             }
             let writes =
