@@ -259,8 +259,14 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         let _ = casebook_sender.send(casebook_thread::Input::Recorded { no, media });
     }
 
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("control").build()?;
+    // Half of the cores at most: the other half is the shard's, the casebook's and the recorder's. One worker has nobody
+    // to wake on another core for every message that passes between two tasks.
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).div_euclid(2).clamp(1, 4);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .thread_name("control")
+        .build()?;
     let taps = Taps::default();
     let client = Client::open();
     let shared = channel::Shared {
