@@ -14,6 +14,9 @@ use codecs::time::Wall;
 
 /// Bytes preallocated a segment.
 pub const SEGMENT: u64 = 64 * 1024 * 1024;
+/// Zeros written at one time.
+const AHEAD: u64 = 256 * 1024;
+static ZEROS: [u8; AHEAD as usize] = [0; AHEAD as usize];
 /// Beyond this a segment is left for the next, which begins with a snapshot.
 const FULL: u64 = SEGMENT / 4 * 3;
 
@@ -51,6 +54,8 @@ pub struct Writer {
     next_sequence: u64,
     previous: Hash,
     pending: Vec<u8>,
+    /// Zeros have been written up to here: a sync of what replaces them changes no metadata.
+    zeroed: u64,
 }
 
 impl Writer {
@@ -95,7 +100,16 @@ impl Writer {
         }
         let first = all.last().copied().unwrap_or(next);
         let file = if all.is_empty() { create(dir, first)? } else { reopen(dir, first, end)? };
-        Ok(Writer { dir: dir.to_owned(), file, first, offset: end, next_sequence: next, previous, pending: Vec::new() })
+        Ok(Writer {
+            dir: dir.to_owned(),
+            file,
+            first,
+            offset: end,
+            next_sequence: next,
+            previous,
+            pending: Vec::new(),
+            zeroed: end,
+        })
     }
 
     pub fn next_sequence(&self) -> u64 {
@@ -132,12 +146,23 @@ impl Writer {
         if self.offset > 0 && self.offset + self.pending.len() as u64 > SEGMENT {
             let first = first_sequence(&self.pending);
             self.file = create(&self.dir, first).map_err(io::Error::other)?;
-            (self.first, self.offset) = (first, 0);
+            (self.first, self.offset, self.zeroed) = (first, 0, 0);
         }
         self.file.write_all_at(&self.pending, self.offset)?;
         self.file.sync_data()?;
         self.offset += self.pending.len() as u64;
         self.pending.clear();
+        self.write_ahead()
+    }
+
+    /// Keeps a stretch of zeros ahead. They reach the disk with the next group, which nobody waits for because of them.
+    fn write_ahead(&mut self) -> io::Result<()> {
+        self.zeroed = self.zeroed.max(self.offset);
+        if self.zeroed - self.offset < AHEAD / 2 && self.zeroed < SEGMENT {
+            let len = AHEAD.min(SEGMENT - self.zeroed) as usize;
+            self.file.write_all_at(&ZEROS[..len], self.zeroed)?;
+            self.zeroed += len as u64;
+        }
         Ok(())
     }
 
@@ -153,7 +178,7 @@ impl Writer {
     pub fn begin_segment(&mut self) -> anyhow::Result<()> {
         assert!(self.pending.is_empty(), "a segment begins between two groups");
         self.file = create(&self.dir, self.next_sequence)?;
-        (self.first, self.offset) = (self.next_sequence, 0);
+        (self.first, self.offset, self.zeroed) = (self.next_sequence, 0, 0);
         Ok(())
     }
 
