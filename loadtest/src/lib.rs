@@ -11,6 +11,7 @@ pub mod http;
 mod line;
 pub mod peers;
 pub mod receiver;
+pub mod sweep;
 pub mod text;
 mod ua;
 

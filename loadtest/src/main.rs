@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use loadtest::api::Api;
 use loadtest::calls::{self, MediaMode, Plan, Report, Threshold};
+use loadtest::sweep::What;
 use loadtest::text::centre::{self, Protocol};
 use loadtest::text::messages::{self, Channel};
 
@@ -24,6 +25,8 @@ enum Command {
     Calls(Calls),
     /// Written reports in an open loop, by any channel of a running demo
     Messages(Messages),
+    /// The highest load that is carried whole, and what a unit costs on the way there
+    Sweep(Sweep),
     /// An operator's message centre by itself: `user<TAB>text` on stdin is delivered, what comes is told on stdout
     Centre(CentreArgs),
 }
@@ -39,6 +42,38 @@ struct CentreArgs {
     secret: String,
     #[arg(long, default_value = "12110")]
     number: String,
+}
+
+#[derive(clap::Args)]
+struct Sweep {
+    #[arg(value_enum)]
+    what: What,
+    /// The server's process
+    #[arg(long)]
+    pid: u32,
+    /// Where to begin; doubled until something is not served, or 99 of 100 take longer than half a second
+    #[arg(long, default_value_t = 100.0)]
+    from: f64,
+    /// No further than this
+    #[arg(long, default_value_t = 20_000.0)]
+    most: f64,
+    /// How long each load is held
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    duration: Duration,
+    /// By which carrier's protocol messages come
+    #[arg(long, value_enum, default_value_t = Channel::Cmpp)]
+    channel: Channel,
+    #[arg(long)]
+    page: Option<std::path::PathBuf>,
+    #[arg(long, default_value = "127.0.0.1:9110")]
+    admin: SocketAddr,
+    /// Any SIP target instead (calls only)
+    #[arg(long)]
+    target: Option<SocketAddr>,
+    #[arg(long)]
+    json: bool,
+    #[arg(long)]
+    report: Option<std::path::PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -147,6 +182,7 @@ fn main() -> ExitCode {
         Command::Messages(args) => {
             message_plan(&args).and_then(|plan| messages::run(&plan)).map(|report| tell_messages(&args, &report))
         }
+        Command::Sweep(args) => sweep(&args),
         Command::Centre(args) => {
             let protocol = Protocol::parse(&args.protocol).context("protocol: cmpp, cmpp3, sgip, smgp or smpp");
             protocol.and_then(|p| centre::alone(p, args.listen, args.secret, args.number)).map(|()| ExitCode::SUCCESS)
@@ -182,6 +218,57 @@ fn message_plan(args: &Messages) -> anyhow::Result<messages::Plan> {
         patience: args.patience,
         pid: args.pid,
     })
+}
+
+fn sweep(args: &Sweep) -> anyhow::Result<ExitCode> {
+    let calls = Calls {
+        rate: args.from,
+        duration: args.duration,
+        hold: args.duration,
+        legs: 1,
+        media: MediaMode::Probe,
+        admin: args.admin,
+        page: args.page.clone(),
+        target: args.target,
+        json: false,
+        report: None,
+    };
+    let messages = Messages {
+        channel: args.channel,
+        rate: args.from,
+        duration: args.duration,
+        seats: 0,
+        threads: 1,
+        think: Duration::ZERO,
+        receipt_p99: f64::MAX,
+        unanswered: true,
+        patience: Duration::from_secs(10),
+        pid: None,
+        page: args.page.clone(),
+        admin: args.admin,
+        json: false,
+        report: None,
+    };
+    let plan = loadtest::sweep::Plan {
+        what: args.what,
+        from: args.from,
+        most: args.most,
+        pid: args.pid,
+        duration: args.duration,
+        calls: plan(&calls)?,
+        messages: (args.what == What::Messages).then(|| message_plan(&messages)).transpose()?,
+    };
+    let report = loadtest::sweep::run(&plan, |s| {
+        println!("{:>8.0}: p50 {:.1} ms, p99 {:.1} ms, cost {:.2} {}", s.load, s.p50_ms, s.p99_ms, s.cost, s.why);
+    })?;
+    print!("{}", report.draw(args.what));
+    let steps: Vec<_> = report
+        .steps
+        .iter()
+        .map(|s| serde_json::json!({"load": s.load, "p50_ms": s.p50_ms, "p99_ms": s.p99_ms, "cost": s.cost}))
+        .collect();
+    let object = serde_json::json!({"knee": report.knee, "spread": report.spread, "steps": steps});
+    Ok(hand_over(&object, args.report.as_deref(), args.json, true))
 }
 
 fn tell_messages(args: &Messages, r: &messages::Report) -> ExitCode {

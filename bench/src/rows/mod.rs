@@ -122,7 +122,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 continue;
             }
             eprintln!("run {number} of {runs}: {name}");
-            let outcome = group(&mut Lab { results: &mut results, quick: args.quick });
+            let mut lab = Lab { results: &mut results, quick: args.quick };
+            // A machine that stalls spoils a run; twice in a row it is not the machine.
+            let outcome = group(&mut lab).or_else(|error| {
+                eprintln!("    again, since: {error:#}");
+                group(&mut lab)
+            });
             if outcome.is_err() {
                 Scratch::remove_all();
             }

@@ -348,10 +348,12 @@ fn header_line(bytes: &[u8], at: usize, end: usize) -> Option<Header> {
     while name_end > 0 && matches!(text[name_end - 1], b' ' | b'\t') {
         name_end -= 1;
     }
-    if name_end == 0 || !text[..name_end].iter().all(|&b| is_token(b)) {
+    let name = Name::parse(&text[..name_end]);
+    // The names of the table are tokens.
+    if name == Name::Other && (name_end == 0 || !text[..name_end].iter().all(|&b| is_token(b))) {
         return None;
     }
     let value = trim(&text[colon + 1..]);
     let value_span = if value.is_empty() { Span::new(end, end) } else { Span::of(bytes, value) };
-    Some(Header { name: Name::parse(&text[..name_end]), word: Span::new(at, at + name_end), value: value_span })
+    Some(Header { name, word: Span::new(at, at + name_end), value: value_span })
 }

@@ -77,13 +77,11 @@ impl Name {
         let Some(&[from, to]) = BEGIN.get(text.len()..text.len() + 2).and_then(|b| b.first_chunk()) else {
             return Name::Other;
         };
-        let mut same = ORDER[from as usize..to as usize].iter().map(|n| TABLE[*n as usize]);
-        // The first letter tells nearly all of them apart.
-        let first = text.first().map_or(0, u8::to_ascii_lowercase);
-        same.find(|(_, name)| {
-            name.as_bytes()[0].to_ascii_lowercase() == first && text.eq_ignore_ascii_case(name.as_bytes())
-        })
-        .map_or(Name::Other, |(name, _)| name)
+        let same = || ORDER[from as usize..to as usize].iter().map(|n| TABLE[*n as usize]);
+        // Nearly everybody writes them as the standards do.
+        let found = same().find(|(_, name)| text == name.as_bytes());
+        let found = found.or_else(|| same().find(|(_, name)| text.eq_ignore_ascii_case(name.as_bytes())));
+        found.map_or(Name::Other, |(name, _)| name)
     }
 
     /// Recognises a name as it stands on the wire, any case, long or compact form.

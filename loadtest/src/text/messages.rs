@@ -226,15 +226,6 @@ fn senders(
     sender
 }
 
-/// User and system time of a process so far, all its threads together.
-fn cpu_seconds(pid: u32) -> Option<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let ticks: f64 = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
-    // A tick is a hundredth of a second on every Linux of today.
-    Some(ticks / 100.0)
-}
-
 impl Door {
     fn send(&self, plan: &Plan, clock: Clock, id: u64, text: String) {
         let from = user_of(plan.channel, id);
@@ -277,10 +268,10 @@ async fn drive(plan: &Plan, clock: Clock) -> anyhow::Result<Report> {
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut run = Run::new(plan, clock)?;
-    let before = plan.pid.and_then(cpu_seconds);
+    let before = plan.pid.and_then(crate::sweep::cpu_seconds);
     run.place(&door, &mut happenings).await;
     run.wait(&mut happenings).await;
-    if let (Some(before), Some(after)) = (before, plan.pid.and_then(cpu_seconds)) {
+    if let (Some(before), Some(after)) = (before, plan.pid.and_then(crate::sweep::cpu_seconds)) {
         run.report.cpu_us = Some((after - before) * 1e6 / run.report.sent.max(1) as f64);
     }
     if let Door::Centre(centre) = &door {
