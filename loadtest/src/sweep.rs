@@ -76,7 +76,15 @@ pub struct Report {
 /// When a load cannot be applied at all, or already the first is not carried.
 pub fn run(plan: &Plan, mut told: impl FnMut(&Step)) -> anyhow::Result<Report> {
     let mut apply = |load: f64| -> anyhow::Result<Step> {
-        let step = step(plan, load)?;
+        // What this tool cannot apply is an end as well, and says whose.
+        let step = step(plan, load).unwrap_or_else(|error| Step {
+            load,
+            whole: false,
+            p50_ms: f64::NAN,
+            p99_ms: f64::NAN,
+            cost: f64::NAN,
+            why: format!("this tool: {error:#}"),
+        });
         told(&step);
         Ok(step)
     };
@@ -104,9 +112,24 @@ pub fn run(plan: &Plan, mut told: impl FnMut(&Step)) -> anyhow::Result<Report> {
     Ok(Report { knee: good, steps, spread })
 }
 
+/// What the load before has left to be done (recordings to cut, tables to follow) is not the next one's.
+fn settle(pid: u32) {
+    for _ in 0..60 {
+        let before = cpu_seconds(pid).unwrap_or(0.0);
+        std::thread::park_timeout(Duration::from_millis(500));
+        if cpu_seconds(pid).unwrap_or(0.0) - before < 0.02 {
+            return;
+        }
+    }
+}
+
 fn step(plan: &Plan, load: f64) -> anyhow::Result<Step> {
+    settle(plan.pid);
     let before = cpu_seconds(plan.pid).unwrap_or(0.0);
-    let used = |plan: &Plan| cpu_seconds(plan.pid).unwrap_or(0.0) - before;
+    let used = |plan: &Plan| {
+        settle(plan.pid);
+        cpu_seconds(plan.pid).unwrap_or(0.0) - before
+    };
     let ms = |h: &hdrhistogram::Histogram<u64>, q: f64| h.value_at_quantile(q) as f64 / 1000.0;
     Ok(match (plan.what, &plan.messages) {
         (What::Messages, Some(messages)) => {
