@@ -89,7 +89,7 @@ pub fn follow(
 
 /// One transaction's worth.
 fn apply_some(db: &mut Connection, reader: &mut Reader, until: u64) -> anyhow::Result<usize> {
-    let mut newest: HashMap<i64, (i64, crate::journal::Read)> = HashMap::new();
+    let mut newest: HashMap<i64, Newest> = HashMap::new();
     let (mut read, mut last) = (0, None);
     while read < BATCH
         && let Some(frame) = reader.next_durable(until)?
@@ -100,7 +100,11 @@ fn apply_some(db: &mut Connection, reader: &mut Reader, until: u64) -> anyhow::R
             let event: Event<'_> = serde_json::from_slice(&frame.payload).context("an event of the journal")?;
             let (no, rev) = event.id.split_once(':').context("an event id")?;
             let key = key_of(no).context("an alert number")?;
-            newest.insert(key, (rev.parse()?, frame));
+            // Where in the payload the record lies: it is not looked for again.
+            let (record, rev) = (event.data.get().as_bytes(), rev.parse()?);
+            let at = record.as_ptr() as usize - frame.payload.as_ptr() as usize;
+            let record = at..at + record.len();
+            newest.insert(key, Newest { rev, sequence: frame.sequence, payload: frame.payload, record });
         }
     }
     let Some(next) = last else { return Ok(0) };
@@ -111,10 +115,10 @@ fn apply_some(db: &mut Connection, reader: &mut Reader, until: u64) -> anyhow::R
              ON CONFLICT (key) DO UPDATE SET rev = ?2, sequence = ?3, record = ?4 WHERE ?2 > rev",
         )?;
         let mut in_order: Vec<_> = newest.iter().collect();
-        in_order.sort_unstable_by_key(|(_, (_, frame))| frame.sequence);
-        for (key, (rev, frame)) in in_order {
-            let event: Event<'_> = serde_json::from_slice(&frame.payload).context("an event of the journal")?;
-            upsert.execute(params![key, rev, frame.sequence as i64, event.data.get()])?;
+        in_order.sort_unstable_by_key(|(_, newest)| newest.sequence);
+        for (key, newest) in in_order {
+            let record = std::str::from_utf8(&newest.payload[newest.record.clone()]).context("a record is text")?;
+            upsert.execute(params![key, newest.rev, newest.sequence as i64, record])?;
         }
     }
     transaction.execute(
@@ -123,6 +127,14 @@ fn apply_some(db: &mut Connection, reader: &mut Reader, until: u64) -> anyhow::R
     )?;
     transaction.commit()?;
     Ok(read)
+}
+
+/// The last revision of an alert in a batch.
+struct Newest {
+    rev: i64,
+    sequence: u64,
+    payload: Vec<u8>,
+    record: std::ops::Range<usize>,
 }
 
 /// Frames a transaction at most.
