@@ -195,8 +195,9 @@ pub struct Shard {
     by_media: HashMap<LegId, (CallKey, LegNo)>,
     /// By half the port's number.
     by_port: Vec<Option<LegId>>,
-    /// Shared ports: streams are told apart by where they come from.
-    by_source: HashMap<(u16, SocketAddr), LegId>,
+    /// Shared ports: streams are told apart by where they come from. RTP and RTCP apart, since one leg's RTCP may come
+    /// from the port below another's RTP.
+    by_source: HashMap<(u16, bool, SocketAddr), LegId>,
     ports: VecDeque<u16>,
     serials: Serials,
     timers: TimerQueue<CallKey>,
@@ -262,7 +263,7 @@ impl Shard {
     /// One datagram from the RTP (or RTCP) socket of `port`; the events come with the next tick.
     pub fn handle_media(&mut self, now: Mono, port: u16, rtcp: bool, source: SocketAddr, bytes: &[u8]) {
         let leg = if self.config.shared_media {
-            self.by_source.get(&(port, source)).copied()
+            self.by_source.get(&(port, rtcp, source)).copied()
         } else {
             self.by_port.get(usize::from(port / 2)).copied().flatten()
         };

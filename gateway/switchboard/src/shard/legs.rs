@@ -1,5 +1,7 @@
 //! Legs: a SIP session, a media leg and a port each, and how they are made and let go.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use codecs::record::Role;
 use codecs::sip::{Host, Uri};
@@ -238,9 +240,9 @@ impl Shard {
         let Some(port) = entry.port else { return };
         let old = std::mem::replace(&mut entry.sources, remote);
         self.forget_sources(port, media, old);
-        for source in remote.into_iter().flat_map(|new| [new.rtp, new.rtcp]) {
+        for (rtcp, source) in remote.into_iter().flat_map(sources_of) {
             // Whoever has an address keeps it.
-            self.by_source.entry((port, source)).or_insert(media);
+            self.by_source.entry((port, rtcp, source)).or_insert(media);
         }
     }
 
@@ -257,9 +259,9 @@ impl Shard {
     }
 
     fn forget_sources(&mut self, port: u16, media: LegId, sources: Option<Remote>) {
-        for source in sources.into_iter().flat_map(|s| [s.rtp, s.rtcp]) {
-            if self.by_source.get(&(port, source)) == Some(&media) {
-                self.by_source.remove(&(port, source));
+        for (rtcp, source) in sources.into_iter().flat_map(sources_of) {
+            if self.by_source.get(&(port, rtcp, source)) == Some(&media) {
+                self.by_source.remove(&(port, rtcp, source));
             }
         }
     }
@@ -335,6 +337,11 @@ impl Shard {
     fn session_of(&self, key: CallKey, leg: LegNo) -> Option<SessionId> {
         self.calls.get(&key)?.legs.get(&leg)?.session
     }
+}
+
+/// Whether RTCP, and where it comes from.
+fn sources_of(remote: Remote) -> [(bool, SocketAddr); 2] {
+    [(false, remote.rtp), (true, remote.rtcp)]
 }
 
 /// Numbers a leg's track: its role's, or eight more for each responder of that role before it.
