@@ -1,95 +1,19 @@
-//! Written reports: the carriers' PDUs, and a message's whole way from the link's bytes into the journal and back.
+//! Written reports: a message's whole way from the link's bytes into the journal and back.
 
-use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
-use codecs::record::{Address, Channel, Form};
+use bench::hot::casebook;
+use codecs::record::{Address, Form};
 use codecs::sms::cmpp::Version;
-use codecs::sms::{cmpp, sgip, smgp, smpp};
+use codecs::sms::{cmpp, smpp};
 use codecs::time::{Mono, Wall};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gateway::journal::Writer;
 use sms::{Carrier, CarrierConfig, Line, LinkId, Output as LinkOutput, Protocol, Verdict};
-use switchboard::{
-    Body, Casebook, CasebookConfig, CasebookOutput, ChannelRule, GridMap, GroupId, Incoming, KeywordTable, Patience,
-    QuotaRule, RequestId, SerialBlock, ToCasebook,
-};
+use switchboard::{Body, Casebook, CasebookOutput, Incoming, RequestId, ToCasebook};
 
 const TEXT: &[u8] = &[0x67, 0x09, 0x4e, 0xba, 0x62, 0x53, 0x67, 0xb6];
 const WALL: Wall = Wall(1_795_302_900_000_000_000);
-
-fn pdus(c: &mut Criterion) {
-    let mut frames = [const { Vec::new() }; 4];
-    let deliver = cmpp::Deliver {
-        msg_id: 7,
-        destination: b"12110",
-        msg_fmt: 8,
-        source: b"13800138000",
-        content: TEXT,
-        ..Default::default()
-    };
-    cmpp::write(Version::V2, 1, &cmpp::Pdu::Deliver(deliver), &mut frames[0]);
-    let sequence = sgip::Sequence { node: 1, time: 2, counter: 3 };
-    let mo = sgip::Deliver { source: b"8613001125453", destination: b"12110", msg_fmt: 8, content: TEXT, udhi: false };
-    sgip::write(sequence, &sgip::Pdu::Deliver(mo), &mut frames[1]);
-    let mo = smgp::Deliver {
-        msg_fmt: 8,
-        source: b"13301234567",
-        destination: b"12110",
-        content: TEXT,
-        ..Default::default()
-    };
-    smgp::write(1, &smgp::Pdu::Deliver(mo), &mut frames[2]);
-    let header = smpp::Header { status: 0, sequence: 1 };
-    let mo = smpp::Message { data_coding: 8, content: TEXT, ..Default::default() };
-    smpp::write(header, &smpp::Pdu::Deliver(mo), &mut frames[3]);
-    c.bench_function("CMPP read a DELIVER", |b| b.iter(|| cmpp::read(Version::V2, black_box(&frames[0])).is_ok()));
-    c.bench_function("SGIP read a Deliver", |b| b.iter(|| sgip::read(black_box(&frames[1])).is_ok()));
-    c.bench_function("SMGP read a Deliver", |b| b.iter(|| smgp::read(black_box(&frames[2])).is_ok()));
-    c.bench_function("SMPP read a deliver_sm", |b| b.iter(|| smpp::read(black_box(&frames[3])).is_ok()));
-    let mut out = Vec::with_capacity(4096);
-    let submit = cmpp::Submit { content: TEXT, destination: b"13800138000", source: b"12110", ..Default::default() };
-    c.bench_function("CMPP write a SUBMIT", |b| {
-        b.iter(|| {
-            out.clear();
-            cmpp::write(Version::V2, 1, &cmpp::Pdu::Submit(black_box(submit)), &mut out);
-        });
-    });
-    let mut out = Vec::with_capacity(4096);
-    c.bench_function("SMPP write a submit_sm", |b| {
-        b.iter(|| {
-            out.clear();
-            smpp::write(header, &smpp::Pdu::Submit(black_box(mo)), &mut out);
-        });
-    });
-}
-
-fn casebook() -> Casebook {
-    let rule = ChannelRule {
-        name: "sms".into(),
-        channel: Channel::Sms12110,
-        group: GroupId(0),
-        skills: 0,
-        receipt: Some("【110】已收到，编号{no}，请保持联系".into()),
-        default_grid: None,
-        user_is_phone: true,
-        quota: QuotaRule::default(),
-        has_template: false,
-    };
-    let config = CasebookConfig {
-        source: "/gw/370400000000/1".into(),
-        unit: "370400000000".into(),
-        node: 1,
-        keywords: KeywordTable::empty(),
-        channels: vec![rule],
-        grids: Arc::new(GridMap::new(Vec::new())),
-        subscribers: Arc::default(),
-        patience: Patience::default(),
-        serials: SerialBlock { from: 1, until: 90_000_000 },
-    };
-    Casebook::new(config, 1)
-}
 
 /// A link that is up, its messages, and the bytes of the next group of them.
 struct Way {
@@ -242,5 +166,5 @@ fn through(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pdus, through);
+criterion_group!(benches, through);
 criterion_main!(benches);

@@ -23,7 +23,7 @@ use switchboard::{
     QuotaRule, RequestId, SerialBlock, ToCasebook,
 };
 
-pub const INVITE: &str = "INVITE sip:110@127.0.0.1:15060;user=phone SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK776asdhds;rport\r\nMax-Forwards: 68\r\nRecord-Route: <sip:192.0.2.1;lr>\r\nFrom: \"+8613800138000\" <sip:+8613800138000@ims.example;user=phone>;tag=1928301774\r\nTo: <sip:110@psap.example;user=phone>\r\nCall-ID: a84b4c76e66710@192.0.2.1\r\nCSeq: 314159 INVITE\r\nContact: <sip:sbc1@192.0.2.1:5060;transport=udp>\r\nP-Asserted-Identity: <tel:+8613800138000>\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS\r\nSupported: timer\r\nContent-Type: application/sdp\r\nContent-Length: 222\r\n\r\nv=0\r\no=- 3972291300 3972291300 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 20000 RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\n";
+const INVITE: &str = "INVITE sip:110@127.0.0.1:15060;user=phone SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK776asdhds;rport\r\nMax-Forwards: 68\r\nRecord-Route: <sip:192.0.2.1;lr>\r\nFrom: \"+8613800138000\" <sip:+8613800138000@ims.example;user=phone>;tag=1928301774\r\nTo: <sip:110@psap.example;user=phone>\r\nCall-ID: a84b4c76e66710@192.0.2.1\r\nCSeq: 314159 INVITE\r\nContact: <sip:sbc1@192.0.2.1:5060;transport=udp>\r\nP-Asserted-Identity: <tel:+8613800138000>\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS\r\nSupported: timer\r\nContent-Type: application/sdp\r\nContent-Length: 222\r\n\r\nv=0\r\no=- 3972291300 3972291300 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 20000 RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\n";
 
 const TEXT: &[u8] = &[0x67, 0x09, 0x4e, 0xba, 0x62, 0x53, 0x67, 0xb6];
 const WALL: Wall = Wall(1_795_302_900_000_000_000);
@@ -156,7 +156,8 @@ fn journal_frame() -> Work {
     })
 }
 
-fn message() -> Work {
+/// A casebook with one channel, `sms`, whose reporters get a receipt.
+pub fn casebook() -> Casebook {
     let rule = ChannelRule {
         name: "sms".into(),
         channel: Channel::Sms12110,
@@ -179,7 +180,11 @@ fn message() -> Work {
         patience: Patience::default(),
         serials: SerialBlock { from: 1, until: 90_000_000 },
     };
-    let (mut casebook, mut n) = (Casebook::new(config, 1), 0u64);
+    Casebook::new(config, 1)
+}
+
+fn message() -> Work {
+    let (mut casebook, mut n) = (casebook(), 0u64);
     Box::new(move || {
         n += 1;
         let message = Incoming {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, ensure};
+use bench::hot;
 
-use crate::hot;
 use crate::lab::find;
 
 /// More than this over the baseline fails.

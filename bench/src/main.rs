@@ -4,7 +4,6 @@
 //! functions with `bench/instructions.json`; `cargo bench -p bench` gives their times.
 
 mod city;
-mod hot;
 mod instructions;
 mod lab;
 mod rows;
@@ -12,6 +11,7 @@ mod table;
 
 use std::process::ExitCode;
 
+use bench::hot;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]

@@ -85,35 +85,23 @@ pub fn set(prefix: &str, group: u32, grid: &str, p: Platforms) -> Vec<(ChannelRu
     let api = format!("http://{}", p.web);
     let crypt = wechat::Crypt::new(WECHAT_TOKEN, WECHAT_KEY, WECHAT_APP).expect("the pack's key");
     let smpp = Protocol::Smpp { system_type: String::new(), default_alphabet: Alphabet::Gsm7 };
+    let wechat = |app| {
+        Kind::Wechat(WechatDevice {
+            app_id: WECHAT_APP.into(),
+            secret: SECRET.into(),
+            token: WECHAT_TOKEN.into(),
+            crypt: Some(crypt.clone()),
+            app,
+            api: api.clone(),
+        })
+    };
     let kinds = vec![
         ("cmpp", Channel::Sms12110, carrier(Protocol::Cmpp(Version::V2), p.cmpp, None, 2, 64)),
         ("sgip", Channel::Sms12110, carrier(Protocol::Sgip { node: SGIP_NODE }, p.sgip, p.sgip_listen, 1, 64)),
         ("smgp", Channel::Sms12110, carrier(Protocol::Smgp, p.smgp, None, 1, 64)),
         ("smpp", Channel::Sms12110, carrier(smpp, p.smpp, None, 2, 64)),
-        (
-            "wechat",
-            Channel::Wechat,
-            Kind::Wechat(WechatDevice {
-                app_id: WECHAT_APP.into(),
-                secret: SECRET.into(),
-                token: WECHAT_TOKEN.into(),
-                crypt: Some(crypt.clone()),
-                app: WechatApp::Account { template: None },
-                api: api.clone(),
-            }),
-        ),
-        (
-            "wecom",
-            Channel::Wechat,
-            Kind::Wechat(WechatDevice {
-                app_id: WECHAT_APP.into(),
-                secret: SECRET.into(),
-                token: WECHAT_TOKEN.into(),
-                crypt: Some(crypt.clone()),
-                app: WechatApp::WeCom { agent: 110 },
-                api: api.clone(),
-            }),
-        ),
+        ("wechat", Channel::Wechat, wechat(WechatApp::Account { template: None })),
+        ("wecom", Channel::Wechat, wechat(WechatApp::WeCom { agent: 110 })),
         (
             "qq",
             Channel::Qq,

@@ -1,0 +1,3 @@
+//! The hot functions, for the benches and for the instruction counts.
+
+pub mod hot;
