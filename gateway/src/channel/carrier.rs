@@ -157,7 +157,6 @@ impl Task {
                 let Some(token) = self.tokens.remove(&number) else { return };
                 self.carrier.acknowledge(token, if durable { Verdict::Accepted } else { Verdict::Busy });
             }
-            ToChannel::Batch(batch) => batch.into_iter().for_each(|message| self.hear(message)),
             ToChannel::Fetch(_) | ToChannel::Leave => {}
         }
     }

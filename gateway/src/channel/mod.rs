@@ -109,12 +109,10 @@ pub enum ToChannel {
         durable: bool,
     },
     Fetch(Fetch),
-    /// Several of them, in order.
-    Batch(Vec<ToChannel>),
     Leave,
 }
 
-/// What one turn of the casebook has for the channels: each is woken once.
+/// What one turn of the casebook has for the channels, handed over in one go: whoever is woken finds all of it.
 #[derive(Default)]
 pub struct Outbox(Vec<Vec<ToChannel>>);
 
@@ -254,8 +252,8 @@ impl Channels {
     /// Hands everything over that has gathered.
     pub fn flush(&self, outbox: &mut Outbox) {
         for (sender, batch) in self.by_number.iter().zip(&mut outbox.0) {
-            if !batch.is_empty() {
-                let _ = sender.send(ToChannel::Batch(std::mem::take(batch)));
+            for message in batch.drain(..) {
+                let _ = sender.send(message);
             }
         }
     }

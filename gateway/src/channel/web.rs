@@ -1,6 +1,6 @@
 //! Lines out over the platforms' HTTP APIs, tokens, and files in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,30 +69,18 @@ impl Web {
                     match work {
                         ToChannel::Outbound(outbound) => web.deliver(&outbound).await,
                         ToChannel::Fetch(fetch) => web.fetch(&fetch).await,
-                        ToChannel::Acknowledge { .. } | ToChannel::Batch(_) | ToChannel::Leave => {}
+                        ToChannel::Acknowledge { .. } | ToChannel::Leave => {}
                     }
                 }
             });
             workers.push(sender);
         }
         let mut pace = (web.rate > 0).then(|| tokio::time::interval(Duration::from_secs(1) / web.rate));
-        let mut waiting = VecDeque::new();
-        loop {
-            let Some(message) = (match waiting.pop_front() {
-                Some(message) => Some(message),
-                None => inbox.recv().await,
-            }) else {
-                return;
-            };
+        while let Some(message) = inbox.recv().await {
             let key = match &message {
                 ToChannel::Outbound(outbound) => outbound.to.user.as_bytes().to_vec(),
                 ToChannel::Fetch(fetch) => fetch.vendor_id.as_bytes().to_vec(),
                 ToChannel::Acknowledge { .. } => continue,
-                ToChannel::Batch(_) => {
-                    let ToChannel::Batch(batch) = message else { unreachable!("matched here") };
-                    waiting.extend(batch);
-                    continue;
-                }
                 ToChannel::Leave => return,
             };
             if let (Some(pace), ToChannel::Outbound(_)) = (&mut pace, &message) {
