@@ -21,13 +21,15 @@ use crate::channel::{self, Channels, Client};
 use crate::city::City;
 use crate::clock::{Clock, random};
 use crate::config::PortRange;
+use crate::cores::{self, Plan};
 use crate::http::talk::Notices;
 use crate::http::{self, Admin, Api};
 use crate::ports::Ports;
 use crate::procfs::port_taken;
 use crate::recorder_thread::{self, Taps};
 use crate::recording_log::RecordingLog;
-use crate::shard_thread::{Handle, Input, ShardThread, Sockets};
+use crate::shard_thread::{self, Front, Links, ShardThread, Sockets};
+use crate::shards::{Handle, Input};
 use crate::sink::http::HttpSink;
 use crate::{prompts, read_model};
 
@@ -44,6 +46,10 @@ pub struct Settings {
     pub rtp_advertise: IpAddr,
     pub rtp_ports: PortRange,
     pub rtp_shared: usize,
+    /// At least one.
+    pub shards: u16,
+    /// A core for each shard, the rest for everybody else.
+    pub pin: bool,
     pub sinks: Vec<SinkSettings>,
     /// Shown at /demo/peers.json.
     pub peers: Option<serde_json::Value>,
@@ -62,34 +68,42 @@ pub struct Running {
     pub http: SocketAddr,
     pub admin: SocketAddr,
     pub token: String,
-    pub shard: Handle,
+    pub shards: Handle,
     pub runtime: tokio::runtime::Runtime,
     ready: watch::Sender<bool>,
     casebook: mpsc::Sender<casebook_thread::Input>,
     channels: Channels,
-    threads: Vec<JoinHandle<()>>,
+    recorder: mpsc::Sender<recorder_thread::Input>,
+    threads: Threads,
+}
+
+struct Threads {
+    /// In the order of their numbers.
+    shards: Vec<JoinHandle<()>>,
+    recorder: JoinHandle<()>,
+    casebook: JoinHandle<()>,
 }
 
 impl Running {
     /// OPTIONS gets 503 and /readyz says no; calls go on.
     pub fn drain(&self) {
         self.ready.send_replace(false);
-        self.shard.send(Input::Drain);
+        self.shards.send(Input::Drain);
     }
 
     /// Hangs up what is left, writes what is to be written, ends every thread.
     pub fn stop(self) {
         self.channels.leave();
-        self.shard.send(Input::Stop);
-        let mut threads = self.threads.into_iter();
-        // The shard first, then the recorder, which it tells to stop; the casebook hears of every recording.
-        for thread in threads.by_ref().take(2) {
+        // The first shard last: it writes what the others say over TCP.
+        for (shard, thread) in self.threads.shards.into_iter().enumerate().rev() {
+            self.shards.send_to(shard as u16, Input::Stop);
             let _ = thread.join();
         }
+        // Then the recorder; the casebook hears of every recording.
+        let _ = self.recorder.send(recorder_thread::Input::Stop);
+        let _ = self.threads.recorder.join();
         let _ = self.casebook.send(casebook_thread::Input::Stop);
-        for thread in threads {
-            let _ = thread.join();
-        }
+        let _ = self.threads.casebook.join();
         self.runtime.shutdown_timeout(std::time::Duration::from_millis(300));
     }
 }
@@ -140,7 +154,7 @@ fn token(data: &std::path::Path) -> anyhow::Result<String> {
 
 /// # Errors
 /// A taken port, an unusable data directory, a broken journal: each said with its place.
-pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> anyhow::Result<Running> {
+pub fn start(mut city: City, settings: Settings, prometheus: PrometheusHandle) -> anyhow::Result<Running> {
     let clock = Clock::start();
     crate::procfs::raise_descriptor_limit();
     std::fs::create_dir_all(&settings.data).with_context(|| settings.data.display().to_string())?;
@@ -187,7 +201,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         casebook,
         writer: restored.writer,
         inbox: casebook_inbox,
-        shard: None,
+        shards: None,
         channels: Channels::default(),
         outbox: channel::Outbox::default(),
         shard_inbox: Vec::new(),
@@ -205,10 +219,11 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         since_snapshot: 0,
         duties: restored.duty.clone(),
     };
-    let serials = thread.reserve().unwrap_or_else(|error| {
+    let shards = settings.shards;
+    let serials = thread.reserve(shards).unwrap_or_else(|error| {
         // Calls are answered all the same; each number says that it was not reserved.
         tracing::error!(%error, "GW-3101 no alert numbers could be reserved");
-        switchboard::SerialBlock { from: restored.next_serial, until: restored.next_serial }
+        vec![switchboard::SerialBlock { from: 0, until: 0 }; usize::from(shards)]
     });
 
     let mut responders = city.responders;
@@ -225,29 +240,48 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
         grids: Arc::clone(&city.grids),
         default_unit: city.default_unit,
     });
-    let shard = Shard::new(ShardConfig {
-        shard: 0,
-        sip_address: sip,
-        rtp_address: settings.rtp_advertise,
-        shared_media: settings.rtp_shared > 0,
-        realm: settings.realm,
-        accounts: city.accounts,
-        seed: u64::from_le_bytes(random()),
-        trunks: city.trunks,
-        subscribers: city.subscribers,
-        grids: city.grids,
-        policy: city.policy,
-        unit: settings.unit,
-        node: settings.node,
-        tone: prompts::tone(city.tone),
-        attendant: prompts::attendant(),
-        serials,
-    });
-    let ports = Ports::new(settings.rtp_address, settings.rtp_ports.from, settings.rtp_ports.to, settings.rtp_shared)?;
-    let sockets = Sockets { udp, tcp: Some(tcp), ports };
-    let (shard_thread, handle) =
-        ShardThread::new(clock, shard, desk, sockets, casebook_sender.clone(), recorder_sender, waiting.clone())?;
-    thread.shard = Some(handle.clone());
+    let plan = settings.pin.then(|| Plan::new(&cores::usable(), usize::from(shards))).flatten();
+    if settings.pin && plan.is_none() {
+        tracing::warn!(shards, "GW-1005 fewer cores than shards and one more: nothing is pinned");
+    }
+    let (handle, mailboxes) = Handle::open(shards, shard_thread::WAKE)?;
+    let links = Links {
+        shards: handle.clone(),
+        casebook: casebook_sender.clone(),
+        recorder: recorder_sender.clone(),
+        waiting: waiting.clone(),
+        board: crate::metrics::Board::default(),
+    };
+    let mut desk = Some((desk, tcp));
+    let mut shard_threads = Vec::new();
+    for (index, (mailbox, serials)) in (0u16..).zip(mailboxes.into_iter().zip(serials)) {
+        let shard = Shard::new(ShardConfig {
+            shard: index,
+            sip_address: sip,
+            rtp_address: settings.rtp_advertise,
+            shared_media: settings.rtp_shared > 0,
+            realm: settings.realm.clone(),
+            // Registrations are the first shard's.
+            accounts: if index == 0 { std::mem::take(&mut city.accounts) } else { Vec::new() },
+            seed: u64::from_le_bytes(random()),
+            trunks: city.trunks.clone(),
+            subscribers: Arc::clone(&city.subscribers),
+            grids: Arc::clone(&city.grids),
+            policy: city.policy.clone(),
+            unit: settings.unit.clone(),
+            node: settings.node,
+            tone: prompts::tone(city.tone),
+            attendant: prompts::attendant(),
+            serials,
+        });
+        let range = settings.rtp_ports.part(index, shards);
+        let ports =
+            Ports::new(settings.rtp_address, range.from, range.to, settings.rtp_shared.div_ceil(usize::from(shards)))?;
+        let front = desk.take().map(|(desk, tcp)| Front::new(desk, tcp, &mailbox, shards)).transpose()?;
+        let sockets = Sockets { udp: udp.try_clone()?, ports };
+        shard_threads.push(ShardThread::new(clock, index, shard, front, sockets, mailbox, links.clone())?);
+    }
+    thread.shards = Some(handle.clone());
 
     // What was up when the process died is over; its recording has been cut, its record is closed.
     for no in interrupted {
@@ -262,6 +296,10 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
     // Half of the cores at most: the other half is the shard's, the casebook's and the recorder's. One worker has nobody
     // to wake on another core for every message that passes between two tasks.
     let workers = std::thread::available_parallelism().map_or(1, usize::from).div_euclid(2).clamp(1, 4);
+    if let Some(plan) = &plan {
+        // Every thread that is started from here on begins there; a shard then moves to its own.
+        cores::stay_on(&plan.others).context("GW-1006 node.pin")?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_all()
@@ -279,7 +317,7 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
     thread.channels = channels.clone();
     thread.resume();
     let api = Api {
-        shard: handle.clone(),
+        shards: handle.clone(),
         casebook: casebook_sender.clone(),
         waiting,
         next_request: Arc::new(AtomicU64::new(1)),
@@ -319,8 +357,9 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
     }
 
     let ready_seen_by = ready.clone();
-    let spawn = |name: &'static str, work: Box<dyn FnOnce() + Send>| {
+    let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
         let ready = ready_seen_by.clone();
+        let thread_name = name.clone();
         let guarded = move || {
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_ok() {
                 return;
@@ -330,37 +369,55 @@ pub fn start(city: City, settings: Settings, prometheus: PrometheusHandle) -> an
             metrics::gauge!("gateway_threads_failed").increment(1.0);
             // Without its shard the process answers nobody: the supervisor starts it anew within a second, and what
             // was being said is in the recording log.
-            if name == "shard-0" {
+            if name.starts_with("shard-") {
                 std::process::exit(1);
             }
         };
-        std::thread::Builder::new().name(name.into()).spawn(guarded).with_context(|| format!("thread {name}"))
+        std::thread::Builder::new()
+            .name(thread_name.clone())
+            .spawn(guarded)
+            .with_context(|| format!("thread {thread_name}"))
     };
     let to_casebook = casebook_sender.clone();
     let (data, follower, runtime_handle) = (settings.data.clone(), durable_seen, runtime.handle().clone());
     spawn(
-        "read-model",
+        "read-model".into(),
         Box::new(move || {
             if let Err(error) = read_model::follow(&data, &journal, follower, &runtime_handle) {
                 tracing::error!(error = %format!("{error:#}"), "GW-3401 the read model has stopped; calls and sinks go on");
             }
         }),
     )?;
-    let threads = vec![
-        spawn("shard-0", Box::new(move || shard_thread.run()))?,
-        spawn("recorder", Box::new(move || recorder_thread::run(log, &recorder_inbox, &to_casebook, &taps)))?,
-        spawn("casebook", Box::new(move || thread.run()))?,
-    ];
+    let mut shard_handles = Vec::new();
+    for (index, shard_thread) in shard_threads.into_iter().enumerate() {
+        let core = plan.as_ref().map(|p| p.shards[index]);
+        let work = move || {
+            if let Some(Err(error)) = core.map(|core| cores::stay_on(&[core])) {
+                tracing::warn!(index, %error, "GW-1006 the shard could not be pinned");
+            }
+            shard_thread.run();
+        };
+        shard_handles.push(spawn(format!("shard-{index}"), Box::new(work))?);
+    }
+    let threads = Threads {
+        shards: shard_handles,
+        recorder: spawn(
+            "recorder".into(),
+            Box::new(move || recorder_thread::run(log, &recorder_inbox, &to_casebook, &taps)),
+        )?,
+        casebook: spawn("casebook".into(), Box::new(move || thread.run()))?,
+    };
     Ok(Running {
         sip,
         http: http_address,
         admin: admin_address,
         token,
-        shard: handle,
+        shards: handle,
         runtime,
         ready,
         casebook: casebook_sender,
         channels,
+        recorder: recorder_sender,
         threads,
     })
 }

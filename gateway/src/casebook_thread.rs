@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::http::talk::{Notices, notice_text};
 use crate::journal::Writer;
 use crate::metrics::Counters;
-use crate::shard_thread::{self, Handle};
+use crate::shards::{self, Handle};
 
 /// Serials a grant.
 const BLOCK: u32 = 10_000;
@@ -43,7 +43,9 @@ pub enum Input {
     Message(ToCasebook),
     /// What came of one read.
     Messages(Vec<ToCasebook>),
-    WantSerials,
+    WantSerials {
+        shard: u16,
+    },
     Recorded {
         no: AlertNo,
         media: Vec<Media>,
@@ -159,10 +161,10 @@ pub struct CasebookThread {
     pub casebook: Casebook,
     pub writer: Writer,
     pub inbox: Receiver<Input>,
-    pub shard: Option<Handle>,
+    pub shards: Option<Handle>,
     pub channels: Channels,
     pub outbox: Outbox,
-    pub shard_inbox: Vec<shard_thread::Input>,
+    pub shard_inbox: Vec<shards::Input>,
     pub counters: Counters,
     pub notices: Notices,
     pub waiting: Waiting,
@@ -189,11 +191,12 @@ impl CasebookThread {
     ///
     /// # Errors
     /// What the disk said.
-    pub fn reserve(&mut self) -> std::io::Result<SerialBlock> {
-        let (block, own) = (self.grant(), self.grant());
+    pub fn reserve(&mut self, shards: u16) -> std::io::Result<Vec<SerialBlock>> {
+        let blocks = (0..shards).map(|_| self.grant()).collect();
+        let own = self.grant();
         self.casebook.grant(own);
         self.writer.commit()?;
-        Ok(block)
+        Ok(blocks)
     }
 
     /// Takes up what the journal told; lines that were not sent leave as soon as there are channels.
@@ -234,7 +237,7 @@ impl CasebookThread {
                     }
                     Input::Recorded { no, media } => self.recorded(no, media),
                     Input::Duty { officer, on_duty, request } => self.duty(officer, on_duty, request),
-                    Input::WantSerials => grants.push_back(self.grant()),
+                    Input::WantSerials { shard } => grants.push_back((shard, self.grant())),
                     Input::Stop => stop = true,
                 }
                 self.drain();
@@ -249,8 +252,8 @@ impl CasebookThread {
             }
             self.sync();
             if !self.failed {
-                while let Some(block) = grants.pop_front() {
-                    self.for_shard(ToShard::Serials(block));
+                while let Some((shard, block)) = grants.pop_front() {
+                    self.for_shard(ToShard::Serials { shard, block });
                 }
             }
             self.hand_over();
@@ -296,18 +299,18 @@ impl CasebookThread {
     }
 
     fn for_shard(&mut self, message: ToShard) {
-        self.shard_inbox.push(shard_thread::Input::Shard(message));
+        self.shard_inbox.push(shards::Input::Shard(message));
     }
 
     fn for_desk(&mut self, message: ToDesk) {
-        self.shard_inbox.push(shard_thread::Input::Desk(message));
+        self.shard_inbox.push(shards::Input::Desk(message));
     }
 
     /// Whoever has something coming is woken once a turn.
     fn hand_over(&mut self) {
         self.channels.flush(&mut self.outbox);
-        if let Some(shard) = &self.shard {
-            shard.send_all(self.shard_inbox.drain(..));
+        if let Some(shards) = &self.shards {
+            shards.send_all(self.shard_inbox.drain(..));
         }
     }
 

@@ -93,6 +93,11 @@ pub struct Node {
     /// One digit, different on every node of a city.
     pub digit: u8,
     pub data_dir: PathBuf,
+    /// Threads that calls are spread over; all cores but one when absent.
+    pub shards: Option<u16>,
+    /// Each shard on a core of its own, everybody else on the rest.
+    #[serde(default)]
+    pub pin: bool,
 }
 
 #[derive(Deserialize, Clone, Debug)]
@@ -122,6 +127,22 @@ pub struct Rtp {
 pub struct PortRange {
     pub from: u16,
     pub to: u16,
+}
+
+impl PortRange {
+    /// One of so many equal parts, each beginning at an even port.
+    pub fn part(self, index: u16, parts: u16) -> PortRange {
+        let first = self.from + self.from % 2;
+        let pairs = (self.to.saturating_sub(first).saturating_add(1)) / 2 / parts;
+        let from = first + index * pairs * 2;
+        PortRange { from, to: (from + pairs * 2).saturating_sub(1) }
+    }
+}
+
+/// All cores but one, which is left to the disk, the channels and the sinks.
+pub fn default_shards() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores - 1).clamp(1, usize::from(switchboard::route::SHARDS_MAX)) as u16
 }
 
 #[derive(Deserialize, Clone, Debug)]
@@ -363,6 +384,15 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     }
     if config.node.digit > 9 {
         complain("digit", "GW-0202", "node.digit is not 0 to 9".into());
+    }
+    let shards_max = switchboard::route::SHARDS_MAX;
+    if config.node.shards.is_some_and(|n| n == 0 || n > shards_max) {
+        complain("shards", "GW-0203", format!("node.shards is not 1 to {shards_max}"));
+    }
+    let shards = config.node.shards.unwrap_or_else(default_shards).clamp(1, shards_max);
+    let range = config.listen.rtp.ports.part(0, shards);
+    if range.to <= range.from {
+        complain("rtp", "GW-0204", format!("listen.rtp.ports: fewer than two ports for each of {shards} shards"));
     }
     for (name, trunk) in &config.trunk {
         if !config.group.contains_key(&trunk.group) {

@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::journal::{Cursor, Reader, segments};
 use crate::read_model;
 use crate::recorder_thread::Taps;
-use crate::shard_thread::{Handle, Input};
+use crate::shards::{Handle, Input};
 
 /// How long a request waits for the casebook before it is told that the store does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ const IDEMPOTENT_MAX: usize = 10_000;
 
 #[derive(Clone)]
 pub struct Api {
-    pub shard: Handle,
+    pub shards: Handle,
     pub casebook: Sender<casebook_thread::Input>,
     pub waiting: Waiting,
     pub next_request: Arc<AtomicU64>,
@@ -358,7 +358,7 @@ async fn seat_action(
     let scope = format!("{seat} {action:?}");
     once(&state, &headers, &scope, async {
         let request = state.new_request();
-        ask(&state, request, || state.shard.send(Input::Desk(ToDesk::SeatAction { seat, action, request }))).await
+        ask(&state, request, || state.shards.send(Input::Desk(ToDesk::SeatAction { seat, action, request }))).await
     })
     .await
 }
@@ -399,7 +399,7 @@ async fn officer_duty(State(state): State<Api>, Path(officer): Path<String>, bod
     let on_duty = parse_body::<Duty>(&body)?.on_duty;
     let request = state.new_request();
     let told = ToDesk::Duty { officer: officer.clone(), on_duty, request };
-    ask(&state, request, || state.shard.send(Input::Desk(told))).await?;
+    ask(&state, request, || state.shards.send(Input::Desk(told))).await?;
     let request = state.new_request();
     ask(&state, request, || {
         let _ = state.casebook.send(casebook_thread::Input::Duty { officer, on_duty, request });
@@ -418,7 +418,7 @@ async fn officer_position(
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", "lon and lat are degrees"));
     }
     let request = state.new_request();
-    ask(&state, request, || state.shard.send(Input::Desk(ToDesk::Position { officer, at, request }))).await?;
+    ask(&state, request, || state.shards.send(Input::Desk(ToDesk::Position { officer, at, request }))).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -1,5 +1,7 @@
 //! Names and buckets of every metric, and where plain counters become metrics: once a second.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use switchboard::{Counts, Gauges, MediaStats, Observed, SipCounters};
@@ -55,6 +57,7 @@ fn describe() {
     counter!("gateway_sink_errors_total", "Failed deliveries, by sink");
     gauge!("gateway_threads_failed", "Threads of the gateway that have failed; anything but 0 wants a restart");
     gauge!("gateway_calls", "Calls up now");
+    gauge!("gateway_shard_calls", "Calls up now, by shard");
     gauge!("gateway_seats", "Seats by state");
     gauge!("gateway_officers", "Officers by state");
     gauge!("gateway_queue_depth", "Calls that wait for a seat");
@@ -91,6 +94,7 @@ pub fn observe(observed: &Observed) {
 }
 
 /// A shard's and the desk's plain numbers at one instant.
+#[derive(Clone, Copy, Default)]
 pub struct Snapshot {
     pub counts: Counts,
     pub sip: SipCounters,
@@ -101,46 +105,69 @@ pub struct Snapshot {
     pub connections: usize,
 }
 
-pub fn publish(s: &Snapshot) {
+/// Where every shard puts its numbers; the first one makes metrics of all of them.
+#[derive(Clone, Default)]
+pub struct Board(Arc<Mutex<Vec<Snapshot>>>);
+
+impl Board {
+    pub fn publish(&self, shard: u16, snapshot: Snapshot) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = usize::from(shard);
+        let len = all.len().max(place + 1);
+        all.resize(len, Snapshot::default());
+        all[place] = snapshot;
+        if shard == 0 {
+            publish(&all);
+        }
+    }
+}
+
+fn publish(shards: &[Snapshot]) {
     let set = |name: &'static str, value: f64| metrics::gauge!(name).set(value);
-    set("gateway_calls", s.counts.calls as f64);
-    set("gateway_media_legs", s.counts.media_legs as f64);
-    set("gateway_media_ports_free", s.counts.ports_free as f64);
-    set("gateway_media_descriptors", s.media_descriptors as f64);
-    set("gateway_sip_transactions", s.counts.transactions as f64);
-    set("gateway_sip_connections", s.connections as f64);
-    set("gateway_queue_depth", s.desk.waiting as f64);
-    for (state, n) in [("held", s.desk.conversations), ("waiting", s.desk.conversations_waiting)] {
+    let sum = |of: fn(&Snapshot) -> u64| shards.iter().map(of).sum::<u64>() as f64;
+    set("gateway_calls", sum(|s| s.counts.calls as u64));
+    set("gateway_media_legs", sum(|s| s.counts.media_legs as u64));
+    set("gateway_media_ports_free", sum(|s| s.counts.ports_free as u64));
+    set("gateway_media_descriptors", sum(|s| s.media_descriptors as u64));
+    set("gateway_sip_transactions", sum(|s| s.counts.transactions as u64));
+    set("gateway_sip_connections", sum(|s| s.connections as u64));
+    set("gateway_late_ticks", sum(|s| s.late_ticks));
+    set("gateway_rtp_lost_packets", sum(|s| s.media.lost));
+    set("gateway_rtp_concealed_frames", sum(|s| s.media.concealed));
+    for (direction, packets) in [("in", sum(|s| s.media.packets_in)), ("out", sum(|s| s.media.packets_out))] {
+        metrics::gauge!("gateway_rtp_packets", "direction" => direction).set(packets);
+    }
+    for (shard, s) in shards.iter().enumerate() {
+        metrics::gauge!("gateway_shard_calls", "shard" => shard.to_string()).set(s.counts.calls as f64);
+    }
+    let sip = [
+        ("request", sum(|s| s.sip.requests)),
+        ("response", sum(|s| s.sip.responses)),
+        ("malformed", sum(|s| s.sip.malformed)),
+        ("rejected", sum(|s| s.sip.rejected)),
+        ("retransmission", sum(|s| s.sip.retransmissions)),
+        ("stray", sum(|s| s.sip.stray)),
+    ];
+    for (kind, count) in sip {
+        metrics::gauge!("gateway_sip_messages", "kind" => kind).set(count);
+    }
+    if let Some(first) = shards.first() {
+        publish_desk(&first.desk);
+    }
+}
+
+fn publish_desk(desk: &Gauges) {
+    metrics::gauge!("gateway_queue_depth").set(desk.waiting as f64);
+    for (state, n) in [("held", desk.conversations), ("waiting", desk.conversations_waiting)] {
         metrics::gauge!("gateway_conversations", "state" => state).set(n as f64);
     }
-    set("gateway_late_ticks", s.late_ticks as f64);
-    set("gateway_rtp_lost_packets", s.media.lost as f64);
-    set("gateway_rtp_concealed_frames", s.media.concealed as f64);
-    for (direction, packets) in [("in", s.media.packets_in), ("out", s.media.packets_out)] {
-        metrics::gauge!("gateway_rtp_packets", "direction" => direction).set(packets as f64);
-    }
-    let seats = [
-        ("idle", s.desk.seats_idle),
-        ("busy", s.desk.seats_busy),
-        ("away", s.desk.seats_away),
-        ("off", s.desk.seats_off),
-    ];
+    let seats =
+        [("idle", desk.seats_idle), ("busy", desk.seats_busy), ("away", desk.seats_away), ("off", desk.seats_off)];
     for (state, count) in seats {
         metrics::gauge!("gateway_seats", "state" => state).set(count as f64);
     }
-    for (state, count) in [("on_duty", s.desk.officers_on_duty), ("busy", s.desk.officers_busy)] {
+    for (state, count) in [("on_duty", desk.officers_on_duty), ("busy", desk.officers_busy)] {
         metrics::gauge!("gateway_officers", "state" => state).set(count as f64);
-    }
-    let sip = [
-        ("request", s.sip.requests),
-        ("response", s.sip.responses),
-        ("malformed", s.sip.malformed),
-        ("rejected", s.sip.rejected),
-        ("retransmission", s.sip.retransmissions),
-        ("stray", s.sip.stray),
-    ];
-    for (kind, count) in sip {
-        metrics::gauge!("gateway_sip_messages", "kind" => kind).set(count as f64);
     }
 }
 

@@ -87,6 +87,8 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
         admin: config.listen.admin,
         rtp_address: config.listen.rtp.address,
         rtp_shared: config.listen.rtp.shared,
+        shards: config.node.shards.unwrap_or_else(config::default_shards),
+        pin: config.node.pin,
         rtp_advertise: config.listen.rtp.advertise.unwrap_or(config.listen.rtp.address),
         rtp_ports: config.listen.rtp.ports,
         sinks,

@@ -1,109 +1,78 @@
-//! One shard on its thread: sockets, timers and the media tick around a `Shard`; the desk runs inline.
+//! One shard on its thread: sockets, timers and the media tick around a `Shard`; the desk runs inline in the first.
 //!
 //! The loop reads as the architecture: wait, read signalling, wake timers, and when 20 ms are over read media, mix,
-//! send. Nothing here decides anything.
+//! send. Nothing here decides anything. The first shard's thread reads the SIP sockets and hands over, in batches and
+//! without a lock, what is another's by its Call-ID; every shard sends for itself.
 
-use std::collections::HashMap;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use bytes::Bytes;
 use codecs::record::AlertNo;
-use codecs::sip::{Framed, StreamFramer};
 use codecs::time::Mono;
-use mio::net::{TcpListener, TcpStream, UdpSocket};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Token};
+use switchboard::route::{self, Route};
 use switchboard::{
     Desk, DeskOutput, Flow, Reply, Shard, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, Transport, recording,
 };
 
 use crate::casebook_thread::{self, Answer, Waiting};
 use crate::clock::Clock;
-use crate::metrics::{self, Snapshot};
+use crate::metrics::{self, Board, Snapshot};
 use crate::ports::Ports;
 use crate::recorder_thread;
+use crate::shards::{Handle, Input, Mailbox};
+use crate::streams::{Arrived, Streams};
 use crate::udp;
 
 const UDP: Token = Token(0);
 const LISTENER: Token = Token(1);
-const WAKE: Token = Token(2);
-const FIRST_CONNECTION: usize = 16;
-/// Bytes kept for a TCP peer that does not read.
-const BACKLOG_MAX: usize = 1024 * 1024;
+pub const WAKE: Token = Token(2);
+const FIRST_CONNECTION: Token = Token(16);
 /// The most datagrams read before timers and media get their turn.
 const READ_BATCHES: usize = 16;
 const SIP_BATCH: usize = 32;
 /// The largest UDP payload.
 const SIP_DATAGRAM: usize = 65_535;
-/// TCP peers at one time; further ones are closed at once.
-const CONNECTIONS_MAX: usize = 2000;
 
-/// What other threads ask of the shard or the desk beside it.
-pub enum Input {
-    Shard(ToShard),
-    Desk(ToDesk),
-    Drain,
-    /// Hang everything up, send what that needs, and end.
-    Stop,
+/// What the first shard's thread has and the others do not.
+pub struct Front {
+    desk: Desk,
+    streams: Streams,
+    receiver: udp::Receiver,
+    incoming: Vec<(SocketAddr, Bytes)>,
+    arrived: Vec<Arrived>,
+    /// By shard: what its Call-ID says is its.
+    handed: Vec<Vec<(Flow, Bytes)>>,
 }
 
-/// The other end of a shard thread's inbox.
+/// How a shard's thread reaches everybody else.
 #[derive(Clone)]
-pub struct Handle {
-    sender: Sender<Input>,
-    waker: Arc<Waker>,
-    /// Somebody has woken the shard and it has not looked yet.
-    woken: Arc<AtomicBool>,
-}
-
-impl Handle {
-    pub fn send(&self, input: Input) {
-        self.send_all(std::iter::once(input));
-    }
-
-    /// All of them before the shard is woken.
-    pub fn send_all(&self, inputs: impl Iterator<Item = Input>) {
-        let mut any = false;
-        for input in inputs {
-            any |= self.sender.send(input).is_ok();
-        }
-        if any && !self.woken.swap(true, Ordering::AcqRel) {
-            let _ = self.waker.wake();
-        }
-    }
-}
-
-struct Connection {
-    stream: TcpStream,
-    framer: StreamFramer,
-    flow: Flow,
-    unsent: Vec<u8>,
+pub struct Links {
+    pub shards: Handle,
+    pub casebook: Sender<casebook_thread::Input>,
+    pub recorder: Sender<recorder_thread::Input>,
+    pub waiting: Waiting,
+    pub board: Board,
 }
 
 pub struct ShardThread {
     clock: Clock,
+    index: u16,
     shard: Shard,
-    desk: Desk,
-    poll: Poll,
+    front: Option<Front>,
+    mailbox: Mailbox,
     udp: UdpSocket,
-    listener: Option<TcpListener>,
-    connections: HashMap<u32, Connection>,
-    next_connection: u32,
-    receiver: udp::Receiver,
-    incoming: Vec<(SocketAddr, Bytes)>,
     chunks: Vec<(AlertNo, recording::Chunk)>,
     facts: Vec<ToCasebook>,
+    /// For the other shards, and for the desk beside the first.
+    abroad: Vec<Input>,
     outgoing: Vec<(SocketAddr, Bytes)>,
     ports: Ports,
-    inbox: Receiver<Input>,
-    woken: Arc<AtomicBool>,
-    casebook: Sender<casebook_thread::Input>,
-    recorder: Sender<recorder_thread::Input>,
-    waiting: Waiting,
+    links: Links,
     next_tick: Option<Mono>,
     published_at: Mono,
     late_ticks: u64,
@@ -112,60 +81,62 @@ pub struct ShardThread {
 
 /// Sockets bound before the thread starts, so that a taken port is an error at the start.
 pub struct Sockets {
+    /// One socket for all shards; the first reads it.
     pub udp: std::net::UdpSocket,
-    pub tcp: Option<std::net::TcpListener>,
     pub ports: Ports,
 }
 
-impl ShardThread {
-    /// # Errors
-    /// When the kernel gives no epoll or eventfd.
-    pub fn new(
-        clock: Clock,
-        shard: Shard,
-        desk: Desk,
-        sockets: Sockets,
-        casebook: Sender<casebook_thread::Input>,
-        recorder: Sender<recorder_thread::Input>,
-        waiting: Waiting,
-    ) -> io::Result<(ShardThread, Handle)> {
-        let poll = Poll::new()?;
-        let mut udp = UdpSocket::from_std(sockets.udp);
-        poll.registry().register(&mut udp, UDP, Interest::READABLE)?;
-        let mut listener = sockets.tcp.map(TcpListener::from_std);
-        if let Some(listener) = &mut listener {
-            poll.registry().register(listener, LISTENER, Interest::READABLE)?;
-        }
-        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let woken = Arc::new(AtomicBool::new(false));
-        let (sender, inbox) = std::sync::mpsc::channel();
-        let published_at = clock.mono();
-        let thread = ShardThread {
-            clock,
-            shard,
+impl Front {
+    pub fn new(desk: Desk, tcp: std::net::TcpListener, mailbox: &Mailbox, shards: u16) -> io::Result<Front> {
+        Ok(Front {
             desk,
-            poll,
-            udp,
-            listener,
-            connections: HashMap::new(),
-            next_connection: 1,
+            streams: Streams::new(tcp, mailbox.poll.registry(), LISTENER, FIRST_CONNECTION)?,
             receiver: udp::Receiver::new(SIP_BATCH, SIP_DATAGRAM),
             incoming: Vec::new(),
+            arrived: Vec::new(),
+            handed: (0..shards).map(|_| Vec::new()).collect(),
+        })
+    }
+}
+
+impl ShardThread {
+    /// The first shard is the one with a front.
+    ///
+    /// # Errors
+    /// When epoll does not take the SIP socket.
+    pub fn new(
+        clock: Clock,
+        index: u16,
+        shard: Shard,
+        front: Option<Front>,
+        sockets: Sockets,
+        mailbox: Mailbox,
+        links: Links,
+    ) -> io::Result<ShardThread> {
+        assert_eq!(front.is_some(), index == 0, "the first shard has the sockets and the desk");
+        let mut udp = UdpSocket::from_std(sockets.udp);
+        if front.is_some() {
+            mailbox.poll.registry().register(&mut udp, UDP, Interest::READABLE)?;
+        }
+        let published_at = clock.mono();
+        Ok(ShardThread {
+            clock,
+            index,
+            shard,
+            front,
+            mailbox,
+            udp,
             chunks: Vec::new(),
             facts: Vec::new(),
+            abroad: Vec::new(),
             outgoing: Vec::new(),
             ports: sockets.ports,
-            inbox,
-            woken: Arc::clone(&woken),
-            casebook,
-            recorder,
-            waiting,
+            links,
             next_tick: None,
             published_at,
             late_ticks: 0,
             stopping: false,
-        };
-        Ok((thread, Handle { sender, waker, woken }))
+        })
     }
 
     pub fn run(mut self) {
@@ -173,7 +144,7 @@ impl ShardThread {
         self.refill_ports();
         while !self.stopping {
             let timeout = self.time_to_wait();
-            if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+            if let Err(error) = self.mailbox.poll.poll(&mut events, Some(timeout))
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 tracing::error!(%error, "GW-1001 shard poll failed");
@@ -183,9 +154,8 @@ impl ShardThread {
                 match event.token() {
                     UDP => self.read_udp(),
                     LISTENER => self.accept(),
-                    // Before the inbox is read: whatever comes after this wakes again.
-                    WAKE => self.woken.store(false, Ordering::Release),
-                    Token(n) => self.read_connection((n - FIRST_CONNECTION) as u32),
+                    WAKE => self.mailbox.is_awake(),
+                    token => self.read_stream(token),
                 }
             }
             self.read_inbox();
@@ -194,117 +164,116 @@ impl ShardThread {
             self.hand_over_chunks();
             self.hand_over_facts();
             self.flush_udp();
+            self.links.shards.send_all(self.abroad.drain(..));
             self.publish();
         }
-        let _ = self.recorder.send(recorder_thread::Input::Stop);
     }
 
     fn time_to_wait(&self) -> Duration {
         let now = self.clock.mono();
         let second = Some(self.published_at + Duration::from_secs(1));
         let timer = self.shard.poll_timeout().map(|t| t.0);
-        let desk = self.desk.poll_timeout().map(|t| t.0);
+        let desk = self.front.as_ref().and_then(|f| f.desk.poll_timeout()).map(|t| t.0);
         [second, timer, desk, self.next_tick].into_iter().flatten().min().map_or(Duration::ZERO, |at| at.since(now))
     }
 
     fn read_udp(&mut self) {
         for _ in 0..READ_BATCHES {
-            let mut got = std::mem::take(&mut self.incoming);
+            let Some(front) = &mut self.front else { return };
+            let mut got = std::mem::take(&mut front.incoming);
             let take = |from, bytes: &[u8]| got.push((from, Bytes::copy_from_slice(bytes)));
-            let result = self.receiver.receive(&self.udp, take);
+            let result = front.receiver.receive(&self.udp, take);
             for (from, bytes) in got.drain(..) {
-                let (now, wall) = (self.clock.mono(), self.clock.wall());
-                self.shard.handle_sip(now, wall, Flow::udp(from), bytes);
-                self.drain(now);
+                self.take_sip(Flow::udp(from), bytes);
             }
-            self.incoming = got;
+            if let Some(front) = &mut self.front {
+                front.incoming = got;
+            }
+            self.hand_over_sip();
             // A batch that was not full was the end: whatever comes after it is a new edge.
             if !result.is_ok_and(|n| n == SIP_BATCH) {
                 return;
             }
         }
         // More is waiting and the edge has passed: come back at once.
-        let _ = self.poll.registry().reregister(&mut self.udp, UDP, Interest::READABLE);
+        let _ = self.mailbox.poll.registry().reregister(&mut self.udp, UDP, Interest::READABLE);
+    }
+
+    /// Ours, or put aside for the shard whose it is.
+    fn take_sip(&mut self, flow: Flow, bytes: Bytes) {
+        if let Some(front) = &mut self.front {
+            let owner = route::of_sip(&bytes, self.links.shards.shards());
+            if owner != self.index {
+                return front.handed[usize::from(owner)].push((flow, bytes));
+            }
+        }
+        let (now, wall) = (self.clock.mono(), self.clock.wall());
+        self.shard.handle_sip(now, wall, flow, bytes);
+        self.drain(now);
+    }
+
+    fn hand_over_sip(&mut self) {
+        let Some(front) = &mut self.front else { return };
+        for (shard, handed) in front.handed.iter_mut().enumerate().filter(|(_, h)| !h.is_empty()) {
+            self.links.shards.send_to(shard as u16, Input::Sip(std::mem::take(handed)));
+        }
     }
 
     fn accept(&mut self) {
-        while let Some(Ok((mut stream, remote))) = self.listener.as_ref().map(TcpListener::accept) {
-            if self.connections.len() >= CONNECTIONS_MAX {
-                continue;
-            }
-            let number = self.next_connection;
-            self.next_connection += 1;
-            let token = Token(FIRST_CONNECTION + number as usize);
-            if self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).is_err() {
-                continue;
-            }
-            let flow = Flow { transport: Transport::Tcp, remote, connection: number };
-            self.connections
-                .insert(number, Connection { stream, framer: StreamFramer::default(), flow, unsent: Vec::new() });
+        if let Some(front) = &mut self.front {
+            front.streams.accept(self.mailbox.poll.registry());
         }
     }
 
-    fn read_connection(&mut self, number: u32) {
-        let mut buffer = [0u8; 16 * 1024];
-        for _ in 0..READ_BATCHES {
-            let Some(connection) = self.connections.get_mut(&number) else { return };
-            flush(connection);
-            match connection.stream.read(&mut buffer) {
-                Ok(0) => return self.drop_connection(number),
-                Ok(len) => {
-                    connection.framer.push(&buffer[..len]);
-                    self.handle_frames(number);
+    fn read_stream(&mut self, token: Token) {
+        let Some(front) = &mut self.front else { return };
+        let mut arrived = std::mem::take(&mut front.arrived);
+        let number = front.streams.number(token);
+        front.streams.read(self.mailbox.poll.registry(), number, &mut arrived);
+        for one in arrived.drain(..) {
+            match one {
+                Arrived::Message(flow, bytes) => self.take_sip(flow, bytes),
+                Arrived::Broken(flow, bytes, what) => {
+                    let now = self.clock.mono();
+                    self.shard.handle_broken_stream(now, self.clock.wall(), flow, bytes, what);
+                    self.drain(now);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => return self.drop_connection(number),
+                Arrived::Gone(number) => {
+                    // Its last words first.
+                    self.hand_over_sip();
+                    self.closed(number);
+                    let others = 1..self.links.shards.shards();
+                    others.for_each(|shard| self.links.shards.send_to(shard, Input::Closed(number)));
+                }
             }
         }
-        // One peer that never stops talking waits for its next turn; the edge has passed, so it is asked for again.
-        if let Some(connection) = self.connections.get_mut(&number) {
-            let token = Token(FIRST_CONNECTION + number as usize);
-            let _ =
-                self.poll.registry().reregister(&mut connection.stream, token, Interest::READABLE | Interest::WRITABLE);
+        self.hand_over_sip();
+        if let Some(front) = &mut self.front {
+            front.arrived = arrived;
         }
     }
 
-    fn drop_connection(&mut self, number: u32) {
-        if self.connections.remove(&number).is_some() {
-            let now = self.clock.mono();
-            self.shard.handle_closed(now, self.clock.wall(), number);
-            self.drain(now);
-        }
-    }
-
-    fn handle_frames(&mut self, number: u32) {
-        loop {
-            let Some(connection) = self.connections.get_mut(&number) else { return };
-            let flow = connection.flow;
-            let (now, wall) = (self.clock.mono(), self.clock.wall());
-            match connection.framer.next_frame() {
-                Ok(None) => return,
-                Ok(Some(Framed::Ping)) => self.write_connection(number, b"\r\n"),
-                Ok(Some(Framed::Message(bytes))) => self.shard.handle_sip(now, wall, flow, bytes),
-                Err(error) => self.shard.handle_broken_stream(now, wall, flow, error.message, error.what),
-            }
-            self.drain(now);
-        }
-    }
-
-    fn write_connection(&mut self, number: u32, bytes: &[u8]) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        connection.unsent.extend_from_slice(bytes);
-        flush(connection);
-        if connection.unsent.len() > BACKLOG_MAX {
-            self.connections.remove(&number);
-        }
+    fn closed(&mut self, connection: u32) {
+        let now = self.clock.mono();
+        self.shard.handle_closed(now, self.clock.wall(), connection);
+        self.drain(now);
     }
 
     fn read_inbox(&mut self) {
-        while let Ok(input) = self.inbox.try_recv() {
+        while let Ok(input) = self.mailbox.inbox.try_recv() {
             let (now, wall) = (self.clock.mono(), self.clock.wall());
             match input {
                 Input::Shard(message) => self.shard.handle_message(now, wall, message),
-                Input::Desk(message) => self.desk.handle(now, message),
+                Input::Desk(message) => self.tell_desk(now, message),
+                Input::Sip(messages) => {
+                    for (flow, bytes) in messages {
+                        self.shard.handle_sip(now, wall, flow, bytes);
+                        self.drain(now);
+                    }
+                }
+                Input::Closed(connection) => self.closed(connection),
+                Input::Write { connection, bytes } => self.write_stream(connection, &bytes),
+                Input::Close { connection } => self.close_stream(connection),
                 Input::Drain => self.shard.set_draining(true),
                 Input::Stop => {
                     self.shard.hang_up_all(now, wall);
@@ -320,8 +289,10 @@ impl ShardThread {
         if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.shard.handle_timeout(now, self.clock.wall());
         }
-        if self.desk.poll_timeout().is_some_and(|(at, _)| at <= now) {
-            self.desk.handle_timeout(now);
+        if let Some(front) = &mut self.front
+            && front.desk.poll_timeout().is_some_and(|(at, _)| at <= now)
+        {
+            front.desk.handle_timeout(now);
         }
         self.drain(now);
     }
@@ -355,9 +326,9 @@ impl ShardThread {
         loop {
             if let Some(output) = self.shard.poll_output() {
                 self.carry_out(now, output);
-            } else if let Some(output) = self.desk.poll_output() {
+            } else if let Some(output) = self.front.as_mut().and_then(|f| f.desk.poll_output()) {
                 match output {
-                    DeskOutput::Shard(message) => self.shard.handle_message(now, self.clock.wall(), message),
+                    DeskOutput::Shard(message) => self.tell_shard(now, message),
                     DeskOutput::Reply(reply) => self.reply(reply),
                     DeskOutput::Given { alert, seat, overflow } => {
                         let at = self.clock.wall();
@@ -373,16 +344,43 @@ impl ShardThread {
         }
     }
 
+    fn tell_shard(&mut self, now: Mono, message: ToShard) {
+        if message.route(self.links.shards.shards()) == Route::To(self.index) {
+            self.shard.handle_message(now, self.clock.wall(), message);
+        } else {
+            self.abroad.push(Input::Shard(message));
+        }
+    }
+
+    fn tell_desk(&mut self, now: Mono, message: ToDesk) {
+        match &mut self.front {
+            Some(front) => front.desk.handle(now, message),
+            None => self.abroad.push(Input::Desk(message)),
+        }
+    }
+
+    fn write_stream(&mut self, connection: u32, bytes: &Bytes) {
+        match &mut self.front {
+            Some(front) => front.streams.write(connection, bytes),
+            None => self.abroad.push(Input::Write { connection, bytes: bytes.clone() }),
+        }
+    }
+
+    fn close_stream(&mut self, connection: u32) {
+        match &mut self.front {
+            Some(front) => front.streams.close(connection),
+            None => self.abroad.push(Input::Close { connection }),
+        }
+    }
+
     fn carry_out(&mut self, now: Mono, output: ShardOutput) {
         match output {
             ShardOutput::Send { flow, bytes } => match flow.transport {
                 Transport::Udp => self.outgoing.push((flow.remote, bytes)),
-                Transport::Tcp => self.write_connection(flow.connection, &bytes),
+                Transport::Tcp => self.write_stream(flow.connection, &bytes),
             },
-            ShardOutput::Close { flow } => {
-                self.connections.remove(&flow.connection);
-            }
-            ShardOutput::Desk(message) => self.desk.handle(now, message),
+            ShardOutput::Close { flow } => self.close_stream(flow.connection),
+            ShardOutput::Desk(message) => self.tell_desk(now, message),
             ShardOutput::Casebook(message) => self.tell_casebook(message),
             ShardOutput::Chunk { no, chunk } => {
                 // A call's second chunk in one tick is its last.
@@ -395,7 +393,7 @@ impl ShardThread {
                 self.hand_over_chunks();
                 // What was said of the call comes before what the recorder says of it.
                 self.hand_over_facts();
-                let _ = self.recorder.send(recorder_thread::Input::Ended { key, no });
+                let _ = self.links.recorder.send(recorder_thread::Input::Ended { key, no });
             }
             ShardOutput::PortTaken(port) => {
                 self.ports.taken(port);
@@ -407,7 +405,7 @@ impl ShardThread {
                 }
             }
             ShardOutput::WantSerials => {
-                let _ = self.casebook.send(casebook_thread::Input::WantSerials);
+                let _ = self.links.casebook.send(casebook_thread::Input::WantSerials { shard: self.index });
             }
             ShardOutput::Observed(observed) => metrics::observe(&observed),
         }
@@ -415,7 +413,7 @@ impl ShardThread {
 
     fn hand_over_chunks(&mut self) {
         if !self.chunks.is_empty() {
-            let _ = self.recorder.send(recorder_thread::Input::Chunks(std::mem::take(&mut self.chunks)));
+            let _ = self.links.recorder.send(recorder_thread::Input::Chunks(std::mem::take(&mut self.chunks)));
         }
     }
 
@@ -426,7 +424,7 @@ impl ShardThread {
     /// The casebook is woken once a turn.
     fn hand_over_facts(&mut self) {
         if !self.facts.is_empty() {
-            let _ = self.casebook.send(casebook_thread::Input::Messages(std::mem::take(&mut self.facts)));
+            let _ = self.links.casebook.send(casebook_thread::Input::Messages(std::mem::take(&mut self.facts)));
         }
     }
 
@@ -437,7 +435,7 @@ impl ShardThread {
     }
 
     fn reply(&self, reply: Reply) {
-        self.waiting.answer(reply.request, Answer::Reply(reply));
+        self.links.waiting.answer(reply.request, Answer::Reply(reply));
     }
 
     fn flush_udp(&mut self) {
@@ -454,25 +452,16 @@ impl ShardThread {
             return;
         }
         self.published_at = now;
-        metrics::publish(&Snapshot {
+        let front = self.front.as_ref();
+        let snapshot = Snapshot {
             counts: self.shard.counts(),
             sip: self.shard.sip_counters(),
             media: self.shard.media_stats(),
-            desk: self.desk.gauges(),
+            desk: front.map(|f| f.desk.gauges()).unwrap_or_default(),
             late_ticks: self.late_ticks,
             media_descriptors: self.ports.descriptors(),
-            connections: self.connections.len(),
-        });
-    }
-}
-
-fn flush(connection: &mut Connection) {
-    while !connection.unsent.is_empty() {
-        match connection.stream.write(&connection.unsent) {
-            Ok(0) | Err(_) => return,
-            Ok(len) => {
-                connection.unsent.drain(..len);
-            }
-        }
+            connections: front.map_or(0, |f| f.streams.count()),
+        };
+        self.links.board.publish(self.index, snapshot);
     }
 }

@@ -58,11 +58,12 @@ pub fn nobody_waits_beside_a_free_seat(gateway: &Gateway) -> Result<(), String> 
 
 /// At rest: no leg, port, timer, seat or officer is left behind.
 pub fn nothing_left_behind(gateway: &Gateway) -> Result<(), String> {
-    let c = gateway.shard.counts();
-    if (c.calls, c.sessions, c.transactions, c.media_legs, c.rooms) != (0, 0, 0, 0, 0)
-        || c.ports_free != usize::from(PORTS)
-    {
-        return Err(format!("left behind: {c:?}"));
+    let ports = usize::from(PORTS) / gateway.shards.len();
+    for (index, shard) in gateway.shards.iter().enumerate() {
+        let c = shard.counts();
+        if (c.calls, c.sessions, c.transactions, c.media_legs, c.rooms, c.ports_free) != (0, 0, 0, 0, 0, ports) {
+            return Err(format!("left behind in shard {index}: {c:?}"));
+        }
     }
     let g = gateway.desk.gauges();
     let conversations = g.conversations + g.conversations_waiting + gateway.casebook.counts().0;

@@ -55,7 +55,7 @@ impl Journal {
 
     /// Reserves serials durably, as the shell does before it hands them out.
     pub fn grant(&mut self, broken: Option<Rule>) -> switchboard::SerialBlock {
-        const BLOCK: u32 = 10_000;
+        const BLOCK: u32 = 30_000;
         let from = self.next_serial.max(1);
         if broken != Some(Rule::SerialReservation) {
             self.next_serial = from + BLOCK;

@@ -8,9 +8,10 @@ use codecs::geo::{Point, Polygon};
 use codecs::record::{AlertRecord, Channel, Note, Role};
 use codecs::time::{Mono, Wall};
 use sip::{Binding, Flow};
+use switchboard::route::Route;
 use switchboard::{
     Casebook, CasebookConfig, ChannelRule, Desk, DeskConfig, Grid, GridMap, Group, GroupId, Keyword, KeywordTable,
-    Patience, Policy, QuotaRule, Responder, Seat, SerialBlock, Shard, ShardConfig, ToDesk, Trunk,
+    Patience, Policy, QuotaRule, Responder, Seat, SerialBlock, Shard, ShardConfig, ToDesk, ToShard, Trunk,
 };
 
 use crate::rules::Rule;
@@ -30,7 +31,7 @@ pub const PARTIES: [SocketAddr; 3] = [
 ];
 
 pub struct Gateway {
-    pub shard: Shard,
+    pub shards: Vec<Shard>,
     pub desk: Desk,
     pub casebook: Casebook,
 }
@@ -61,10 +62,34 @@ fn responders() -> Vec<Responder> {
     all
 }
 
+/// One block for each.
+fn cut(block: SerialBlock, parts: u16) -> impl Iterator<Item = SerialBlock> {
+    let size = (block.until - block.from) / u32::from(parts);
+    (0..u32::from(parts)).map(move |n| SerialBlock { from: block.from + n * size, until: block.from + (n + 1) * size })
+}
+
 impl Gateway {
+    /// The shard that a media port belongs to.
+    pub fn of_port(&mut self, port: u16) -> &mut Shard {
+        let pairs = PORTS / self.shards.len() as u16;
+        let last = self.shards.len() - 1;
+        &mut self.shards[usize::from((port - 20_000) / 2 / pairs).min(last)]
+    }
+
+    /// Hands a message to whichever shards it is for.
+    pub fn tell(&mut self, now: Mono, wall: Wall, message: &ToShard) {
+        let to = message.route(self.shards.len() as u16);
+        for (index, shard) in (0u16..).zip(&mut self.shards) {
+            if to == Route::All || to == Route::To(index) {
+                shard.handle_message(now, wall, message.clone());
+            }
+        }
+    }
+
     /// A start, first or after a crash: what the journal holds open is taken up.
     pub fn start(
         seed: u64,
+        shards: u16,
         [serials, written]: [SerialBlock; 2],
         next_sequence: u64,
         open: Vec<AlertRecord>,
@@ -137,38 +162,43 @@ impl Gateway {
             grids: Arc::clone(&grids),
             default_unit: UNIT.into(),
         });
-        let mut shard = Shard::new(ShardConfig {
-            shard: 0,
-            sip_address: SELF,
-            rtp_address: SELF.ip(),
-            shared_media: false,
-            realm: "sim".into(),
-            accounts: Vec::new(),
-            seed,
-            trunks: vec![Trunk {
-                name: "t".into(),
-                sources: vec![(PARTIES[0].ip(), 32)],
-                group: GroupId(0),
-                channel: Channel::Voice110,
-                default_grid: Some("G".into()),
-                outbound: Some(PARTIES[0]),
-                attendant_user: None,
-                skills: 0,
-                message_channel: None,
-            }],
-            subscribers: Arc::default(),
-            grids,
-            policy: Policy::default(),
-            unit: UNIT.into(),
-            node: 1,
-            tone: vec![0xD5; 2400].into(),
-            attendant: vec![0xD5; 8000].into(),
-            serials,
-        });
-        for n in 0..PORTS {
-            shard.grant_port(20_000 + n * 2);
-        }
-        Gateway { shard, desk, casebook }
+        let shard = |index: u16, serials| {
+            let mut shard = Shard::new(ShardConfig {
+                shard: index,
+                sip_address: SELF,
+                rtp_address: SELF.ip(),
+                shared_media: false,
+                realm: "sim".into(),
+                accounts: Vec::new(),
+                seed: seed ^ u64::from(index) << 32,
+                trunks: vec![Trunk {
+                    name: "t".into(),
+                    sources: vec![(PARTIES[0].ip(), 32)],
+                    group: GroupId(0),
+                    channel: Channel::Voice110,
+                    default_grid: Some("G".into()),
+                    outbound: Some(PARTIES[0]),
+                    attendant_user: None,
+                    skills: 0,
+                    message_channel: None,
+                }],
+                subscribers: Arc::default(),
+                grids: Arc::clone(&grids),
+                policy: Policy::default(),
+                unit: UNIT.into(),
+                node: 1,
+                tone: vec![0xD5; 2400].into(),
+                attendant: vec![0xD5; 8000].into(),
+                serials,
+            });
+            let pairs = PORTS / shards;
+            for n in 0..pairs {
+                shard.grant_port(20_000 + (index * pairs + n) * 2);
+            }
+            shard
+        };
+        let shards = (0..shards).zip(cut(serials, shards)).map(|(index, block)| shard(index, block)).collect();
+        Gateway { shards, desk, casebook }
     }
 
     /// Everybody who can register does.
@@ -187,7 +217,7 @@ impl Gateway {
     pub fn next_timeout(&self, broken: Option<Rule>) -> Option<Mono> {
         let served = broken != Some(Rule::CasebookTimers);
         let casebook = self.casebook.poll_timeout().filter(|_| served).map(|t| mono_of(t.0));
-        let shard = self.shard.poll_timeout().map(|t| t.0);
-        [shard, self.desk.poll_timeout().map(|t| t.0), casebook].into_iter().flatten().min()
+        let shards = self.shards.iter().filter_map(|s| s.poll_timeout()).map(|t| t.0);
+        shards.chain(self.desk.poll_timeout().map(|t| t.0)).chain(casebook).min()
     }
 }

@@ -35,7 +35,14 @@ pub struct Party {
 
 impl Party {
     pub fn new(role: usize, seed: u64) -> Party {
-        let config = Config { address: PARTIES[role], realm: "party".into(), accounts: Vec::new(), seed, shard: 9 };
+        let config = Config {
+            address: PARTIES[role],
+            realm: "party".into(),
+            accounts: Vec::new(),
+            seed,
+            shard: 9,
+            first_page: 0,
+        };
         Party { endpoint: Endpoint::new(config), role, ports: BTreeMap::new(), users: BTreeMap::new() }
     }
 

@@ -12,6 +12,7 @@ use codecs::record::{AlertNo, IncidentKind};
 use codecs::sip::{Message, Name};
 use codecs::time::{Mono, Wall};
 use sip::{Flow, Output as SipOutput};
+use switchboard::route;
 use switchboard::{
     Action, DeskOutput, Fact, Observed, RequestId, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, is_call_unfinished,
 };
@@ -150,6 +151,7 @@ struct World {
     shape: Shape,
     broken: Option<Rule>,
     gateway: Option<Gateway>,
+    shards: u16,
     parties: [Party; 3],
     journal: Journal,
     sinks: [Sink; 2],
@@ -174,11 +176,13 @@ pub fn run(seed: u64, shape: Shape, broken: Option<Rule>) -> Outcome {
     let mut chance = Chance::new(seed);
     let parties = [0, 1, 2].map(|role| Party::new(role, chance.seed()));
     let loss = [0, 1, 3][chance.below(3) as usize];
+    let shards = 1 + (seed % 3) as u16;
     let mut world = World {
         now: BEGIN,
         shape,
         broken,
         gateway: None,
+        shards,
         parties,
         journal: Journal::default(),
         sinks: [Sink::default(), Sink::default()],
@@ -311,7 +315,11 @@ impl World {
         let unfinished = open.iter().filter(|r| is_call_unfinished(r) && r.state != codecs::record::State::Closed);
         let interrupted: Vec<AlertNo> = unfinished.filter_map(|r| AlertNo::parse(&r.id.alert_no)).collect();
         let notes = self.journal.notes().collect();
-        let mut gateway = Gateway::start(self.chance.seed(), serials, next, open, notes, self.broken);
+        self.reach(match self.shards {
+            1 => "start with one shard",
+            _ => "start with several shards",
+        });
+        let mut gateway = Gateway::start(self.chance.seed(), self.shards, serials, next, open, notes, self.broken);
         gateway.register_all(self.now);
         gateway.casebook.resume(self.wall());
         self.gateway = Some(gateway);
@@ -335,7 +343,8 @@ impl World {
             Coming::ToGateway { from, bytes } => {
                 let Some(gateway) = &mut self.gateway else { return };
                 note_arrival(&mut self.unanswered, now, &bytes);
-                gateway.shard.handle_sip(now, wall, Flow::udp(from), bytes);
+                let owner = route::of_sip(&bytes, gateway.shards.len() as u16);
+                gateway.shards[usize::from(owner)].handle_sip(now, wall, Flow::udp(from), bytes);
             }
             Coming::ToParty { party, bytes } => {
                 self.parties[party].endpoint.handle_message(now, Flow::udp(SELF), bytes)
@@ -344,7 +353,7 @@ impl World {
                 if let Some((port, from, bytes)) = self.parties[party].act(now, deed, &mut self.chance)
                     && let Some(gateway) = &mut self.gateway
                 {
-                    gateway.shard.handle_media(now, port, false, from, &bytes);
+                    gateway.of_port(port).handle_media(now, port, false, from, &bytes);
                 }
             }
             Coming::Report { n } => {
@@ -359,7 +368,7 @@ impl World {
             Coming::Tick => {
                 self.ticking = false;
                 if let Some(gateway) = &mut self.gateway {
-                    gateway.shard.tick(now, wall);
+                    gateway.shards.iter_mut().for_each(|s| s.tick(now, wall));
                 }
             }
             Coming::Synced => self.synced(),
@@ -422,7 +431,7 @@ impl World {
         }
         if let Some(gateway) = &mut self.gateway {
             gateway.desk.handle_timeout(now);
-            gateway.shard.handle_timeout(now, wall);
+            gateway.shards.iter_mut().for_each(|s| s.handle_timeout(now, wall));
             if self.broken != Some(Rule::CasebookTimers) {
                 gateway.casebook.handle_timeout(wall);
             }
@@ -439,9 +448,12 @@ impl World {
                     self.party_says(party, output);
                 }
             }
-            while let Some(output) = self.gateway.as_mut().and_then(|g| g.shard.poll_output()) {
-                quiet = false;
-                self.shard_says(output);
+            for index in 0..self.shards {
+                let of = |g: &mut Gateway| g.shards[usize::from(index)].poll_output();
+                while let Some(output) = self.gateway.as_mut().and_then(of) {
+                    quiet = false;
+                    self.shard_says(index, output);
+                }
             }
             while let Some(output) = self.gateway.as_mut().and_then(|g| g.desk.poll_output()) {
                 quiet = false;
@@ -454,7 +466,7 @@ impl World {
         self.settle_casebook();
         if let Some(gateway) = &self.gateway {
             checkers::nobody_waits_beside_a_free_seat(gateway)?;
-            if gateway.shard.counts().media_legs > 0 && !self.ticking {
+            if gateway.shards.iter().any(|s| s.counts().media_legs > 0) && !self.ticking {
                 self.ticking = true;
                 self.plan(TICK, Coming::Tick);
             }
@@ -490,7 +502,7 @@ impl World {
         }
     }
 
-    fn shard_says(&mut self, output: ShardOutput) {
+    fn shard_says(&mut self, index: u16, output: ShardOutput) {
         let now = self.now;
         match output {
             ShardOutput::Send { flow, bytes } => {
@@ -517,7 +529,7 @@ impl World {
                 if self.broken != Some(Rule::PortRelease)
                     && let Some(gateway) = &mut self.gateway
                 {
-                    gateway.shard.grant_port(port);
+                    gateway.of_port(port).grant_port(port);
                 }
             }
             ShardOutput::WantSerials => {
@@ -525,7 +537,7 @@ impl World {
                 if let Some(gateway) = &mut self.gateway {
                     gateway.casebook.take_sequence();
                     let wall = Wall(EPOCH);
-                    gateway.shard.handle_message(now, wall, ToShard::Serials(block));
+                    gateway.tell(now, wall, &ToShard::Serials { shard: index, block });
                 }
             }
             ShardOutput::Observed(observed) => match observed {
@@ -586,7 +598,7 @@ impl World {
         };
         let (now, wall) = (self.now, self.wall());
         let Some(gateway) = &mut self.gateway else { return false };
-        gateway.shard.handle_message(now, wall, ToShard::SeatReserved { call, seat, overflow, info, contact });
+        gateway.tell(now, wall, &ToShard::SeatReserved { call, seat, overflow, info, contact });
         true
     }
 
@@ -598,7 +610,7 @@ impl World {
                 if let ToShard::SeatReserved { .. } = &message {
                     self.last_reserved = Some(message.clone());
                 }
-                gateway.shard.handle_message(now, wall, message);
+                gateway.tell(now, wall, &message);
             }
             DeskOutput::Reply(_) => {}
             DeskOutput::Given { alert, seat, overflow } => {

@@ -14,7 +14,7 @@ pub mod transaction;
 
 pub use endpoint::{Config, Counters, Endpoint, Event, Invitation, OutgoingInvite, OutgoingPage, Output, PageId};
 pub use flow::{Flow, Transport};
-pub use mint::Mint;
+pub use mint::{Mint, shard_of_minted};
 pub use registrar::{Account, Binding};
 pub use session::{EndCause, SessionId};
 pub use timer::TimerQueue;

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::casebook_thread::Input;
 use crate::clock::Clock;
-use crate::shard_thread;
+use crate::shards;
 
 pub use fetch::Client;
 
@@ -173,7 +173,7 @@ impl Shared {
 pub struct Channels {
     doors: Arc<BTreeMap<String, Door>>,
     by_number: Arc<Vec<mpsc::UnboundedSender<ToChannel>>>,
-    shard: Option<shard_thread::Handle>,
+    shards: Option<shards::Handle>,
     /// Lines without an alert, for whoever asks what became of them.
     pub states: Arc<DashMap<String, (LineState, String)>>,
     next_line: Arc<AtomicU64>,
@@ -196,7 +196,7 @@ impl Channels {
     pub fn open(
         settings: Vec<Settings>,
         shared: &Shared,
-        shard: shard_thread::Handle,
+        shards: shards::Handle,
         runtime: &tokio::runtime::Runtime,
     ) -> anyhow::Result<Channels> {
         let (mut doors, mut by_number) = (BTreeMap::new(), Vec::new());
@@ -229,7 +229,7 @@ impl Channels {
         Ok(Channels {
             doors: Arc::new(doors),
             by_number: Arc::new(by_number),
-            shard: Some(shard),
+            shards: Some(shards),
             states: Arc::default(),
             next_line: Arc::default(),
         })
@@ -241,8 +241,8 @@ impl Channels {
         if let Kind::Sip { trunk } = &*door.kind {
             let Outbound { line, to, body, .. } = *outbound;
             let message = Box::new(OutgoingMessage { line, trunk: trunk.clone(), to: to.user, body });
-            if let Some(shard) = &self.shard {
-                shard.send(shard_thread::Input::Shard(ToShard::SendMessage(message)));
+            if let Some(shards) = &self.shards {
+                shards.send(shards::Input::Shard(ToShard::SendMessage(message)));
             }
             return;
         }

@@ -51,6 +51,9 @@ pub struct Args {
     /// RTP ports that all legs share; 0: a port a leg.
     #[arg(long, default_value_t = 0)]
     rtp_shared: usize,
+    /// Threads that calls are spread over; all cores but one when absent.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    shards: Option<u16>,
 }
 
 /// Lines for people on a terminal, NDJSON elsewhere.
@@ -142,6 +145,8 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         rtp_address: local(0).ip(),
         rtp_advertise: local(0).ip(),
         rtp_shared: args.rtp_shared,
+        shards: args.shards.unwrap_or_else(crate::config::default_shards),
+        pin: false,
         rtp_ports: PortRange { from: port(20000, offset)?, to: port(31999, offset)? },
         sinks: vec![SinkSettings { name: "demo".into(), url: format!("http://{sink_address}/"), secret, tries: 20 }],
         peers: Some(peers_page(&args.data, offset, load)),

@@ -20,7 +20,7 @@ use dispatch::nearest::GridMap;
 use dispatch::seat::GroupId;
 
 use crate::message::{Failure, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
-use crate::serials::Serials;
+use crate::serials::{Holder, Serials};
 use crate::shard::Subscriber;
 use talk::Talk;
 pub use talk::{News, Notice};
@@ -189,7 +189,7 @@ impl Casebook {
             talks: BTreeMap::new(),
             owed: BTreeSet::new(),
             idle: BTreeSet::new(),
-            serials: Serials::new(config.serials),
+            serials: Serials::new(Holder::Casebook, config.serials),
             next_sequence,
             durable: next_sequence.saturating_sub(1),
             waiting: VecDeque::new(),

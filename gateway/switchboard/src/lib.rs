@@ -9,6 +9,7 @@
 mod casebook;
 mod desk;
 mod message;
+pub mod route;
 mod serials;
 mod shard;
 

@@ -19,6 +19,8 @@ pub struct RequestId(pub u64);
 impl RequestId {
     const SHARD: u64 = 1 << 63;
     const CHANNEL: u64 = 1 << 62;
+    /// Numbers of pages stay below this.
+    pub(crate) const PAGE_LIMIT: u64 = RequestId::CHANNEL;
 
     /// A MESSAGE that a shard's endpoint waits to answer.
     pub fn of_page(page: u64) -> RequestId {
@@ -192,7 +194,11 @@ pub enum ToShard {
         number: String,
         trunk: String,
     },
-    Serials(SerialBlock),
+    /// For the shard that asked.
+    Serials {
+        shard: u16,
+        block: SerialBlock,
+    },
     /// From now on nothing may ring for this alert: a call-back under way is given up.
     Silence {
         no: AlertNo,

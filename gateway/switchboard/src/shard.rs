@@ -24,7 +24,7 @@ use media::{Engine, LegId, Prompt, Remote, RoomId};
 use sip::{Account, Counters, Endpoint, Flow, Mint, SessionId, TimerQueue};
 
 use crate::message::{Contact, ReservedResponder, SerialBlock, ToCasebook, ToDesk, ToShard};
-use crate::serials::Serials;
+use crate::serials::{Holder, Serials};
 
 /// Where calls come from, and what is taken for granted about them.
 #[derive(Clone, Debug)]
@@ -218,6 +218,7 @@ impl Shard {
             accounts: std::mem::take(&mut config.accounts),
             seed: config.seed,
             shard: config.shard,
+            first_page: crate::route::first_page(config.shard),
         });
         Shard {
             sip,
@@ -230,7 +231,7 @@ impl Shard {
             by_port: Vec::new(),
             by_source: HashMap::new(),
             ports: VecDeque::new(),
-            serials: Serials::new(config.serials),
+            serials: Serials::new(Holder::Shard(config.shard), config.serials),
             timers: TimerQueue::default(),
             failed_at_once: VecDeque::new(),
             paging: BTreeMap::new(),

@@ -86,7 +86,7 @@ impl World {
                     }
                     let (now, wall) = (self.now, self.wall());
                     if let Some(gateway) = &mut self.gateway {
-                        gateway.shard.handle_message(now, wall, message);
+                        gateway.tell(now, wall, &message);
                     }
                 }
             }

@@ -31,7 +31,7 @@ impl Endpoint {
     pub fn invite(&mut self, now: Mono, out: OutgoingInvite) -> SessionId {
         let branch = self.mint.branch();
         let tag = self.mint.token();
-        let call_id = format!("{}-s{}@{}", self.mint.token(), self.config.shard, self.config.realm);
+        let call_id = self.mint.call_id(self.config.shard, &self.config.realm);
         let from = [&out.from[..], b";tag=", tag.as_bytes()].concat();
         let mut w = Writer::request("INVITE", &out.uri);
         w.header(Name::Via, self.via(out.flow.transport, &branch));

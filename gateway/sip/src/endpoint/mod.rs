@@ -44,6 +44,8 @@ pub struct Config {
     pub seed: u64,
     /// Ends the local part of every Call-ID that we mint, so that a receiver can find the shard.
     pub shard: u16,
+    /// Pages are numbered from here on.
+    pub first_page: u64,
 }
 
 /// What leaves the endpoint.
@@ -211,6 +213,7 @@ impl Endpoint {
         let mut mint = Mint::new(config.seed);
         let registrar = Registrar::new(config.realm.clone(), std::mem::take(&mut config.accounts), &mut mint);
         Endpoint {
+            next_page: config.first_page,
             config,
             mint,
             transactions: Slab::new(),
@@ -221,7 +224,6 @@ impl Endpoint {
             invited: HashMap::new(),
             pages: HashMap::new(),
             paging: HashMap::new(),
-            next_page: 0,
             registrar,
             registrar_armed: None,
             timers: TimerQueue::default(),

@@ -61,7 +61,7 @@ impl Endpoint {
     /// Sends a MESSAGE; `PageAnswered` follows.
     pub fn page(&mut self, now: Mono, out: &OutgoingPage) -> PageId {
         let (branch, tag) = (self.mint.branch(), self.mint.token());
-        let call_id = format!("{}-s{}@{}", self.mint.token(), self.config.shard, self.config.realm);
+        let call_id = self.mint.call_id(self.config.shard, &self.config.realm);
         let mut w = Writer::request("MESSAGE", &out.uri);
         w.header(Name::Via, self.via(out.flow.transport, &branch));
         w.header(Name::MaxForwards, "70");

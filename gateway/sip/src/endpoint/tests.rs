@@ -27,6 +27,7 @@ fn endpoint(address: &str, seed: u64) -> Endpoint {
         }],
         seed,
         shard: 0,
+        first_page: 0,
     })
 }
 

@@ -167,7 +167,7 @@ impl Shard {
     }
 
     fn new_key(&mut self) -> CallKey {
-        let key = CallKey(u64::from(self.config.shard) << 48 | self.next_call);
+        let key = CallKey(crate::route::first_key(self.config.shard) | self.next_call);
         self.next_call += 1;
         key
     }
@@ -403,7 +403,7 @@ impl Shard {
             ToShard::Silence { no } => self.silence(now, no),
             ToShard::SendMessage(message) => self.send_page(now, &message),
             ToShard::AnswerMessage { page, status } => self.sip.answer_page(now, sip::PageId(page), status),
-            ToShard::Serials(block) => self.serials.grant(block),
+            ToShard::Serials { block, .. } => self.serials.grant(block),
         }
     }
 

@@ -329,8 +329,9 @@ impl Shard {
     }
 
     fn local(&self, key: CallKey, leg: LegNo, rtp_port: u16, version: u64) -> Local {
-        // Constant for the session, different for every leg (RFC 8866 5.2).
-        let session_id = (key.0 & 0xFFFF_FFFF_FFFF) << 8 | u64::from(leg.0 & 0xFF);
+        // Constant for the session, different for every leg of every shard (RFC 8866 5.2): 40 bits of the call's count.
+        let call = u64::from(self.config.shard) << 40 | key.0 & 0xFF_FFFF_FFFF;
+        let session_id = call << 8 | u64::from(leg.0 & 0xFF);
         Local { address: self.config.rtp_address, rtp_port, session_id, version }
     }
 
