@@ -28,10 +28,18 @@ pub fn smpp() -> SocketAddr {
 pub const SECRET: &str = "demo";
 
 /// What differs between the gateway's runs.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Variant {
     /// RTP ports that all legs share; 0: a port a leg, the default.
     pub shared_ports: usize,
+    /// One, so that the figures of machines with more cores can be compared; two to see what handing over costs.
+    pub shards: u16,
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Variant { shared_ports: 0, shards: 1 }
+    }
 }
 
 /// Writes configuration, tables and the page that load tools read; returns the page's path.
@@ -48,7 +56,7 @@ pub fn write(dir: &Path, variant: Variant) -> anyhow::Result<PathBuf> {
     };
     let toml = format!(
         "config_version = 1\n[city]\nname = \"bench\"\nunit = \"370400000000\"\nrealm = \"110.bench\"\n\
-         [node]\ndigit = 1\ndata_dir = \"data\"\n\
+         [node]\ndigit = 1\ndata_dir = \"data\"\nshards = {}\n\
          [listen]\nsip = \"{}\"\nrtp = {{ address = \"127.0.0.1\", ports = \"20000-26999\", shared = {} }}\n\
          http = \"{}\"\nadmin = \"{}\"\n\
          [trunk.load]\nsources = [\"127.0.0.0/8\"]\ngroup = \"load\"\ndefault_grid = \"LOAD\"\nattendant_user = \"bench\"\n\
@@ -56,6 +64,7 @@ pub fn write(dir: &Path, variant: Variant) -> anyhow::Result<PathBuf> {
          [unit.370400510000]\nname = \"station\"\nuser = \"u1\"\nsecret = {{ env = \"CARRIER\" }}\n\
          [tables]\nseats = \"seats.csv\"\nofficers = \"officers.csv\"\ngrids = \"grids.geojson\"\n\
          [log]\nlevel = \"error\"\n{}{}",
+        variant.shards,
         sip(),
         variant.shared_ports,
         at(1),

@@ -17,7 +17,9 @@ const UAS: u16 = city::BASE + 60;
 const PROXY: u16 = city::BASE + 62;
 
 pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
-    gateway(lab)?;
+    let one = gateway(lab, 1)?;
+    let two = gateway(lab, 2)?;
+    lab.results.add("answer-two-shards", OURS, two / one);
     lab.peer("sipp uas", sipp_uas);
     lab.peer("Kamailio, stateless 200", |lab| kamailio(lab, "Kamailio, stateless 200", STATELESS, false));
     lab.peer("Kamailio, transaction proxy", |lab| kamailio(lab, "Kamailio, transaction proxy", &relay(), true));
@@ -52,18 +54,22 @@ fn drive(lab: &Lab<'_>, server: &Server, dir: &Path, target: &str) -> anyhow::Re
     Ok((used / f64::from(good), format!("{command:?}")))
 }
 
-fn gateway(lab: &mut Lab<'_>) -> anyhow::Result<()> {
-    eprintln!("    {OURS} …");
+/// CPU a call with so many shards; with one it fills our rows.
+fn gateway(lab: &mut Lab<'_>, shards: u16) -> anyhow::Result<f64> {
+    eprintln!("    {OURS}, {shards} shard(s) …");
     let scratch = lab.scratch("answer")?;
-    let server = city::start(&scratch.0, Variant::default())?;
+    let server = city::start(&scratch.0, Variant { shards, ..Variant::default() })?;
     let shard = server.thread_us("shard-0");
     let (each, command) = drive(lab, &server, &scratch.0, &city::sip().to_string())?;
+    if shards > 1 {
+        return Ok(each);
+    }
     let shard = (server.thread_us("shard-0") - shard) / f64::from(calls(lab));
     lab.results.add("answer", OURS, each);
     lab.results.add("signalling", OURS, shard);
     lab.results.command(OURS, "gateway run --config city.toml".into());
     lab.results.command("driver of answer", command);
-    Ok(())
+    Ok(each)
 }
 
 /// sipp as the called side, on our uas port.

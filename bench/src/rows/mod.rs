@@ -43,6 +43,10 @@ const fn size(name: &'static str, what: &'static str, unit: &'static str, goal: 
     RowKind { name, what, unit, goal, is_cpu: false, is_wall: false }
 }
 
+const fn ratio(name: &'static str, what: &'static str, goal: Option<Goal>) -> RowKind {
+    RowKind { name, what, unit: "× CPU", goal, is_cpu: false, is_wall: false }
+}
+
 const fn most(limit: f64) -> Option<Goal> {
     Some(Goal::AtMost(limit))
 }
@@ -60,9 +64,11 @@ pub const ROWS: &[RowKind] = &[
         most(60.0),
     ),
     cpu("signalling", "of that the shard's thread alone: SIP, media and dispatch", "µs CPU a call", most(35.0)),
+    ratio("answer-two-shards", "answer one call with two shards instead of one", most(1.1)),
     cpu("three-way", "three-way call, mixed and recorded, a port a leg", "ms CPU a second", most(0.75)),
     cpu("three-way-shared", "three-way call, mixed and recorded, shared ports", "ms CPU a second", most(0.55)),
     cpu("recording", "of a three-way call the recorder's thread", "ms CPU a second", most(0.20)),
+    ratio("three-way-two-shards", "a three-way call with two shards instead of one", most(1.1)),
     size("three-way-a-core", "three-way calls a core, a port a leg", "calls", least(1300.0)),
     size("three-way-shared-a-core", "three-way calls a core, shared ports", "calls", least(1800.0)),
     size("memory", "memory of a three-way call", "KiB", most(48.0)),
