@@ -290,7 +290,7 @@ pub fn start(mut city: City, settings: Settings, prometheus: PrometheusHandle) -
             |fact| casebook_thread::Input::Message(ToCasebook::Fact { no, at, fact, request: RequestId::default() });
         let _ = casebook_sender.send(fact(Fact::Interrupted));
         let media: Vec<_> = recovered.iter().filter(|c| c.no == no).flat_map(|c| c.media.clone()).collect();
-        let _ = casebook_sender.send(casebook_thread::Input::Recorded { no, media });
+        let _ = casebook_sender.send(casebook_thread::Input::Recorded(vec![(no, media)]));
     }
 
     // Half of the cores at most: the other half is the shard's, the casebook's and the recorder's. One worker has nobody

@@ -46,10 +46,7 @@ pub enum Input {
     WantSerials {
         shard: u16,
     },
-    Recorded {
-        no: AlertNo,
-        media: Vec<Media>,
-    },
+    Recorded(Vec<(AlertNo, Vec<Media>)>),
     /// A change of duty, to be kept over a restart; answered when it is durable.
     Duty {
         officer: String,
@@ -219,7 +216,9 @@ impl CasebookThread {
     pub fn run(mut self) {
         let mut grants = VecDeque::new();
         loop {
-            let first = match self.inbox.recv_timeout(self.patience()) {
+            // Once a group is being gathered nobody needs to wake us before it is full of time.
+            let patience = if self.nap() { Duration::ZERO } else { self.patience() };
+            let first = match self.inbox.recv_timeout(patience) {
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => Some(Input::Stop),
@@ -235,7 +234,12 @@ impl CasebookThread {
                             self.drain();
                         }
                     }
-                    Input::Recorded { no, media } => self.recorded(no, media),
+                    Input::Recorded(all) => {
+                        for (no, media) in all {
+                            self.recorded(no, media);
+                            self.drain();
+                        }
+                    }
                     Input::Duty { officer, on_duty, request } => self.duty(officer, on_duty, request),
                     Input::WantSerials { shard } => grants.push_back((shard, self.grant())),
                     Input::Stop => stop = true,
@@ -247,7 +251,7 @@ impl CasebookThread {
             self.drain();
             // The desk looks for a taker while the disk works.
             self.hand_over();
-            if !stop && self.may_gather() {
+            if !stop && self.may_gather().is_some() {
                 continue;
             }
             self.sync();
@@ -265,15 +269,23 @@ impl CasebookThread {
 
     /// Whether the disk can wait a moment for more to come. Idle, what somebody waits for is synced at once; while one
     /// group follows the other they are kept a little apart; what nobody waits for takes five milliseconds at most.
-    fn may_gather(&mut self) -> bool {
+    fn may_gather(&mut self) -> Option<Duration> {
         if self.writer.pending() == 0 {
             self.gathering = None;
-            return false;
+            return None;
         }
         let now = self.clock.mono();
         let since = *self.gathering.get_or_insert(now);
         let due = if self.casebook.is_awaited() { self.synced_at + self.apart } else { since + GATHER };
-        self.writer.pending() <= GROUP && now < due.min(since + GATHER)
+        let due = due.min(since + GATHER);
+        (self.writer.pending() <= GROUP && now < due).then(|| due.since(now))
+    }
+
+    /// Lets things come while a group is gathered, without being woken for each of them. `true`: did so.
+    fn nap(&mut self) -> bool {
+        let Some(left) = self.may_gather().filter(|_| !self.failed) else { return false };
+        std::thread::park_timeout(left.min(APART));
+        true
     }
 
     /// Until the casebook wants to be woken, or a failed store is tried again.

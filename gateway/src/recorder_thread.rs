@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
 
-use codecs::record::AlertNo;
+use codecs::record::{AlertNo, Media};
 use dashmap::DashMap;
 use switchboard::{recording, track_name};
 use tokio::sync::broadcast;
@@ -15,10 +16,8 @@ use crate::recording_log::RecordingLog;
 pub enum Input {
     /// Of one tick, at most one a call.
     Chunks(Vec<(AlertNo, recording::Chunk)>),
-    Ended {
-        key: u64,
-        no: AlertNo,
-    },
+    /// Nothing of these will follow.
+    Ended(Vec<(u64, AlertNo)>),
     Stop,
 }
 
@@ -47,44 +46,88 @@ impl Taps {
     }
 
     fn end(&self, no: AlertNo) {
+        if self.0.is_empty() {
+            return;
+        }
         let no = no.to_string();
         self.0.retain(|(tapped, _), _| *tapped != no);
     }
 }
 
-pub fn run(mut log: RecordingLog, inbox: &Receiver<Input>, casebook: &Sender<casebook_thread::Input>, taps: &Taps) {
-    // Whether the last write of a call failed: one alarm a call, not ten a second.
-    let mut failing: HashMap<u64, ()> = HashMap::new();
-    while let Ok(input) = inbox.recv() {
-        match input {
-            Input::Chunks(chunks) => {
-                for (no, chunk) in &chunks {
-                    taps.feed(*no, &chunk.bytes);
-                }
-                if let Err(error) = log.write(&chunks) {
-                    for (no, chunk) in &chunks {
-                        metrics::counter!("gateway_recording_errors_total", "reason" => "write").increment(1);
-                        if failing.insert(chunk.key, ()).is_none() {
-                            tracing::error!(alert = %no, %error, "GW-3201 recording is being lost; the call goes on");
-                        }
-                    }
-                }
+/// Between two looks into the inbox while there is work: whoever hands something over has nobody to wake then. A tenth
+/// of what a `kill -9` may cost a recording.
+const NAP: Duration = Duration::from_millis(5);
+
+pub fn run(log: RecordingLog, inbox: &Receiver<Input>, casebook: &Sender<casebook_thread::Input>, taps: &Taps) {
+    let mut recorder = Recorder { log, taps, failing: HashMap::new(), finished: Vec::new() };
+    while let Ok(first) = inbox.recv() {
+        let mut next = Some(first);
+        while let Some(input) = next.take() {
+            if !recorder.take(input) {
+                return recorder.tell(casebook);
             }
-            Input::Ended { key, no } => {
-                taps.end(no);
-                failing.remove(&key);
-                let media = match log.end(key, no) {
-                    Ok(cut) => cut.media,
-                    Err(error) => {
-                        metrics::counter!("gateway_recording_errors_total", "reason" => "cut").increment(1);
-                        tracing::error!(alert = %no, %error, "GW-3202 the recording could not be cut; the log keeps it");
-                        Vec::new()
-                    }
-                };
-                let _ = casebook.send(casebook_thread::Input::Recorded { no, media });
+            next = inbox.try_recv().ok();
+            if next.is_none() {
+                recorder.tell(casebook);
+                std::thread::park_timeout(NAP);
+                next = inbox.try_recv().ok();
             }
-            Input::Stop => return,
         }
-        metrics::gauge!("gateway_recording_writers").set(log.live() as f64);
+    }
+}
+
+struct Recorder<'a> {
+    log: RecordingLog,
+    taps: &'a Taps,
+    /// Calls whose last write failed: one alarm a call, not ten a second.
+    failing: HashMap<u64, ()>,
+    /// What the casebook has not been told yet.
+    finished: Vec<(AlertNo, Vec<Media>)>,
+}
+
+impl Recorder<'_> {
+    /// `false`: that was the last.
+    fn take(&mut self, input: Input) -> bool {
+        match input {
+            Input::Chunks(chunks) => self.write(&chunks),
+            Input::Ended(ended) => ended.into_iter().for_each(|(key, no)| self.end(key, no)),
+            Input::Stop => return false,
+        }
+        true
+    }
+
+    fn write(&mut self, chunks: &[(AlertNo, recording::Chunk)]) {
+        for (no, chunk) in chunks {
+            self.taps.feed(*no, &chunk.bytes);
+        }
+        if let Err(error) = self.log.write(chunks) {
+            for (no, chunk) in chunks {
+                metrics::counter!("gateway_recording_errors_total", "reason" => "write").increment(1);
+                if self.failing.insert(chunk.key, ()).is_none() {
+                    tracing::error!(alert = %no, %error, "GW-3201 recording is being lost; the call goes on");
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, key: u64, no: AlertNo) {
+        self.taps.end(no);
+        self.failing.remove(&key);
+        let media = match self.log.end(key, no) {
+            Ok(cut) => cut.media,
+            Err(error) => {
+                metrics::counter!("gateway_recording_errors_total", "reason" => "cut").increment(1);
+                tracing::error!(alert = %no, %error, "GW-3202 the recording could not be cut; the log keeps it");
+                Vec::new()
+            }
+        };
+        self.finished.push((no, media));
+    }
+
+    fn tell(&mut self, casebook: &Sender<casebook_thread::Input>) {
+        if !self.finished.is_empty() {
+            let _ = casebook.send(casebook_thread::Input::Recorded(std::mem::take(&mut self.finished)));
+        }
+        metrics::gauge!("gateway_recording_writers").set(self.log.live() as f64);
     }
 }

@@ -67,6 +67,8 @@ pub struct ShardThread {
     mailbox: Mailbox,
     udp: UdpSocket,
     chunks: Vec<(AlertNo, recording::Chunk)>,
+    /// Recordings of which nothing will follow, by key.
+    ended: Vec<(u64, AlertNo)>,
     facts: Vec<ToCasebook>,
     /// For the other shards, and for the desk beside the first.
     abroad: Vec<Input>,
@@ -127,6 +129,7 @@ impl ShardThread {
             mailbox,
             udp,
             chunks: Vec::new(),
+            ended: Vec::new(),
             facts: Vec::new(),
             abroad: Vec::new(),
             outgoing: Vec::new(),
@@ -161,9 +164,11 @@ impl ShardThread {
             self.read_inbox();
             self.wake_timers();
             self.tick_if_due();
-            self.hand_over_chunks();
-            self.hand_over_facts();
             self.flush_udp();
+            // What was said of a call comes before what the recorder says of it.
+            self.hand_over_facts();
+            self.hand_over_chunks();
+            self.hand_over_ended();
             self.links.shards.send_all(self.abroad.drain(..));
             self.publish();
         }
@@ -389,12 +394,7 @@ impl ShardThread {
                 }
                 self.chunks.push((no, chunk));
             }
-            ShardOutput::RecordingEnded { key, no } => {
-                self.hand_over_chunks();
-                // What was said of the call comes before what the recorder says of it.
-                self.hand_over_facts();
-                let _ = self.links.recorder.send(recorder_thread::Input::Ended { key, no });
-            }
+            ShardOutput::RecordingEnded { key, no } => self.ended.push((key, no)),
             ShardOutput::PortTaken(port) => {
                 self.ports.taken(port);
                 self.refill_ports();
@@ -414,6 +414,12 @@ impl ShardThread {
     fn hand_over_chunks(&mut self) {
         if !self.chunks.is_empty() {
             let _ = self.links.recorder.send(recorder_thread::Input::Chunks(std::mem::take(&mut self.chunks)));
+        }
+    }
+
+    fn hand_over_ended(&mut self) {
+        if !self.ended.is_empty() {
+            let _ = self.links.recorder.send(recorder_thread::Input::Ended(std::mem::take(&mut self.ended)));
         }
     }
 

@@ -11,10 +11,11 @@ mod registrar;
 mod session;
 mod timer;
 pub mod transaction;
+mod wheel;
 
 pub use endpoint::{Config, Counters, Endpoint, Event, Invitation, OutgoingInvite, OutgoingPage, Output, PageId};
 pub use flow::{Flow, Transport};
 pub use mint::{Mint, shard_of_minted};
 pub use registrar::{Account, Binding};
 pub use session::{EndCause, SessionId};
-pub use timer::TimerQueue;
+pub use wheel::{Armed, TimerQueue};

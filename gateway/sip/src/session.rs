@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use crate::dialog::Dialog;
 use crate::flow::Flow;
 use crate::timer::{T1, T1_64, T2};
+use crate::wheel::Armed;
 
 /// Names a session for as long as it lives and never another one after it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -107,7 +108,7 @@ pub(crate) struct Session {
     pub merged: Option<SmallVec<[u8; 80]>>,
     /// A cancelled INVITE that gets no final response is given up here (RFC 3261 9.1).
     pub give_up_at: Option<Mono>,
-    pub armed: Option<Mono>,
+    pub armed: Armed,
 }
 
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 mod calls;
 mod legs;
 mod pages;
+mod table;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -21,8 +22,9 @@ use dispatch::seat::GroupId;
 use dispatch::{Call, CallKey, LegNo, Policy};
 use media::recording::Chunk;
 use media::{Engine, LegId, Prompt, Remote, RoomId};
-use sip::{Account, Counters, Endpoint, Flow, Mint, SessionId, TimerQueue};
+use sip::{Account, Armed, Counters, Endpoint, Flow, Mint, SessionId, TimerQueue};
 
+use self::table::{Calls, Legs};
 use crate::message::{Contact, ReservedResponder, SerialBlock, ToCasebook, ToDesk, ToShard};
 use crate::serials::{Holder, Serials};
 
@@ -170,7 +172,7 @@ struct CallSlot {
     trunk: usize,
     number: String,
     place: Place,
-    legs: BTreeMap<LegNo, Leg>,
+    legs: Legs,
     room: Option<RoomId>,
     recorded: bool,
     /// How many legs of each role have had a track: none is given twice.
@@ -181,7 +183,7 @@ struct CallSlot {
     /// Names on the record, by responder.
     responders: BTreeMap<u32, String>,
     result: &'static str,
-    armed: Option<Mono>,
+    armed: Armed,
 }
 
 pub struct Shard {
@@ -189,8 +191,7 @@ pub struct Shard {
     sip: Endpoint,
     media: Engine,
     mint: Mint,
-    calls: BTreeMap<CallKey, CallSlot>,
-    next_call: u64,
+    calls: Calls,
     by_session: HashMap<SessionId, (CallKey, LegNo)>,
     by_media: HashMap<LegId, (CallKey, LegNo)>,
     /// By half the port's number.
@@ -224,8 +225,7 @@ impl Shard {
             sip,
             media: Engine::default(),
             mint: Mint::new(config.seed ^ 0x006D_6564_6961),
-            calls: BTreeMap::new(),
-            next_call: 1,
+            calls: Calls::new(config.shard),
             by_session: HashMap::new(),
             by_media: HashMap::new(),
             by_port: Vec::new(),
@@ -329,7 +329,7 @@ impl Shard {
     /// Ends every call: the process is going.
     pub fn hang_up_all(&mut self, now: Mono, wall: Wall) {
         self.wall = wall;
-        let keys: Vec<CallKey> = self.calls.keys().copied().collect();
+        let keys: Vec<CallKey> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.input(now, key, dispatch::Input::HangUp);
         }

@@ -39,7 +39,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
     ("gateway/sms", &["codecs"]),
     ("gateway/dispatch", &["codecs"]),
     ("gateway/casework", &["aho-corasick", "codecs"]),
-    ("gateway/switchboard", &["bytes", "casework", "codecs", "dispatch", "media", "sip"]),
+    ("gateway/switchboard", &["bytes", "casework", "codecs", "dispatch", "media", "sip", "slab"]),
     ("gateway/sim", &["bytes", "codecs", "sip", "switchboard"]),
 ];
 

@@ -11,6 +11,7 @@ use crate::flow::Flow;
 use crate::session::{Calling, EndCause, Session, SessionId, State};
 use crate::timer::T1_64;
 use crate::transaction::{Client, InviteClient, Verdict};
+use crate::wheel::Armed;
 
 /// What an INVITE of ours says.
 #[derive(Clone, Debug)]
@@ -67,7 +68,7 @@ impl Endpoint {
             calling: Some(calling),
             merged: None,
             give_up_at: None,
-            armed: None,
+            armed: Armed::default(),
         });
         self.transactions[index].session = Some(id);
         self.send(out.flow, bytes);

@@ -24,8 +24,8 @@ use crate::flow::{Flow, Transport};
 use crate::mint::Mint;
 use crate::registrar::{Account, Binding, Registrar};
 use crate::session::{EndCause, Session, SessionId};
-use crate::timer::TimerQueue;
 use crate::transaction::{Client, InviteClient, InviteServer, Server, Wake};
+use crate::wheel::{Armed, TimerQueue};
 
 pub use client::OutgoingInvite;
 use pager::Page;
@@ -146,7 +146,7 @@ struct Transaction {
     key: Key,
     flow: Flow,
     session: Option<SessionId>,
-    armed: Option<Mono>,
+    armed: Armed,
 }
 
 impl Transaction {
@@ -199,7 +199,7 @@ pub struct Endpoint {
     paging: HashMap<usize, PageId>,
     next_page: u64,
     registrar: Registrar,
-    registrar_armed: Option<Mono>,
+    registrar_armed: Armed,
     timers: TimerQueue<Timer>,
     outputs: VecDeque<Output>,
     draining: bool,
@@ -225,7 +225,7 @@ impl Endpoint {
             pages: HashMap::new(),
             paging: HashMap::new(),
             registrar,
-            registrar_armed: None,
+            registrar_armed: Armed::default(),
             timers: TimerQueue::default(),
             outputs: VecDeque::new(),
             draining: false,
@@ -340,7 +340,8 @@ impl Endpoint {
     }
 
     fn add_transaction(&mut self, machine: Machine, key: Key, flow: Flow, session: Option<SessionId>) -> usize {
-        let index = self.transactions.insert(Transaction { machine, key: key.clone(), flow, session, armed: None });
+        let index =
+            self.transactions.insert(Transaction { machine, key: key.clone(), flow, session, armed: Armed::default() });
         self.by_key.insert(key, index);
         self.settle_transaction(index);
         index
@@ -362,7 +363,6 @@ impl Endpoint {
 
     fn wake_transaction(&mut self, now: Mono, index: usize) {
         let transaction = &mut self.transactions[index];
-        transaction.armed = None;
         let (flow, session) = (transaction.flow, transaction.session);
         let is_invite_client = matches!(transaction.machine, Machine::InviteClient(_));
         let wake = transaction.handle_timeout(now);

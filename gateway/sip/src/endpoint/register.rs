@@ -21,7 +21,6 @@ impl Endpoint {
     }
 
     pub(super) fn wake_registrar(&mut self, now: Mono) {
-        self.registrar_armed = None;
         for user in self.registrar.expire(now) {
             self.event(Event::Unregistered { user });
         }

@@ -9,6 +9,7 @@ use crate::dialog::{Dialog, DialogKey};
 use crate::flow::Flow;
 use crate::session::{EndCause, PendingOk, Reoffer, Session, SessionId, State};
 use crate::transaction::{InviteServer, Server};
+use crate::wheel::Armed;
 
 impl Endpoint {
     pub(super) fn handle_request(&mut self, now: Mono, flow: Flow, message: Message, fields: Fields) {
@@ -100,7 +101,7 @@ impl Endpoint {
             calling: None,
             merged: Some(merged.clone()),
             give_up_at: None,
-            armed: None,
+            armed: Armed::default(),
         });
         self.transactions[index].session = Some(id);
         self.invited.insert(merged, id);
@@ -383,7 +384,6 @@ impl Endpoint {
 
     pub(super) fn wake_session(&mut self, now: Mono, id: SessionId) {
         let Some(session) = self.session(id) else { return };
-        session.armed = None;
         if session.give_up_at.is_some_and(|at| at <= now) {
             if let State::Calling { transaction, .. } = session.state
                 && let Machine::InviteClient(machine) = &mut self.transactions[transaction].machine

@@ -110,13 +110,12 @@ impl Shard {
         };
         let called = dialled(&invitation.message);
         let caller = calling_number(&invitation.message);
-        let key = self.new_key();
         let attendant_only = self.config.trunks[trunk].attendant_user.as_deref() == Some(called.as_str());
         let policy = Policy { attendant_only, ..self.config.policy.clone() };
         let (no, reserved) = self.mint_number();
         let call_id = String::from_utf8_lossy(invitation.message.get(Name::CallId).unwrap_or_default()).into_owned();
         let slot = self.new_slot(no, trunk, caller.clone());
-        self.calls.insert(key, slot);
+        let key = self.calls.insert(slot);
         if !self.take_caller_leg(now, key, &invitation) {
             return;
         }
@@ -166,12 +165,6 @@ impl Shard {
         (arrival, place)
     }
 
-    fn new_key(&mut self) -> CallKey {
-        let key = CallKey(crate::route::first_key(self.config.shard) | self.next_call);
-        self.next_call += 1;
-        key
-    }
-
     fn new_slot(&self, no: AlertNo, trunk: usize, number: String) -> CallSlot {
         CallSlot {
             call: None,
@@ -179,7 +172,7 @@ impl Shard {
             trunk,
             number,
             place: Place::default(),
-            legs: std::collections::BTreeMap::new(),
+            legs: super::table::Legs::default(),
             room: None,
             recorded: false,
             tracks: std::collections::BTreeMap::new(),
@@ -187,7 +180,7 @@ impl Shard {
             responder: None,
             responders: std::collections::BTreeMap::new(),
             result: "abandoned",
-            armed: None,
+            armed: sip::Armed::default(),
         }
     }
 
@@ -214,7 +207,6 @@ impl Shard {
     /// costs this call and no other.
     pub(super) fn with_call(&mut self, now: Mono, key: CallKey, work: impl FnOnce(&mut Call)) {
         let Some(slot) = self.calls.get_mut(&key) else { return };
-        slot.armed = slot.armed.filter(|at| *at > now);
         let Some(mut call) = slot.call.take() else { return };
         let worked = catch_unwind(AssertUnwindSafe(|| {
             work(&mut call);
@@ -470,7 +462,7 @@ impl Shard {
     /// Nothing may ring for this alert any more.
     fn silence(&mut self, now: Mono, no: AlertNo) {
         let ringing = |s: &CallSlot| s.no == no && s.call.as_ref().is_some_and(Call::is_calling_back);
-        let keys: Vec<CallKey> = self.calls.iter().filter(|(_, s)| ringing(s)).map(|(k, _)| *k).collect();
+        let keys: Vec<CallKey> = self.calls.iter().filter(|(_, s)| ringing(s)).map(|(k, _)| k).collect();
         for key in keys {
             self.input(now, key, Input::HangUp);
         }
@@ -485,7 +477,6 @@ impl Shard {
             self.outputs.push_back(Output::RecordingEnded { key: 0, no });
             return;
         }
-        let key = self.new_key();
         let mut slot = self.new_slot(no, trunk, number);
         slot.result = "callback";
         slot.legs.insert(
@@ -502,7 +493,7 @@ impl Shard {
                 track: None,
             },
         );
-        self.calls.insert(key, slot);
+        let key = self.calls.insert(slot);
         self.record(no, casework::Fact::CallingBack);
         self.begin(now, key, Call::calling_back(now, self.config.policy.clone()));
     }
