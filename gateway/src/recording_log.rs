@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use codecs::audio::g711::Law;
 use codecs::audio::wav;
 use codecs::record::{AlertNo, Media};
 use codecs::sip::auth::hex;
+use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 use switchboard::{recording, track_name};
 
@@ -24,6 +26,8 @@ const HEAD: usize = 64;
 /// A segment is closed beyond this size; its calls may still be live.
 const SEGMENT: u64 = 256 * 1024 * 1024;
 const NONE: u32 = u32::MAX;
+/// How the directory of a recording begins while it is being made.
+const HIDDEN: &str = ".cutting-";
 
 /// Where a record lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +67,7 @@ impl RecordingLog {
         let (log_dir, out_dir) = (data.join("recording-log"), data.join("recordings"));
         std::fs::create_dir_all(&log_dir)?;
         std::fs::create_dir_all(&out_dir)?;
+        remove_hidden(&out_dir)?;
         let mut log = RecordingLog {
             log_dir,
             out_dir,
@@ -266,15 +271,19 @@ fn has_been_cut(out: &Path, no: AlertNo, chunks: &[Vec<u8>]) -> bool {
 
 fn cut(out: &Path, no: AlertNo, chunks: &[Vec<u8>], recovered: bool) -> io::Result<Cut> {
     let dir = fresh_dir(out, no);
-    std::fs::create_dir_all(&dir)?;
+    let folder = dir.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    // Files are made in a hidden directory that gets its name when all of them are there: whole or not at all.
+    let hidden = out.join(format!("{HIDDEN}{folder}"));
+    let _ = std::fs::remove_dir_all(&hidden);
+    rustix::fs::mkdir(&hidden, Mode::from_raw_mode(0o777))?;
+    let inside = rustix::fs::open(&hidden, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let tracks = tracks(chunks);
     let start = tracks.values().map(|(first, _)| *first).min().unwrap_or(0);
     let mut media = Vec::new();
     for (track, (first, samples)) in &tracks {
         let name = track_name(*track);
         let file = wav::write(Law::A, samples);
-        write_whole(&dir.join(format!("{name}.wav")), &file)?;
-        let folder = dir.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        write_in(&inside, &format!("{name}.wav"), &file)?;
         media.push(Media {
             uri: format!("recordings/{folder}/{name}.wav"),
             sha256: hex(&Sha256::digest(&file)),
@@ -285,16 +294,26 @@ fn cut(out: &Path, no: AlertNo, chunks: &[Vec<u8>], recovered: bool) -> io::Resu
         });
     }
     let manifest = serde_json::json!({ "alert_no": no.as_str(), "recovered": recovered, "tracks": media });
-    write_whole(&dir.join("manifest.json"), serde_json::to_string_pretty(&manifest)?.as_bytes())?;
+    write_in(&inside, "manifest.json", serde_json::to_string_pretty(&manifest)?.as_bytes())?;
+    std::fs::rename(&hidden, &dir)?;
     Ok(Cut { no, media, dir })
 }
 
-/// Whole or not at all under its name.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    std::fs::rename(temporary, path)
+fn write_in(dir: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o666))?);
+    file.write_all(bytes)
+}
+
+/// What a crash left half made.
+fn remove_hidden(out: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(out)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|n| n.starts_with(HIDDEN)) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
