@@ -105,7 +105,7 @@ fn common_fields(message: &Message) -> Result<(Fields, CSeq<'_>), Rejection> {
         return Err(bad(message, Name::CallId, "Call-ID is malformed"));
     }
     let cseq = CSeq::parse(cseq_text).ok_or_else(|| bad(message, Name::CSeq, "CSeq is malformed"))?;
-    if message.all(Name::MaxForwards).count() > 1 {
+    if message.is_repeated(Name::MaxForwards) {
         return Err(bad(message, Name::MaxForwards, "several Max-Forwards"));
     }
     if message.get(Name::MaxForwards).is_some_and(|v| super::lex::decimal(v).is_none_or(|n| n > 255)) {
@@ -129,11 +129,7 @@ fn common_fields(message: &Message) -> Result<(Fields, CSeq<'_>), Rejection> {
 
 /// A header that must be there exactly once.
 fn single<'a>(message: &'a Message, name: Name, what: &'static str) -> Result<&'a [u8], Rejection> {
-    let mut all = message.all(name);
-    match (all.next(), all.next()) {
-        (Some(value), None) => Ok(value),
-        _ => Err(bad(message, name, what)),
-    }
+    message.get(name).filter(|_| !message.is_repeated(name)).ok_or_else(|| bad(message, name, what))
 }
 
 fn bad(message: &Message, name: Name, what: &'static str) -> Rejection {

@@ -1,6 +1,8 @@
 //! Lexical pieces: white space, tokens, numbers, comma lists, parameters (RFC 3261 25.1).
 
-use memchr::{memchr2, memchr3};
+use memchr::memchr2;
+
+use super::class::{self, PLAIN_VALUE, TOKEN};
 
 /// Cuts white space and line folding from both ends.
 pub fn trim(mut text: &[u8]) -> &[u8] {
@@ -16,9 +18,11 @@ pub fn trim(mut text: &[u8]) -> &[u8] {
 /// Splits a header value at its top-level commas, quotes and angle brackets respected.
 pub fn split_commas(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
+    // Most values have not one comma.
+    let single = memchr::memchr(b',', text).is_none();
     std::iter::from_fn(move || {
         let text = rest?;
-        match find_outside(text, b',') {
+        match if single { None } else { find_outside(text, b',') } {
             Some(at) => {
                 rest = Some(&text[at + 1..]);
                 Some(trim(&text[..at]))
@@ -38,15 +42,16 @@ pub fn token_list(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The first `wanted` that is in neither quotes nor angle brackets.
 fn find_outside(text: &[u8], wanted: u8) -> Option<usize> {
-    let mut from = 0;
-    loop {
-        let at = from + memchr3(wanted, b'"', b'<', text.get(from..)?)?;
-        from = match text[at] {
+    let mut at = 0;
+    while let Some(&b) = text.get(at) {
+        at = match b {
+            b if b == wanted => return Some(at),
             b'"' => after_quotes(text, at)?,
             b'<' => after_brackets(text, at)?,
-            _ => return Some(at),
+            _ => at + 1,
         };
     }
+    None
 }
 
 /// Where a string that opens at `at` has been closed; `None` when it never is.
@@ -114,17 +119,52 @@ impl<'a> Params<'a> {
 
     /// The value of a parameter; an empty slice when it stands without one.
     pub fn get(self, name: &str) -> Option<&'a [u8]> {
-        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, v)| v.unwrap_or_default())
+        let mut rest = self.0;
+        while let Some((one, value, after)) = plain(rest) {
+            if one.eq_ignore_ascii_case(name.as_bytes()) {
+                return Some(value.unwrap_or_default());
+            }
+            rest = after;
+        }
+        Params(rest).iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, v)| v.unwrap_or_default())
     }
 
     /// Every name a token, every value a token, host or quoted string; nothing left over.
     pub(super) fn are_valid(self) -> bool {
+        let mut rest = self.0;
+        while let Some((_, value, after)) = plain(rest).filter(|(_, value, _)| *value != Some(b"")) {
+            debug_assert!(value.is_none_or(valid_param_value));
+            rest = after;
+        }
+        rest.is_empty() || Params(rest).are_valid_however_written()
+    }
+
+    fn are_valid_however_written(self) -> bool {
         let rest = trim(self.0);
         (rest.is_empty() || rest[0] == b';')
             && self.iter().all(|(name, value)| {
                 !name.is_empty() && name.iter().all(|&b| is_token(b)) && value.is_none_or(valid_param_value)
             })
     }
+}
+
+/// Name, value, what follows.
+type Plain<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8]);
+
+/// The first parameter when it is written as nearly all are, without white space, quotes or brackets: name, value, and
+/// what follows, which is nothing or the next parameter.
+fn plain(text: &[u8]) -> Option<Plain<'_>> {
+    let text = text.strip_prefix(b";")?;
+    let end = class::run(text, TOKEN);
+    let (name, rest) = text.split_at(end);
+    let (value, rest) = match rest {
+        [b'=', rest @ ..] => {
+            let (value, rest) = rest.split_at(class::run(rest, PLAIN_VALUE));
+            (Some(value), rest)
+        }
+        rest => (None, rest),
+    };
+    (end > 0 && matches!(rest, [] | [b';', ..])).then_some((name, value, rest))
 }
 
 fn valid_param_value(value: &[u8]) -> bool {
@@ -138,29 +178,14 @@ fn valid_param_value(value: &[u8]) -> bool {
                 ok
             }) && !escaped
         }
-        _ => value.iter().all(|&b| {
-            is_token(b)
-                || matches!(b, b'[' | b']' | b':' | b'/' | b'<' | b'>' | b'@' | b'=' | b'$' | b'&' | b'?' | b',')
-        }),
+        _ => value.iter().all(|&b| class::is(b, PLAIN_VALUE) || matches!(b, b'<' | b'>')),
     }
 }
 
 /// RFC 3261 25.1 `token`.
 pub(super) fn is_token(b: u8) -> bool {
-    TOKEN[b as usize]
+    class::is(b, TOKEN)
 }
-
-static TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut b = 0;
-    while b < 256 {
-        let c = b as u8;
-        table[b] = c.is_ascii_alphanumeric()
-            || matches!(c, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
-        b += 1;
-    }
-    table
-};
 
 /// An unsigned decimal number and nothing else.
 pub(super) fn decimal(text: &[u8]) -> Option<u64> {
@@ -185,6 +210,26 @@ mod tests {
         let parts = |text: &'static [u8]| split_commas(text).count();
         assert_eq!([parts(b"\"a,b"), parts(b"<a,b"), parts(b"<\">,\",b>,c"), parts(b"\"\\\",\",d")], [1, 1, 2, 2]);
         assert_eq!(parts(b"a>,b"), 2);
+    }
+
+    #[test]
+    fn parameters_are_the_same_however_they_are_looked_at() {
+        let pieces: [&[u8]; 14] =
+            [b";", b"=", b"a", b"tag", b" ", b"\"", b"<", b">", b",", b"\\", b"1.2:3", b"\r\n ", b"rport", b"TAG"];
+        let mut seed = 1u64;
+        for _ in 0..200_000 {
+            let mut text = Vec::new();
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            for n in 0..(seed >> 60) {
+                text.extend_from_slice(pieces[(seed >> (n * 3 + 5)) as usize % pieces.len()]);
+            }
+            let params = Params(&text);
+            assert_eq!(params.are_valid(), params.are_valid_however_written(), "{:?}", text.escape_ascii().to_string());
+            for name in ["tag", "a", "rport"] {
+                let slow = params.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()));
+                assert_eq!(params.get(name), slow.map(|(_, v)| v.unwrap_or_default()), "{}", text.escape_ascii());
+            }
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use memchr::memchr;
 use smallvec::SmallVec;
 
+use super::class::{self, TOKEN};
 use super::lex::{decimal, is_token, trim};
 use super::name::Name;
 
@@ -128,8 +129,31 @@ pub struct Message {
     raw: Bytes,
     start: Start,
     headers: SmallVec<[Header; 32]>,
+    index: Index,
     body: Span,
     fault: Option<Fault>,
+}
+
+/// Where the first header of each name stands, and whether more follow.
+#[derive(Clone, Debug)]
+struct Index {
+    /// One more than its place; 0 for none.
+    first: [u8; Name::COUNT],
+    /// Bit by name.
+    repeated: u64,
+}
+
+const _: () = assert!(Name::COUNT <= 64 && MAX_HEADERS < 255);
+
+impl Index {
+    fn note(&mut self, name: Name, place: usize) {
+        let first = &mut self.first[name as usize];
+        if *first == 0 {
+            *first = place as u8 + 1;
+        } else {
+            self.repeated |= 1 << name as u64;
+        }
+    }
 }
 
 impl Message {
@@ -149,6 +173,7 @@ impl Message {
         at = next;
 
         let mut headers: SmallVec<[Header; 32]> = SmallVec::new();
+        let mut index = Index { first: [0; Name::COUNT], repeated: 0 };
         let mut ended = false;
         while let Some((line, next)) = next_line(bytes, at) {
             if line.is_empty() {
@@ -165,7 +190,10 @@ impl Message {
                 after = next;
             }
             match header_line(bytes, line.at as usize, end) {
-                Some(header) if headers.len() < MAX_HEADERS => headers.push(header),
+                Some(header) if headers.len() < MAX_HEADERS => {
+                    index.note(header.name, headers.len());
+                    headers.push(header);
+                }
                 Some(_) => note(&mut fault, 400, at, "more than 128 header fields"),
                 None => note(&mut fault, 400, at, "header line without a name and colon"),
             }
@@ -175,7 +203,7 @@ impl Message {
             note(&mut fault, 400, bytes.len(), "no empty line after the headers");
             at = bytes.len();
         }
-        let mut message = Message { body: Span::new(at, bytes.len()), start, headers, fault, raw: raw.clone() };
+        let mut message = Message { body: Span::new(at, bytes.len()), start, headers, index, fault, raw: raw.clone() };
         message.apply_content_length(at);
         Ok(message)
     }
@@ -256,11 +284,23 @@ impl Message {
     }
     /// The first value of a header, folding included, outer white space trimmed.
     pub fn get(&self, name: Name) -> Option<&[u8]> {
-        self.headers.iter().find(|h| h.name == name).map(|h| self.bytes(h.value))
+        let place = usize::from(self.index.first[name as usize]).checked_sub(1)?;
+        Some(self.bytes(self.headers[place].value))
+    }
+    /// Whether a header stands there more than once.
+    pub fn is_repeated(&self, name: Name) -> bool {
+        self.index.repeated & 1 << name as u64 != 0
     }
     /// Every field with this name, in order; values are not split at commas.
     pub fn all(&self, name: Name) -> impl Iterator<Item = &[u8]> {
-        self.headers.iter().filter(move |h| h.name == name).map(|h| self.bytes(h.value))
+        let first = usize::from(self.index.first[name as usize]);
+        // None, one, or the rest of them looked through.
+        let (from, to) = match first.checked_sub(1) {
+            None => (0, 0),
+            Some(from) if self.is_repeated(name) => (from, self.headers.len()),
+            Some(from) => (from, first),
+        };
+        self.headers[from..to].iter().filter(move |h| h.name == name).map(|h| self.bytes(h.value))
     }
     /// The first value of a header outside the table, by its text, any case.
     pub fn get_text(&self, name: &str) -> Option<&[u8]> {
@@ -343,14 +383,15 @@ fn status_line(base: usize, text: &[u8], fault: &mut Option<Fault>) -> Start {
 
 fn header_line(bytes: &[u8], at: usize, end: usize) -> Option<Header> {
     let text = &bytes[at..end];
-    let colon = memchr(b':', text)?;
+    let token = class::run(text, TOKEN);
+    let colon = if text.get(token) == Some(&b':') { token } else { memchr(b':', text)? };
     let mut name_end = colon;
     while name_end > 0 && matches!(text[name_end - 1], b' ' | b'\t') {
         name_end -= 1;
     }
     let name = Name::parse(&text[..name_end]);
     // The names of the table are tokens.
-    if name == Name::Other && (name_end == 0 || !text[..name_end].iter().all(|&b| is_token(b))) {
+    if name == Name::Other && (name_end == 0 || token < name_end) {
         return None;
     }
     let value = trim(&text[colon + 1..]);

@@ -4,6 +4,7 @@
 
 pub mod auth;
 mod check;
+mod class;
 mod lex;
 mod message;
 pub mod multipart;

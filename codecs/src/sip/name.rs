@@ -18,7 +18,6 @@ macro_rules! names {
     };
 }
 
-// Of one length the frequent ones first: they are compared in this order.
 names! {
     Via = "Via", From = "From", To = "To", CallId = "Call-ID", CSeq = "CSeq", Contact = "Contact",
     MaxForwards = "Max-Forwards", ContentLength = "Content-Length", ContentType = "Content-Type",
@@ -37,51 +36,39 @@ names! {
     HistoryInfo = "History-Info", Identity = "Identity", Privacy = "Privacy", ResourcePriority = "Resource-Priority",
 }
 
-/// Longer than any name of the table.
-const LENGTHS: usize = 32;
+/// How many places the names are spread over, and by what: found by trying, and checked below.
+const PLACES: usize = 256;
 
-/// The table by length: where the names of each length begin in `ORDER`.
-static BEGIN: [u8; LENGTHS + 1] = {
-    let mut begin = [0; LENGTHS + 1];
+const fn place(text: &[u8]) -> usize {
+    let (first, last) = (text[0] | 0x20, text[text.len() - 1] | 0x20);
+    (text.len() + first as usize * 7 + last as usize * 21) % PLACES
+}
+
+/// One more than the place in `TABLE` of the only name that may stand there; 0 for none.
+static BY_PLACE: [u8; PLACES] = {
+    let mut by_place = [0; PLACES];
     let mut i = 0;
     while i < TABLE.len() {
-        let mut longer = TABLE[i].1.len() + 1;
-        while longer <= LENGTHS {
-            begin[longer] += 1;
-            longer += 1;
-        }
+        let at = place(TABLE[i].1.as_bytes());
+        assert!(by_place[at] == 0, "two names in one place: other factors are needed");
+        by_place[at] = i as u8 + 1;
         i += 1;
     }
-    begin
-};
-
-static ORDER: [u8; TABLE.len()] = {
-    let mut order = [0; TABLE.len()];
-    let (mut at, mut len) = (0, 0);
-    while len < LENGTHS {
-        let mut i = 0;
-        while i < TABLE.len() {
-            if TABLE[i].1.len() == len {
-                order[at] = i as u8;
-                at += 1;
-            }
-            i += 1;
-        }
-        len += 1;
-    }
-    order
+    by_place
 };
 
 impl Name {
+    /// Names of the table, `Other` included.
+    pub(super) const COUNT: usize = TABLE.len() + 1;
+
     fn long(text: &[u8]) -> Name {
-        let Some(&[from, to]) = BEGIN.get(text.len()..text.len() + 2).and_then(|b| b.first_chunk()) else {
+        if text.is_empty() {
             return Name::Other;
-        };
-        let same = || ORDER[from as usize..to as usize].iter().map(|n| TABLE[*n as usize]);
+        }
+        let Some(found) = (BY_PLACE[place(text)] as usize).checked_sub(1) else { return Name::Other };
+        let (name, exact) = TABLE[found];
         // Nearly everybody writes them as the standards do.
-        let found = same().find(|(_, name)| text == name.as_bytes());
-        let found = found.or_else(|| same().find(|(_, name)| text.eq_ignore_ascii_case(name.as_bytes())));
-        found.map_or(Name::Other, |(name, _)| name)
+        if text == exact.as_bytes() || text.eq_ignore_ascii_case(exact.as_bytes()) { name } else { Name::Other }
     }
 
     /// Recognises a name as it stands on the wire, any case, long or compact form.

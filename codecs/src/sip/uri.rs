@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::class::{self, HOST, NOT_URI, SCHEME};
 use super::lex::{Params, decimal, trim};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,17 +35,34 @@ impl<'a> Host<'a> {
             };
             return Some((Host::Ip(IpAddr::V6(address)), port));
         }
-        let (host, port) = match memchr::memchr(b':', text) {
+        let (host, port) = match class::position(text, b':') {
             Some(colon) => (trim(&text[..colon]), Some(parse_port(&text[colon + 1..])?)),
             None => (text, None),
         };
-        let named = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-        if host.is_empty() || !host.iter().all(named) {
+        if host.is_empty() || !class::all(host, HOST) {
             return None;
         }
-        let text = std::str::from_utf8(host).ok()?;
-        Some((text.parse::<Ipv4Addr>().map_or(Host::Name(host), |ip| Host::Ip(IpAddr::V4(ip))), port))
+        Some((parse_v4(host).map_or(Host::Name(host), |ip| Host::Ip(IpAddr::V4(ip))), port))
     }
+}
+
+/// Four numbers of at most three digits without leading zeros, as `Ipv4Addr` reads them.
+fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0u8; 4];
+    let mut rest = text;
+    for (n, octet) in octets.iter_mut().enumerate() {
+        if n > 0 {
+            rest = rest.strip_prefix(b".")?;
+        }
+        let digits = rest.iter().take(4).take_while(|b| b.is_ascii_digit()).count();
+        let value = rest[..digits].iter().fold(0u32, |v, b| v * 10 + u32::from(b - b'0'));
+        if digits == 0 || digits > 3 || (digits > 1 && rest[0] == b'0') {
+            return None;
+        }
+        *octet = u8::try_from(value).ok()?;
+        rest = &rest[digits..];
+    }
+    rest.is_empty().then(|| Ipv4Addr::from(octets))
 }
 
 fn parse_port(text: &[u8]) -> Option<u16> {
@@ -65,12 +83,12 @@ pub struct Uri<'a> {
 
 impl<'a> Uri<'a> {
     pub fn parse(text: &'a [u8]) -> Option<Uri<'a>> {
-        let colon = memchr::memchr(b':', text)?;
+        let colon = class::position(text, b':')?;
         let scheme_text = &text[..colon];
         let rest = &text[colon + 1..];
         if !scheme_text.first()?.is_ascii_alphabetic()
-            || !scheme_text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
-            || text.iter().any(|b| b.is_ascii_whitespace() || matches!(b, b'<' | b'>' | b'"'))
+            || !class::all(scheme_text, SCHEME)
+            || class::find(rest, NOT_URI).is_some()
         {
             return None;
         }
@@ -84,7 +102,7 @@ impl<'a> Uri<'a> {
         match scheme {
             Scheme::Sip | Scheme::Sips => Uri::sip(scheme, rest),
             Scheme::Tel => {
-                let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+                let end = class::position(rest, b';').unwrap_or(rest.len());
                 let digit =
                     |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'+' | b'-' | b'.' | b'(' | b')' | b'*' | b'#');
                 (end > 0 && rest[..end].iter().all(digit)).then_some(Uri {
@@ -104,13 +122,13 @@ impl<'a> Uri<'a> {
 
     fn sip(scheme: Scheme, rest: &'a [u8]) -> Option<Uri<'a>> {
         // The user part may hold ';' and '?', so the last '@' ahead of any host character decides.
-        let (user, after) = match memchr::memchr(b'@', rest) {
+        let (user, after) = match class::position(rest, b'@') {
             Some(at) => (&rest[..at], &rest[at + 1..]),
             None => (&b""[..], rest),
         };
-        let question = memchr::memchr(b'?', after).unwrap_or(after.len());
+        let question = class::position(after, b'?').unwrap_or(after.len());
         let (front, headers) = (&after[..question], after.get(question + 1..).unwrap_or_default());
-        let semicolon = memchr::memchr(b';', front).unwrap_or(front.len());
+        let semicolon = class::position(front, b';').unwrap_or(front.len());
         let (host, port) = Host::parse_with_port(&front[..semicolon])?;
         Some(Uri { scheme, user, host, port, params: Params(&front[semicolon..]), headers })
     }
@@ -132,6 +150,27 @@ mod tests {
         assert_eq!(uri.user, b"user;par=u%40example.net");
         assert_eq!((uri.host, uri.port), (Host::Name(b"example.com"), Some(5070)));
         assert_eq!((uri.params.get("transport"), uri.headers), (Some(&b"tcp"[..]), &b"x=y"[..]));
+    }
+
+    #[test]
+    fn an_address_is_one_exactly_when_the_standard_library_reads_it() {
+        for text in [
+            "1.2.3.4",
+            "255.255.255.255",
+            "256.1.1.1",
+            "01.2.3.4",
+            "0.0.0.0",
+            "1.2.3",
+            "1.2.3.4.5",
+            "1..2.3",
+            "1.2.3.4a",
+            "1234.1.1.1",
+            "",
+            "a",
+            "1.2.3.",
+        ] {
+            assert_eq!(parse_v4(text.as_bytes()), text.parse().ok(), "{text}");
+        }
     }
 
     #[test]

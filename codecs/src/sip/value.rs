@@ -1,5 +1,6 @@
 //! Header values: Via, name-addr, CSeq (RFC 3261 20).
 
+use super::class::{self, END_OF_URI, TOKEN};
 use super::lex::{Params, decimal, is_token, trim};
 use super::message::Method;
 use super::uri::{Host, Uri};
@@ -22,14 +23,14 @@ impl<'a> Via<'a> {
             return None;
         }
         let rest = trim(rest);
-        let end = rest.iter().position(|&b| !is_token(b))?;
+        let end = class::run(rest, TOKEN);
         let transport = &rest[..end];
         let after = &rest[end..];
-        if transport.is_empty() || !matches!(after[0], b' ' | b'\t' | b'\r' | b'\n') {
+        if transport.is_empty() || !matches!(after, [b' ' | b'\t' | b'\r' | b'\n', ..]) {
             return None;
         }
         let sent_by = trim(after);
-        let semicolon = memchr::memchr(b';', sent_by).unwrap_or(sent_by.len());
+        let semicolon = class::position(sent_by, b';').unwrap_or(sent_by.len());
         let (host, port) = Host::parse_with_port(trim(&sent_by[..semicolon]))?;
         let params = Params(&sent_by[semicolon..]);
         params.are_valid().then_some(Via { transport, host, port, params })
@@ -43,9 +44,9 @@ impl<'a> Via<'a> {
 
 fn token_then(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     let text = trim(text);
-    let at = memchr::memchr(separator, text)?;
+    let at = class::position(text, separator)?;
     let token = trim(&text[..at]);
-    (!token.is_empty() && token.iter().all(|&b| is_token(b))).then_some((token, &text[at + 1..]))
+    (!token.is_empty() && class::all(token, TOKEN)).then_some((token, &text[at + 1..]))
 }
 
 /// From, To, Contact, Route, P-Asserted-Identity: display name, URI, header parameters.
@@ -65,7 +66,7 @@ impl<'a> NameAddr<'a> {
             let close = closing_quote(text)?;
             (&text[..=close], trim(&text[close + 1..]))
         } else {
-            match memchr::memchr(b'<', text) {
+            match class::position(text, b'<') {
                 // An unquoted display name is tokens and white space (RFC 3261 25.1).
                 Some(open) => {
                     let display = trim(&text[..open]);
@@ -79,16 +80,15 @@ impl<'a> NameAddr<'a> {
             }
         };
         let inner = after.strip_prefix(b"<")?;
-        let close = memchr::memchr(b'>', inner)?;
+        let close = class::find(inner, END_OF_URI).filter(|end| inner[*end] == b'>')?;
         let uri_text = &inner[..close];
         let params = Params(trim(&inner[close + 1..]));
-        let sound = !uri_text.is_empty() && !uri_text.iter().any(u8::is_ascii_whitespace);
-        (sound && params.are_valid()).then_some(NameAddr { display, uri_text, params })
+        (!uri_text.is_empty() && params.are_valid()).then_some(NameAddr { display, uri_text, params })
     }
 
     /// Without angle brackets every parameter belongs to the header (RFC 3261 20), and `?` or `,` may not occur.
     fn addr_spec(text: &'a [u8]) -> Option<NameAddr<'a>> {
-        let end = memchr::memchr(b';', text).unwrap_or(text.len());
+        let end = class::position(text, b';').unwrap_or(text.len());
         let uri_text = trim(&text[..end]);
         if uri_text.is_empty() || uri_text.iter().any(|b| b.is_ascii_whitespace() || matches!(b, b'?' | b',')) {
             return None;

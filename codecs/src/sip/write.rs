@@ -1,10 +1,11 @@
 //! Writes requests and responses into one buffer, Content-Length last and always right.
 
-use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::class;
 use super::lex::split_commas;
 use super::message::Message;
 use super::name::Name;
@@ -53,12 +54,12 @@ pub fn reason_phrase(code: u16) -> &'static str {
 
 /// Builds one message. Header values must not contain line ends; what could is passed through `clean`.
 pub struct Writer {
-    out: BytesMut,
+    out: Vec<u8>,
 }
 
 impl Writer {
     pub fn request(method: &str, uri: &[u8]) -> Writer {
-        let mut w = Writer { out: BytesMut::with_capacity(1024) };
+        let mut w = Writer { out: Vec::with_capacity(1024) };
         w.raw(method.as_bytes()).raw(b" ").raw(uri).raw(b" SIP/2.0\r\n");
         w
     }
@@ -66,7 +67,7 @@ impl Writer {
     /// Begins a response to `request`: status line, Via (with received and rport as RFC 3581 asks), From, To
     /// with `to_tag` when it has none yet, Call-ID, CSeq.
     pub fn response(request: &Message, code: u16, to_tag: &[u8], source: SocketAddr) -> Writer {
-        let mut w = Writer { out: BytesMut::with_capacity(1024) };
+        let mut w = Writer { out: Vec::with_capacity(request.raw().len() + 256) };
         w.raw(b"SIP/2.0 ").decimal(code.into()).raw(b" ").raw(reason_phrase(code).as_bytes()).raw(b"\r\n");
         let mut top = true;
         for value in request.all(Name::Via) {
@@ -101,22 +102,39 @@ impl Writer {
         let rport = via.params.get("rport");
         let ip = source.ip();
         let differs = via.host != super::uri::Host::Ip(ip);
-        let base = memchr::memchr(b';', value).unwrap_or(value.len());
-        self.clean(&value[..base]);
-        for (name, v) in via.params.iter() {
-            if name.eq_ignore_ascii_case(b"rport") || name.eq_ignore_ascii_case(b"received") {
-                continue;
-            }
-            self.raw(b";").clean(name);
-            if let Some(v) = v {
-                self.raw(b"=").clean(v);
+        if let (Some(b""), Some(before)) = (rport, value.strip_suffix(b";rport"))
+            && via.params.get("received").is_none()
+        {
+            // As nearly everybody writes it: the rest is copied as it is.
+            self.clean(before);
+        } else {
+            let base = memchr::memchr(b';', value).unwrap_or(value.len());
+            self.clean(&value[..base]);
+            for (name, v) in via.params.iter() {
+                if name.eq_ignore_ascii_case(b"rport") || name.eq_ignore_ascii_case(b"received") {
+                    continue;
+                }
+                self.raw(b";").clean(name);
+                if let Some(v) = v {
+                    self.raw(b"=").clean(v);
+                }
             }
         }
         if rport.is_some() {
             self.raw(b";rport=").decimal(source.port().into());
         }
         if rport.is_some() || differs {
-            self.fmt(format_args!(";received={ip}"));
+            self.raw(b";received=").address(ip);
+        }
+    }
+
+    fn address(&mut self, ip: IpAddr) {
+        let IpAddr::V4(v4) = ip else { return self.fmt(format_args!("{ip}")) };
+        for (n, octet) in v4.octets().into_iter().enumerate() {
+            if n > 0 {
+                self.raw(b".");
+            }
+            self.decimal(octet.into());
         }
     }
 
@@ -157,7 +175,8 @@ impl Writer {
             self.header(Name::ContentType, content_type);
         }
         self.raw(b"Content-Length: ").decimal(body.len() as u64).raw(b"\r\n\r\n").raw(body);
-        self.out.freeze()
+        // Many are kept for a while after they were sent: no larger than they are.
+        Bytes::from(self.out.into_boxed_slice())
     }
 
     fn raw(&mut self, bytes: &[u8]) -> &mut Self {
@@ -186,5 +205,9 @@ impl Writer {
 }
 
 fn has_tag(value: &[u8]) -> bool {
+    // Nothing follows the URI: the usual To of a first request.
+    if class::position(value, b'>').is_some_and(|end| end + 1 == value.len()) {
+        return false;
+    }
     super::value::NameAddr::parse(value).is_some_and(|n| n.tag().is_some())
 }
