@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use codecs::audio::FRAME;
+use codecs::audio::companding::Companding;
 use codecs::audio::g711::Law;
 use codecs::journal::{Frame, Kind};
 use codecs::record::{Address, Channel, Form};
@@ -42,6 +44,7 @@ pub fn all() -> Vec<Hot> {
         ("SDP: answer an offer", answer_offer),
         ("RTP: read a packet", read_rtp),
         ("media: a tick of 10 recorded three-way calls, 30 packets in", media_tick),
+        ("G.711: three parties decoded, four mixes encoded", mix_frame),
         ("journal: write a frame of 2.5 kB", journal_frame),
         ("casework: a message of a new reporter, its revision and receipt", message),
         ("CMPP: read a DELIVER", read_cmpp),
@@ -143,6 +146,25 @@ fn media_tick() -> Work {
         while engine.poll_chunk().is_some() {}
         black_box(engine.packets().count());
         tick = tick.wrapping_add(1);
+    })
+}
+
+/// The arithmetic of one frame of a recorded three-way call in which all speak.
+fn mix_frame() -> Work {
+    let companding = Companding::default();
+    let codes: [[u8; FRAME]; 3] = std::array::from_fn(|n| std::array::from_fn(|i| (i * 7 + n * 31) as u8));
+    let (mut samples, mut out) = ([[0i16; FRAME]; 3], [[0u8; FRAME]; 4]);
+    Box::new(move || {
+        let mut sum = [0i32; FRAME];
+        for (codes, samples) in codes.iter().zip(&mut samples) {
+            companding.decode(Law::A, black_box(codes), samples);
+            companding.add(samples, &mut sum);
+        }
+        let nobody = [0; FRAME];
+        for (mine, out) in samples.iter().chain([&nobody]).zip(&mut out) {
+            companding.encode(Law::A, black_box(&sum), mine, out);
+        }
+        black_box(&out);
     })
 }
 

@@ -26,6 +26,11 @@ const HEAD: usize = 64;
 /// A segment is closed beyond this size; its calls may still be live.
 const SEGMENT: u64 = 256 * 1024 * 1024;
 const NONE: u32 = u32::MAX;
+/// Every write begins at a multiple of this and is a multiple of it long, so that none waits for the disk to be done
+/// with a page that the one before has touched. What is over is zeros.
+const PAGE: usize = 4096;
+/// What is kept of the buffer between two writes.
+const BUFFER: usize = 64 * 1024;
 /// How the directory of a recording begins while it is being made.
 const HIDDEN: &str = ".cutting-";
 
@@ -117,13 +122,19 @@ impl RecordingLog {
             record.extend_from_slice(&crc32c::crc32c(&chunk.bytes).to_le_bytes());
             record.extend_from_slice(&chunk.bytes);
         }
+        let end = self.buffer.len().next_multiple_of(PAGE);
+        self.buffer.resize(end, 0);
         self.files[&self.segment].write_all_at(&self.buffer, self.offset)?;
+        let begin = self.offset;
         for (_, chunk) in chunks {
             let at = At { segment: self.segment, offset: self.offset };
             self.offset += (HEAD + chunk.bytes.len()) as u64;
             let live = Live { last: at, first_segment: at.segment };
             self.live.entry(chunk.key).and_modify(|l| l.last = at).or_insert(live);
         }
+        self.offset = begin + end as u64;
+        // A burst's buffer is not kept.
+        self.buffer.shrink_to(BUFFER);
         Ok(())
     }
 
@@ -184,10 +195,8 @@ impl RecordingLog {
         let mut calls: BTreeMap<u64, (AlertNo, Vec<Vec<u8>>)> = BTreeMap::new();
         for &segment in &segments {
             let bytes = std::fs::read(self.path(segment))?;
-            let mut rest = &bytes[..];
-            while let Some((key, no, chunk, after)) = next_record(rest) {
+            for (key, no, chunk) in records(&bytes) {
                 calls.entry(key).or_insert((no, Vec::new())).1.push(chunk.to_vec());
-                rest = after;
             }
         }
         let mut cuts = Vec::new();
@@ -236,6 +245,21 @@ fn next_record(bytes: &[u8]) -> Option<(u64, AlertNo, &[u8], &[u8])> {
     let key = u64::from_le_bytes(head[8..16].try_into().expect("eight bytes"));
     let no = AlertNo::parse(std::str::from_utf8(&head[16..46]).ok()?)?;
     Some((key, no, chunk, &bytes[HEAD + len..]))
+}
+
+/// All records of a segment up to the first that is torn; the zeros at the end of a write are passed over.
+fn records(bytes: &[u8]) -> impl Iterator<Item = (u64, AlertNo, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let at = bytes.len() - rest.len();
+        let padding = rest.len().min(at.next_multiple_of(PAGE) - at);
+        if rest[..padding].iter().all(|b| *b == 0) {
+            rest = &rest[padding..];
+        }
+        let (key, no, chunk, after) = next_record(rest)?;
+        rest = after;
+        Some((key, no, chunk))
+    })
 }
 
 /// Every track, from its first tick, pauses filled with silence.
@@ -373,8 +397,11 @@ mod tests {
         log.write(&[(no(2), chunk(2, 5))]).expect("writes");
         let path = log.path(log.segment);
         let end = log.offset;
+        assert_eq!(end % PAGE as u64, 0);
         drop(log);
-        OpenOptions::new().write(true).open(&path).expect("opens").set_len(end - 100).expect("torn");
+        // In the middle of the last chunk, which is shorter than a page.
+        let torn = end - PAGE as u64 + 100;
+        OpenOptions::new().write(true).open(&path).expect("opens").set_len(torn).expect("torn");
         let (_, recovered) = RecordingLog::open(&dir).expect("opens");
         assert_eq!(recovered.len(), 1, "the call that had ended is not cut twice");
         assert_eq!((recovered[0].no, recovered[0].media[0].duration_ms), (no(2), 100));

@@ -1,4 +1,4 @@
-//! The jitter buffer: companded samples by timestamp in a ring of 640 ms, read out 20 ms at a time.
+//! The jitter buffer: companded samples by timestamp in a ring of 400 ms, read out 20 ms at a time.
 //!
 //! Takes any packet length, order and repetition. The delay starts at 40 ms and follows what the network does:
 //! late packets push it up by a frame, a buffer that stays fuller than needed gives one back.
@@ -7,7 +7,7 @@ use codecs::audio::FRAME;
 use codecs::audio::g711::Law;
 
 const BLOCK: usize = 80;
-const BLOCKS: usize = 64;
+const BLOCKS: usize = 40;
 const RING: usize = BLOCK * BLOCKS;
 /// The blocks of the frame at the ring's beginning.
 const FRAME_BITS: u64 = (1 << (FRAME / BLOCK)) - 1;
@@ -26,7 +26,8 @@ pub(crate) struct JitterStats {
 
 pub(crate) struct Jitter {
     law: Law,
-    ring: Box<[u8; RING]>,
+    /// Nothing until something is heard: many legs are over before.
+    ring: Box<[u8]>,
     /// One bit a block of 10 ms.
     present: u64,
     base: Option<u32>,
@@ -45,7 +46,7 @@ impl Jitter {
     pub fn new(law: Law) -> Jitter {
         Jitter {
             law,
-            ring: Box::new([law.silence(); RING]),
+            ring: Box::default(),
             present: 0,
             base: None,
             play: 0,
@@ -71,6 +72,7 @@ impl Jitter {
             return;
         }
         let base = *self.base.get_or_insert_with(|| {
+            self.ring = vec![self.law.silence(); RING].into();
             self.play = -self.delay;
             self.newest = 0;
             timestamp

@@ -1,9 +1,10 @@
 //! N−1 mixing of one frame: everybody hears the sum of the others (RFC 3550 2.3, 7).
 //!
-//! Decoding and encoding are table look-ups, the sum is one pass that the compiler vectorises. Whoever is silent is
-//! not decoded; where one speaks alone the others get the code words as they are.
+//! Decoding, adding and encoding are vector arithmetic (`codecs::audio::companding`). Whoever is silent is not decoded;
+//! where one speaks alone the others get the code words as they are.
 
 use codecs::audio::FRAME;
+use codecs::audio::companding::Companding;
 use codecs::audio::g711::Law;
 
 /// The most parties of a room.
@@ -17,6 +18,7 @@ pub(crate) struct Mixer {
     sum: [i32; FRAME],
     /// One bit a party that is heard in this frame.
     speaking: u16,
+    companding: Companding,
 }
 
 impl Default for Mixer {
@@ -27,6 +29,7 @@ impl Default for Mixer {
             laws: [Law::A; ROOM_MAX],
             sum: [0; FRAME],
             speaking: 0,
+            companding: Companding::default(),
         }
     }
 }
@@ -57,13 +60,8 @@ impl Mixer {
         }
         self.sum = [0; FRAME];
         for slot in bits(self.speaking) {
-            let table = self.laws[slot].decode_table();
-            for (sample, &code) in self.samples[slot].iter_mut().zip(&self.codes[slot]) {
-                *sample = table[code as usize];
-            }
-            for (total, &sample) in self.sum.iter_mut().zip(&self.samples[slot]) {
-                *total += i32::from(sample);
-            }
+            self.companding.decode(self.laws[slot], &self.codes[slot], &mut self.samples[slot]);
+            self.companding.add(&self.samples[slot], &mut self.sum);
         }
     }
 
@@ -76,9 +74,7 @@ impl Mixer {
         if self.speaking & 1 << slot == 0 {
             return self.total(law, out);
         }
-        for ((code, total), mine) in out.iter_mut().zip(&self.sum).zip(&self.samples[slot]) {
-            *code = encode(law, *total - i32::from(*mine));
-        }
+        self.companding.encode(law, &self.sum, &self.samples[slot], out);
     }
 
     /// Everybody together.
@@ -86,9 +82,7 @@ impl Mixer {
         if self.speaking.count_ones() < 2 {
             return self.copy(self.speaking, law, out);
         }
-        for (code, total) in out.iter_mut().zip(&self.sum) {
-            *code = encode(law, *total);
-        }
+        self.companding.encode(law, &self.sum, &[0; FRAME], out);
     }
 
     /// One party alone, or nobody.
@@ -111,10 +105,6 @@ impl Mixer {
     }
 }
 
-fn encode(law: Law, sum: i32) -> u8 {
-    law.encode(sum.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16)
-}
-
 fn bits(mut set: u16) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let slot = set.trailing_zeros() as usize;
@@ -126,6 +116,10 @@ fn bits(mut set: u16) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn encode(law: Law, sum: i32) -> u8 {
+        law.encode(sum.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16)
+    }
 
     /// What the definition says, one sample at a time.
     fn expected(parties: &[(Law, [u8; FRAME])], without: Option<usize>, law: Law) -> [u8; FRAME] {

@@ -94,7 +94,7 @@ pub(crate) struct Session {
     pub state: State,
     pub dialog: Option<Dialog>,
     pub flow: Flow,
-    pub ok: Option<PendingOk>,
+    pub ok: Option<Box<PendingOk>>,
     pub reoffer: Option<Reoffer>,
     /// Our ACK to their 2xx, sent again whenever the 2xx comes again.
     pub ack: Option<Bytes>,
@@ -103,7 +103,7 @@ pub(crate) struct Session {
     /// The user knows that it is over: no further events.
     pub forgotten: bool,
     /// Our INVITE's CSeq, and the pieces a CANCEL or a non-2xx ACK copies.
-    pub calling: Option<Calling>,
+    pub calling: Option<Box<Calling>>,
     /// Under which a second path of the same INVITE would be found.
     pub merged: Option<SmallVec<[u8; 80]>>,
     /// A cancelled INVITE that gets no final response is given up here (RFC 3261 9.1).
@@ -123,7 +123,7 @@ pub(crate) struct Calling {
 
 impl Session {
     pub fn deadline(&self) -> Option<Mono> {
-        let ok = self.ok.as_ref().map(PendingOk::deadline);
+        let ok = self.ok.as_deref().map(PendingOk::deadline);
         match (ok, self.give_up_at) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -160,7 +160,7 @@ struct Leg {
 #[derive(Clone, Debug, Default)]
 struct LocalSdp {
     version: u64,
-    /// What we last said.
+    /// What our 200 will say; nothing once it has gone out.
     text: Vec<u8>,
     /// We offered, and their answer has not come.
     offered: bool,

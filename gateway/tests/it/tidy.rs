@@ -25,6 +25,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
             "md-5",
             "itoa",
             "memchr",
+            "pulp",
             "rtcp-types",
             "rtp-rs",
             "schemars",

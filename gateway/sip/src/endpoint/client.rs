@@ -65,7 +65,7 @@ impl Endpoint {
             ack: None,
             bye_wanted: None,
             forgotten: false,
-            calling: Some(calling),
+            calling: Some(Box::new(calling)),
             merged: None,
             give_up_at: None,
             armed: Armed::default(),

@@ -141,7 +141,7 @@ impl Endpoint {
         self.by_dialog.insert(dialog.key.clone(), id);
         let session = self.session(id).expect("the session was there a moment ago");
         session.dialog = Some(dialog);
-        session.ok = Some(PendingOk::new(now, fields.cseq, bytes.clone(), flow));
+        session.ok = Some(Box::new(PendingOk::new(now, fields.cseq, bytes.clone(), flow)));
         self.respond(now, transaction, 200, bytes);
         self.settle_session(id);
     }
@@ -162,7 +162,7 @@ impl Endpoint {
         let Some((reoffer, flow)) = self.take_reoffer(id) else { return };
         let bytes = self.ok_with_sdp(&reoffer.request, flow, b"", sdp);
         let session = self.session(id).expect("the session was there a moment ago");
-        session.ok = Some(PendingOk::new(now, reoffer.cseq, bytes.clone(), flow));
+        session.ok = Some(Box::new(PendingOk::new(now, reoffer.cseq, bytes.clone(), flow)));
         self.respond(now, reoffer.transaction, 200, bytes);
         self.settle_session(id);
     }

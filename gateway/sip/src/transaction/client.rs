@@ -46,6 +46,7 @@ impl Client {
             }
             (State::Trying { .. }, _) => {
                 self.state = if self.reliable { State::Terminated } else { State::Completed { until: now + T4 } };
+                self.request = Bytes::new();
                 Verdict::Pass
             }
             (State::Completed { .. } | State::Terminated, _) => Verdict::Absorb,

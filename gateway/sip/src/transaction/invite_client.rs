@@ -49,6 +49,8 @@ impl InviteClient {
             }
             (State::Calling { .. } | State::Proceeding, 200..300) => {
                 self.state = State::Accepted { until: now + T1_64 };
+                // Nothing of it will be sent or copied again, and it is kept for half a minute.
+                self.request = Bytes::new();
                 Verdict::Pass
             }
             (State::Calling { .. } | State::Proceeding, _) => {

@@ -74,7 +74,7 @@ impl Shard {
         let Some(leg) = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&CALLER)) else { return };
         leg.answered = true;
         if let Some(session) = leg.session {
-            let sdp = leg.sdp.text.clone();
+            let sdp = std::mem::take(&mut leg.sdp.text);
             self.sip.accept(now, session, &sdp);
         }
     }
@@ -100,12 +100,12 @@ impl Shard {
             uri: contact.uri.clone(),
             from: format!("\"{0}\" <sip:{0}@{1}>", printable(&slot.number), self.config.realm).into_bytes(),
             to: [b"<", &contact.uri[..], b">"].concat(),
-            sdp: sdp.clone(),
+            sdp,
             headers: headers_for(role, slot),
         };
         let session = self.sip.invite(now, out);
         self.by_session.insert(session, (key, leg));
-        let sdp = LocalSdp { version: 1, text: sdp, offered: true };
+        let sdp = LocalSdp { version: 1, text: Vec::new(), offered: true };
         let entry = Leg {
             role,
             session: Some(session),
@@ -206,7 +206,7 @@ impl Shard {
             },
         };
         let entry = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)).expect("found above");
-        entry.sdp = LocalSdp { version, text: text.clone(), offered: sdp.is_none() };
+        entry.sdp = LocalSdp { version, text: Vec::new(), offered: sdp.is_none() };
         self.sip.answer_reoffer(now, session, &text);
     }
 
