@@ -95,7 +95,7 @@ fn answer_offer() -> Work {
     let message = Message::frame(Bytes::from_static(INVITE.as_bytes())).expect("frames");
     let address = "192.0.2.9".parse().expect("an address");
     Box::new(move || {
-        let local = Local { address, rtp_port: 20_000, session_id: 1, version: 1 };
+        let local = Local { address, rtp_port: 20_000, ssrc: None, session_id: 1, version: 1 };
         black_box(negotiate::answer(black_box(message.body()), local).is_ok());
     })
 }
@@ -126,6 +126,7 @@ fn media_tick() -> Work {
                 payload_type: 8,
                 telephone_event: None,
                 remote: Some(Remote { rtp: at(0), rtcp: at(1) }),
+                ssrc: None,
                 direction: Direction::SendRecv,
             };
             let leg = engine.add_leg(&agreed, LegConfig { seed: u64::from(n), tag: 0 });

@@ -64,6 +64,8 @@ pub struct Media {
     pub ptime_ms: Option<u32>,
     pub rtcp_port: Option<u16>,
     pub rtcp_mux: bool,
+    /// The first SSRC that is named (RFC 5576 4.1).
+    pub ssrc: Option<u32>,
 }
 
 impl Media {
@@ -201,6 +203,9 @@ impl Sdp {
             if m.rtcp_mux {
                 out.text("a=rtcp-mux\r\n");
             }
+            if let Some(ssrc) = m.ssrc {
+                out.text("a=ssrc:").number(ssrc.into()).text(" cname:gw\r\n");
+            }
             out.text("a=").text(m.direction.text()).text("\r\n");
         }
         out.0.into_bytes()
@@ -283,6 +288,8 @@ fn attribute(media: &mut Media, value: &str) -> Option<()> {
         media.ptime_ms = ptime.trim().parse().ok();
     } else if let Some(rtcp) = value.strip_prefix("rtcp:") {
         media.rtcp_port = rtcp.split_ascii_whitespace().next()?.parse().ok();
+    } else if let Some(ssrc) = value.strip_prefix("ssrc:") {
+        media.ssrc = media.ssrc.or(ssrc.split_ascii_whitespace().next()?.parse().ok());
     } else if value == "rtcp-mux" {
         media.rtcp_mux = true;
     }

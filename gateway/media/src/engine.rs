@@ -447,6 +447,7 @@ mod tests {
             payload_type: if law == Law::A { 8 } else { 0 },
             telephone_event: Some(101),
             remote: Some(Remote { rtp: at(4000 + n as u16 * 2), rtcp: at(4001 + n as u16 * 2) }),
+            ssrc: None,
             direction: Direction::SendRecv,
         }
     }

@@ -16,6 +16,8 @@ pub struct Agreed {
     pub telephone_event: Option<u8>,
     /// `None` when the peer named no usable address: wait for its first packet.
     pub remote: Option<Remote>,
+    /// The SSRC that the peer says it will send (RFC 5576).
+    pub ssrc: Option<u32>,
     /// Ours, seen from us.
     pub direction: Direction,
 }
@@ -33,6 +35,8 @@ pub enum Refusal {
 pub struct Local {
     pub address: IpAddr,
     pub rtp_port: u16,
+    /// Named in our SDP, so that a peer can tell our streams apart; the stream's own if at all.
+    pub ssrc: Option<u32>,
     /// Of the `o=` line: constant for the session, and one higher with every change.
     pub session_id: u64,
     pub version: u64,
@@ -50,6 +54,7 @@ pub fn answer(offer: &[u8], local: Local) -> Result<(Agreed, Vec<u8>), Refusal> 
         if i == chosen {
             let mut ours = audio(local.rtp_port, agreed.law, agreed.payload_type, agreed.telephone_event);
             ours.direction = agreed.direction;
+            ours.ssrc = local.ssrc;
             ours
         } else {
             Media {
@@ -70,6 +75,7 @@ pub fn offer(local: Local) -> Vec<u8> {
     let mut media = audio(local.rtp_port, Law::A, 8, Some(101));
     media.formats.insert(1, "0".into());
     media.rtpmap.insert(1, map(0, "PCMU"));
+    media.ssrc = local.ssrc;
     Sdp { session_id: local.session_id, version: local.version, media: vec![media] }.write(local.address)
 }
 
@@ -107,6 +113,7 @@ fn agreed(media: &Media) -> Option<Agreed> {
         payload_type,
         telephone_event: media.find("telephone-event"),
         remote,
+        ssrc: media.ssrc,
         direction: if held { Direction::RecvOnly } else { media.direction.reversed() },
     })
 }
@@ -150,8 +157,13 @@ fn map(payload_type: u8, encoding: &'static str) -> RtpMap {
 mod tests {
     use super::*;
 
-    const LOCAL: Local =
-        Local { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), rtp_port: 20_000, session_id: 1, version: 1 };
+    const LOCAL: Local = Local {
+        address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        rtp_port: 20_000,
+        ssrc: None,
+        session_id: 1,
+        version: 1,
+    };
 
     fn offered(lines: &str) -> String {
         format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{lines}")

@@ -6,6 +6,7 @@
 mod calls;
 mod legs;
 mod pages;
+mod sources;
 mod table;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -21,9 +22,10 @@ use dispatch::nearest::{GridMap, Place};
 use dispatch::seat::GroupId;
 use dispatch::{Call, CallKey, LegNo, Policy};
 use media::recording::Chunk;
-use media::{Engine, LegId, Prompt, Remote, RoomId};
+use media::{Engine, LegId, Prompt, RoomId};
 use sip::{Account, Armed, Counters, Endpoint, Flow, Mint, SessionId, TimerQueue};
 
+use self::sources::{Origin, Sources};
 use self::table::{Calls, Legs};
 use crate::message::{Contact, ReservedResponder, SerialBlock, ToCasebook, ToDesk, ToShard};
 use crate::serials::{Holder, Serials};
@@ -152,7 +154,9 @@ struct Leg {
     /// What is to be played as soon as there is media.
     playing: Option<(Prompt, bool)>,
     /// Where its media comes from, on a shared port.
-    sources: Option<Remote>,
+    origin: Option<Origin>,
+    /// What its stream's SSRC and numbers follow from.
+    seed: u64,
     track: Option<u8>,
 }
 
@@ -196,9 +200,8 @@ pub struct Shard {
     by_media: HashMap<LegId, (CallKey, LegNo)>,
     /// By half the port's number.
     by_port: Vec<Option<LegId>>,
-    /// Shared ports: streams are told apart by where they come from. RTP and RTCP apart, since one leg's RTCP may come
-    /// from the port below another's RTP.
-    by_source: HashMap<(u16, bool, SocketAddr), LegId>,
+    /// Shared ports: streams are told apart by where they come from.
+    sources: Sources,
     ports: VecDeque<u16>,
     serials: Serials,
     timers: TimerQueue<CallKey>,
@@ -229,7 +232,7 @@ impl Shard {
             by_session: HashMap::new(),
             by_media: HashMap::new(),
             by_port: Vec::new(),
-            by_source: HashMap::new(),
+            sources: Sources::default(),
             ports: VecDeque::new(),
             serials: Serials::new(Holder::Shard(config.shard), config.serials),
             timers: TimerQueue::default(),
@@ -264,7 +267,7 @@ impl Shard {
     /// One datagram from the RTP (or RTCP) socket of `port`; the events come with the next tick.
     pub fn handle_media(&mut self, now: Mono, port: u16, rtcp: bool, source: SocketAddr, bytes: &[u8]) {
         let leg = if self.config.shared_media {
-            self.by_source.get(&(port, rtcp, source)).copied()
+            self.sources.find(port, rtcp, source, bytes)
         } else {
             self.by_port.get(usize::from(port / 2)).copied().flatten()
         };

@@ -489,7 +489,8 @@ impl Shard {
                 answered: false,
                 sdp: super::LocalSdp::default(),
                 playing: None,
-                sources: None,
+                origin: None,
+                seed: 0,
                 track: None,
             },
         );

@@ -1,16 +1,15 @@
 //! Legs: a SIP session, a media leg and a port each, and how they are made and let go.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use codecs::record::Role;
 use codecs::sip::{Host, Uri};
 use codecs::time::Mono;
 use dispatch::{CALLER, CallKey, Input, LegNo, Target};
 use media::negotiate::{self, Agreed, Local, Refusal};
-use media::{LegConfig, LegId, Prompt, Remote};
+use media::{LegConfig, LegId, Prompt};
 use sip::{Flow, Invitation, OutgoingInvite, SessionId};
 
+use super::sources::Origin;
 use super::{CallSlot, Leg, LocalSdp, Output, Shard};
 use crate::message::{Contact, ReservedResponder};
 
@@ -23,6 +22,7 @@ impl Shard {
             self.sip.reject(now, session, 503, Some("X.local;cause=2102;text=\"GW-2102 no media port\""));
             return false;
         };
+        let seed = self.mint.next_u64();
         let mut leg = Leg {
             role: Role::Reporter,
             session: Some(session),
@@ -31,16 +31,17 @@ impl Shard {
             answered: false,
             sdp: LocalSdp::default(),
             playing: None,
-            sources: None,
+            origin: None,
+            seed,
             track: None,
         };
         let agreed = match &invitation.sdp {
             None => {
                 leg.sdp.offered = true;
-                leg.sdp.text = negotiate::offer(self.local(key, CALLER, port, 1));
+                leg.sdp.text = negotiate::offer(self.local(key, CALLER, port, 1, seed));
                 None
             }
-            Some(offer) => match negotiate::answer(offer, self.local(key, CALLER, port, 1)) {
+            Some(offer) => match negotiate::answer(offer, self.local(key, CALLER, port, 1, seed)) {
                 Ok((agreed, answer)) => {
                     leg.sdp.text = answer;
                     Some(agreed)
@@ -93,8 +94,9 @@ impl Shard {
             self.failed_at_once.push_back((key, leg));
             return;
         };
+        let seed = self.mint.next_u64();
         let slot = self.calls.get(&key).expect("found above");
-        let sdp = negotiate::offer(self.local(key, leg, port, 1));
+        let sdp = negotiate::offer(self.local(key, leg, port, 1, seed));
         let out = OutgoingInvite {
             flow: contact.flow,
             uri: contact.uri.clone(),
@@ -114,7 +116,8 @@ impl Shard {
             answered: false,
             sdp,
             playing: None,
-            sources: None,
+            origin: None,
+            seed,
             track: None,
         };
         self.calls.get_mut(&key).expect("found above").legs.insert(leg, entry);
@@ -192,7 +195,7 @@ impl Shard {
         let (Some(port), version) = (entry.port, entry.sdp.version + 1) else {
             return self.sip.refuse_reoffer(now, session, 488);
         };
-        let local = self.local(key, leg, port, version);
+        let local = self.local(key, leg, port, version, entry.seed);
         let text = match &sdp {
             None => negotiate::offer(local),
             Some(offer) => match negotiate::answer(offer, local) {
@@ -211,8 +214,8 @@ impl Shard {
     }
 
     fn add_media(&mut self, key: CallKey, leg: LegNo, agreed: &Agreed) {
-        let seed = self.mint.next_u64();
         let entry = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)).expect("media belongs to a leg");
+        let seed = entry.seed;
         let tag = entry.port.map_or(0, u32::from);
         let media = self.media.add_leg(agreed, LegConfig { seed, tag });
         self.by_media.insert(media, (key, leg));
@@ -223,26 +226,28 @@ impl Shard {
         if let Some((prompt, repeat)) = entry.playing.take() {
             self.media.play(media, prompt, repeat);
         }
-        self.listen_for(key, leg, media, agreed.remote);
+        self.listen_for(key, leg, media, agreed);
     }
 
     fn renegotiate(&mut self, key: CallKey, leg: LegNo, media: LegId, agreed: &Agreed) {
         self.media.renegotiate(media, agreed);
-        self.listen_for(key, leg, media, agreed.remote);
+        self.listen_for(key, leg, media, agreed);
     }
 
-    /// On a shared port a leg's packets are known by the addresses that its SDP names.
-    fn listen_for(&mut self, key: CallKey, leg: LegNo, media: LegId, remote: Option<Remote>) {
+    /// On a shared port a leg's packets are known by what its SDP names.
+    fn listen_for(&mut self, key: CallKey, leg: LegNo, media: LegId, agreed: &Agreed) {
         if !self.config.shared_media {
             return;
         }
+        let origin = agreed.remote.map(|remote| Origin { remote, ssrc: agreed.ssrc });
         let Some(entry) = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)) else { return };
         let Some(port) = entry.port else { return };
-        let old = std::mem::replace(&mut entry.sources, remote);
-        self.forget_sources(port, media, old);
-        for (rtcp, source) in remote.into_iter().flat_map(sources_of) {
-            // Whoever has an address keeps it.
-            self.by_source.entry((port, rtcp, source)).or_insert(media);
+        let old = std::mem::replace(&mut entry.origin, origin);
+        if let Some(old) = old {
+            self.sources.release(port, media, old);
+        }
+        if let Some(origin) = origin {
+            self.sources.claim(port, media, origin);
         }
     }
 
@@ -256,14 +261,6 @@ impl Shard {
         }
         let track = track_of(slot, leg, role);
         self.media.join(now, media, room, track);
-    }
-
-    fn forget_sources(&mut self, port: u16, media: LegId, sources: Option<Remote>) {
-        for (rtcp, source) in sources.into_iter().flat_map(sources_of) {
-            if self.by_source.get(&(port, rtcp, source)) == Some(&media) {
-                self.by_source.remove(&(port, rtcp, source));
-            }
-        }
     }
 
     pub(super) fn play(&mut self, key: CallKey, leg: LegNo, prompt: Prompt, repeat: bool) {
@@ -299,8 +296,8 @@ impl Shard {
             self.by_media.remove(&media);
             self.media.remove_leg(media);
         }
-        if let (Some(port), Some(media)) = (entry.port, entry.media) {
-            self.forget_sources(port, media, entry.sources);
+        if let (Some(port), Some(media), Some(origin)) = (entry.port, entry.media, entry.origin) {
+            self.sources.release(port, media, origin);
         }
         if let Some(port) = entry.port {
             self.free_port(port);
@@ -328,21 +325,18 @@ impl Shard {
         self.outputs.push_back(Output::PortFreed(port));
     }
 
-    fn local(&self, key: CallKey, leg: LegNo, rtp_port: u16, version: u64) -> Local {
+    fn local(&self, key: CallKey, leg: LegNo, rtp_port: u16, version: u64, seed: u64) -> Local {
         // Constant for the session, different for every leg of every shard (RFC 8866 5.2): 40 bits of the call's count.
         let call = u64::from(self.config.shard) << 40 | key.0 & 0xFF_FFFF_FFFF;
         let session_id = call << 8 | u64::from(leg.0 & 0xFF);
-        Local { address: self.config.rtp_address, rtp_port, session_id, version }
+        // On a shared port our streams to one peer may have nothing else to be told apart by.
+        let ssrc = self.config.shared_media.then_some(seed as u32);
+        Local { address: self.config.rtp_address, rtp_port, ssrc, session_id, version }
     }
 
     fn session_of(&self, key: CallKey, leg: LegNo) -> Option<SessionId> {
         self.calls.get(&key)?.legs.get(&leg)?.session
     }
-}
-
-/// Whether RTCP, and where it comes from.
-fn sources_of(remote: Remote) -> [(bool, SocketAddr); 2] {
-    [(false, remote.rtp), (true, remote.rtcp)]
 }
 
 /// Numbers a leg's track: its role's, or eight more for each responder of that role before it.
