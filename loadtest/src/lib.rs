@@ -9,6 +9,7 @@ pub mod clock;
 pub mod ear;
 pub mod http;
 mod line;
+pub mod officers;
 pub mod peers;
 pub mod receiver;
 pub mod sweep;

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use loadtest::api::Api;
 use loadtest::calls::{self, MediaMode, Plan, Report, Threshold};
+use loadtest::officers;
 use loadtest::sweep::What;
 use loadtest::text::centre::{self, Protocol};
 use loadtest::text::messages::{self, Channel};
@@ -25,6 +26,8 @@ enum Command {
     Calls(Calls),
     /// Written reports in an open loop, by any channel of a running demo
     Messages(Messages),
+    /// Officers who tell their positions in an open loop
+    Officers(Officers),
     /// The highest load that is carried whole, and what a unit costs on the way there
     Sweep(Sweep),
     /// An operator's message centre by itself: `user<TAB>text` on stdin is delivered, what comes is told on stdout
@@ -42,6 +45,23 @@ struct CentreArgs {
     secret: String,
     #[arg(long, default_value = "12110")]
     number: String,
+}
+
+#[derive(clap::Args)]
+struct Officers {
+    /// How many; each tells its position every ten seconds
+    #[arg(long, default_value_t = 600)]
+    officers: u32,
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    #[arg(long)]
+    page: Option<std::path::PathBuf>,
+    #[arg(long, default_value = "127.0.0.1:9110")]
+    admin: SocketAddr,
+    #[arg(long)]
+    json: bool,
+    #[arg(long)]
+    report: Option<std::path::PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -182,6 +202,7 @@ fn main() -> ExitCode {
         Command::Messages(args) => {
             message_plan(&args).and_then(|plan| messages::run(&plan)).map(|report| tell_messages(&args, &report))
         }
+        Command::Officers(args) => run_officers(&args),
         Command::Sweep(args) => sweep(&args),
         Command::Centre(args) => {
             let protocol = Protocol::parse(&args.protocol).context("protocol: cmpp, cmpp3, sgip, smgp or smpp");
@@ -271,6 +292,25 @@ fn sweep(args: &Sweep) -> anyhow::Result<ExitCode> {
     Ok(hand_over(&object, args.report.as_deref(), args.json, true))
 }
 
+fn run_officers(args: &Officers) -> anyhow::Result<ExitCode> {
+    let page = page(args.page.as_deref(), args.admin)?;
+    let plan =
+        officers::Plan { officers: args.officers, duration: args.duration, api: api_of(&page)?, range: OFFICERS };
+    let r = officers::run(&plan)?;
+    let ms = |q: f64| r.latency.value_at_quantile(q) as f64 / 1000.0;
+    println!("positions: sent {} taken {}", r.sent, r.taken);
+    println!("position ms: p50 {:.1}  p90 {:.1}  p99 {:.1}  max {:.1}", ms(0.5), ms(0.9), ms(0.99), ms(1.0));
+    let thresholds = tell_thresholds(&r.thresholds);
+    let object = serde_json::json!({
+        "pass": r.pass(),
+        "thresholds": thresholds,
+        "sent": r.sent,
+        "taken": r.taken,
+        "position_ms": { "p50": ms(0.5), "p99": ms(0.99), "max": ms(1.0) },
+    });
+    Ok(hand_over(&object, args.report.as_deref(), args.json, r.pass()))
+}
+
 fn tell_messages(args: &Messages, r: &messages::Report) -> ExitCode {
     let ms = |h: &hdrhistogram::Histogram<u64>, q: f64| h.value_at_quantile(q) as f64 / 1000.0;
     println!(
@@ -328,6 +368,20 @@ fn demo_page(admin: SocketAddr) -> anyhow::Result<serde_json::Value> {
     Ok(serde_json::from_str(&body)?)
 }
 
+fn text_of<'a>(page: &'a serde_json::Value, key: &str) -> anyhow::Result<&'a str> {
+    page[key].as_str().with_context(|| format!("peers.json has no {key}"))
+}
+
+/// The API's address and token.
+fn api_of(page: &serde_json::Value) -> anyhow::Result<(SocketAddr, String)> {
+    let token_file = std::path::Path::new(text_of(page, "token_file")?);
+    let token = std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?;
+    Ok((text_of(page, "http")?.parse()?, token.trim().to_owned()))
+}
+
+/// Accounts that are there for load tools.
+const OFFICERS: (u32, u32) = (4001, 4600);
+
 fn plan(args: &Calls) -> anyhow::Result<Plan> {
     let mut plan = Plan {
         rate: args.rate,
@@ -339,19 +393,16 @@ fn plan(args: &Calls) -> anyhow::Result<Plan> {
         source: IpAddr::from([127, 0, 0, 3]),
         api: None,
         seats: (3001, 3600),
-        officers: (4001, 4600),
+        officers: OFFICERS,
         password: "demo".into(),
     };
     if args.target.is_some() {
         return Ok(plan);
     }
     let page = page(args.page.as_deref(), args.admin)?;
-    let text = |key: &str| page[key].as_str().with_context(|| format!("peers.json has no {key}"));
-    plan.sip = text("sip")?.parse()?;
-    let token_file = std::path::Path::new(text("token_file")?);
-    let token = std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?;
-    plan.api = Some((text("http")?.parse()?, token.trim().to_owned()));
-    plan.password = text("password")?.to_owned();
+    plan.sip = text_of(&page, "sip")?.parse()?;
+    plan.api = Some(api_of(&page)?);
+    plan.password = text_of(&page, "password")?.to_owned();
     plan.source = page["load"]["source"].as_str().context("load.source")?.parse()?;
     Ok(plan)
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use crate::calls::{self, MediaMode};
+use crate::officers;
 use crate::text::messages;
 
 /// What is counted.
@@ -16,6 +17,8 @@ pub enum What {
     Rooms,
     /// Messages a second, answered by the machine's receipt
     Messages,
+    /// Officers on duty, each of whom tells its position every ten seconds
+    Officers,
 }
 
 impl What {
@@ -24,6 +27,7 @@ impl What {
             What::Calls => "calls/s",
             What::Rooms => "three-way calls",
             What::Messages => "messages/s",
+            What::Officers => "officers",
         }
     }
 
@@ -31,6 +35,7 @@ impl What {
         match self {
             What::Calls | What::Messages => "µs CPU each",
             What::Rooms => "ms CPU a second each",
+            What::Officers => "µs CPU a position",
         }
     }
 }
@@ -140,6 +145,15 @@ fn step(plan: &Plan, load: f64) -> anyhow::Result<Step> {
             let cost = used(plan) * 1e6 / r.sent.max(1) as f64;
             let why = verdict(missing, p99_ms);
             Step { load, whole: why.is_empty(), p50_ms: ms(&r.receipt, 0.5), p99_ms, cost, why }
+        }
+        (What::Officers, _) => {
+            let (api, range) = (plan.calls.api.clone().context("officers need the API")?, plan.calls.officers);
+            let wanted = officers::Plan { officers: load as u32, duration: plan.duration, api, range };
+            let r = officers::run(&wanted)?;
+            let p99_ms = ms(&r.latency, 0.99);
+            let why = verdict(r.sent - r.taken, p99_ms);
+            let cost = used(plan) * 1e6 / r.sent.max(1) as f64;
+            Step { load, whole: why.is_empty(), p50_ms: ms(&r.latency, 0.5), p99_ms, cost, why }
         }
         (What::Rooms, _) => {
             let (ramp, hold) = (Duration::from_secs(4), plan.duration);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use loadtest::clock::Clock;
 
-use super::Lab;
+use super::{Lab, pbx};
 use crate::city::{self, Variant};
 use crate::lab::{Server, find, ours, pause};
 use crate::table::OURS;
@@ -23,6 +23,7 @@ pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     lab.peer("sipp uas", sipp_uas);
     lab.peer("Kamailio, stateless 200", |lab| kamailio(lab, "Kamailio, stateless 200", STATELESS, false));
     lab.peer("Kamailio, transaction proxy", |lab| kamailio(lab, "Kamailio, transaction proxy", &relay(), true));
+    pbx::answer(lab);
     if !lab.quick {
         latency(lab)?;
     }
@@ -33,11 +34,22 @@ fn calls(lab: &Lab<'_>) -> u32 {
     if lab.quick { 4 * RATE } else { 8 * RATE }
 }
 
+/// How fast, and how many.
+#[derive(Clone, Copy)]
+pub struct Drive {
+    pub rate: u32,
+    pub calls: u32,
+}
+
+fn full(lab: &Lab<'_>) -> Drive {
+    Drive { rate: RATE, calls: calls(lab) }
+}
+
 /// Places the calls; the server's CPU a call. Every call must have been answered.
-fn drive(lab: &Lab<'_>, server: &Server, dir: &Path, target: &str) -> anyhow::Result<(f64, String)> {
+pub fn drive(load: Drive, server: &Server, dir: &Path, target: &str) -> anyhow::Result<(f64, String)> {
     let mut command = Command::new(find("sipp").context("sipp is not installed")?);
     command.args(["-sn", "uac", "-s", "bench", "-i", "127.0.0.1", "-p"]).arg((city::BASE + 66).to_string());
-    command.args(["-r", &RATE.to_string(), "-m", &calls(lab).to_string(), "-d", "0", "-l", "20000"]);
+    command.args(["-r", &load.rate.to_string(), "-m", &load.calls.to_string(), "-d", "0", "-l", "20000"]);
     command.args(["-nostdin", "-timeout", "60", target]).current_dir(dir);
     let before = server.cpu_us();
     let output = command.output()?;
@@ -60,7 +72,7 @@ fn gateway(lab: &mut Lab<'_>, shards: u16) -> anyhow::Result<f64> {
     let scratch = lab.scratch("answer")?;
     let server = city::start(&scratch.0, Variant { shards, ..Variant::default() })?;
     let shard = server.thread_us("shard-0");
-    let (each, command) = drive(lab, &server, &scratch.0, &city::sip().to_string())?;
+    let (each, command) = drive(full(lab), &server, &scratch.0, &city::sip().to_string())?;
     if shards > 1 {
         return Ok(each);
     }
@@ -84,7 +96,7 @@ fn start_uas(dir: &Path) -> anyhow::Result<Server> {
 fn sipp_uas(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     let scratch = lab.scratch("uas")?;
     let server = start_uas(&scratch.0)?;
-    let (each, _) = drive(lab, &server, &scratch.0, &format!("127.0.0.1:{UAS}"))?;
+    let (each, _) = drive(full(lab), &server, &scratch.0, &format!("127.0.0.1:{UAS}"))?;
     lab.results.add("answer", "sipp uas", each);
     lab.results.command("sipp uas", format!("sipp -sn uas -i 127.0.0.1 -p {UAS} -nostdin"));
     Ok(())
@@ -113,7 +125,7 @@ fn kamailio(lab: &mut Lab<'_>, who: &str, route: &str, needs_uas: bool) -> anyho
     let mut server = Server::start(&mut command, &scratch.0)?;
     pause(Clock::start(), Duration::from_millis(1500));
     ensure!(server.is_up(), "kamailio ended: see its log");
-    let (each, _) = drive(lab, &server, &scratch.0, &format!("127.0.0.1:{PROXY}"))?;
+    let (each, _) = drive(full(lab), &server, &scratch.0, &format!("127.0.0.1:{PROXY}"))?;
     drop(uas);
     lab.results.add("answer", who, each);
     lab.results.command(who, format!("kamailio -x fm -X fm, children=1, {}", route.replace('\n', " ")));

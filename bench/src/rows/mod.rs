@@ -4,6 +4,7 @@ mod answer;
 mod floor;
 mod journal;
 mod messages;
+mod pbx;
 mod rooms;
 pub mod start;
 

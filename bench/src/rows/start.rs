@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use loadtest::clock::Clock;
 
-use super::Lab;
+use super::{Lab, pbx};
 use crate::city::{self, Variant};
 use crate::lab::{Server, pause};
 use crate::table::OURS;
@@ -46,5 +46,8 @@ pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     lab.results.add("start", OURS, clock.now().as_secs_f64() * 1000.0);
     pause(clock, Duration::from_secs(2));
     lab.results.add("idle", OURS, server.resident_kib() / 1024.0);
+    if !lab.quick {
+        pbx::start_and_idle(lab);
+    }
     Ok(())
 }
