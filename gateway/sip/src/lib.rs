@@ -6,6 +6,7 @@
 mod dialog;
 mod endpoint;
 mod flow;
+mod key;
 mod mint;
 mod registrar;
 mod session;

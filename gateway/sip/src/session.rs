@@ -5,15 +5,14 @@
 
 use std::time::Duration;
 
+use crate::dialog::Dialog;
+use crate::flow::Flow;
+use crate::key::Key;
+use crate::timer::{T1, T1_64, T2};
+use crate::wheel::Armed;
 use bytes::Bytes;
 use codecs::sip::{Fields, Message};
 use codecs::time::Mono;
-use smallvec::SmallVec;
-
-use crate::dialog::Dialog;
-use crate::flow::Flow;
-use crate::timer::{T1, T1_64, T2};
-use crate::wheel::Armed;
 
 /// Names a session for as long as it lives and never another one after it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -105,7 +104,7 @@ pub(crate) struct Session {
     /// Our INVITE's CSeq, and the pieces a CANCEL or a non-2xx ACK copies.
     pub calling: Option<Box<Calling>>,
     /// Under which a second path of the same INVITE would be found.
-    pub merged: Option<SmallVec<[u8; 80]>>,
+    pub merged: Option<Key>,
     /// A cancelled INVITE that gets no final response is given up here (RFC 3261 9.1).
     pub give_up_at: Option<Mono>,
     pub armed: Armed,

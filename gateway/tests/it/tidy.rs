@@ -35,7 +35,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
             "smallvec",
         ],
     ),
-    ("gateway/sip", &["bytes", "codecs", "slab", "smallvec"]),
+    ("gateway/sip", &["bytes", "codecs", "slab"]),
     ("gateway/media", &["codecs", "slab"]),
     ("gateway/sms", &["codecs"]),
     ("gateway/dispatch", &["codecs"]),

@@ -5,7 +5,7 @@ use codecs::sip::{Fields, Message, Method, Name, Writer, split_commas};
 use codecs::time::Mono;
 
 use super::server::offer_of;
-use super::{ALLOW, Endpoint, Event, Machine, client_key};
+use super::{ALLOW, Endpoint, Event, Machine, client_key, dialog_key};
 use crate::dialog::Dialog;
 use crate::flow::Flow;
 use crate::session::{Calling, EndCause, Session, SessionId, State};
@@ -50,7 +50,7 @@ impl Endpoint {
         let machine = InviteClient::calling(now, bytes.clone(), out.flow.transport.is_reliable());
         let index = self.add_transaction(
             Machine::InviteClient(machine),
-            client_key(branch.as_bytes(), Method::Invite),
+            client_key(&self.keys, branch.as_bytes(), Method::Invite),
             out.flow,
             None,
         );
@@ -119,7 +119,7 @@ impl Endpoint {
         w.header(Name::CallId, call_id);
         w.header_fmt(Name::CSeq, format_args!("{cseq} CANCEL"));
         let bytes = w.finish();
-        let key = client_key(branch.as_bytes(), Method::Cancel);
+        let key = client_key(&self.keys, branch.as_bytes(), Method::Cancel);
         if self.by_key.contains_key(&key) {
             return;
         }
@@ -139,8 +139,8 @@ impl Endpoint {
         let Some(dialog) = &mut session.dialog else { return };
         dialog.local_cseq += 1;
         let (cseq, flow) = (dialog.local_cseq, dialog.flow);
-        let dialog = dialog.clone();
         let via = self.via(flow.transport, &branch);
+        let Some(dialog) = self.session(id).and_then(|s| s.dialog.as_ref()) else { return };
         let mut w = dialog.request(Method::Bye, cseq, &via);
         if !reason.is_empty() {
             w.header(Name::Reason, reason);
@@ -148,7 +148,12 @@ impl Endpoint {
         let bytes = w.finish();
         // The transaction begins at the latest instant known to it: the send itself.
         let machine = Client::trying(self.clock, bytes.clone(), flow.transport.is_reliable());
-        self.add_transaction(Machine::Client(machine), client_key(branch.as_bytes(), Method::Bye), flow, None);
+        self.add_transaction(
+            Machine::Client(machine),
+            client_key(&self.keys, branch.as_bytes(), Method::Bye),
+            flow,
+            None,
+        );
         self.send(flow, bytes);
         self.remove_session(id);
     }
@@ -156,7 +161,7 @@ impl Endpoint {
     pub(super) fn handle_response(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields) {
         // A response with more than one Via was not meant for us (RFC 3261 8.1.3.3).
         let vias = message.all(Name::Via).flat_map(split_commas).count();
-        let key = client_key(message.bytes(fields.branch), fields.method);
+        let key = client_key(&self.keys, message.bytes(fields.branch), fields.method);
         let Some(&index) = self.by_key.get(&key).filter(|_| vias == 1) else {
             self.counters.stray += 1;
             return;
@@ -241,12 +246,13 @@ impl Endpoint {
         session.state = State::Established;
         session.calling = None;
         session.give_up_at = None;
-        session.dialog = Some(dialog.clone());
         let branch = self.mint.branch();
         let via = self.via(flow.transport, &branch);
         let ack = dialog.request(Method::Ack, fields.cseq, &via).finish();
-        self.by_dialog.insert(dialog.key, id);
-        self.session(id).expect("found above").ack = Some(ack.clone());
+        self.by_dialog.insert(dialog_key(&self.keys, &dialog.key), id);
+        let session = self.session(id).expect("found above");
+        session.dialog = Some(dialog);
+        session.ack = Some(ack.clone());
         self.send(flow, ack);
         if cancelled {
             self.send_bye(id, "SIP;cause=487;text=\"answered after CANCEL\"");
@@ -268,7 +274,12 @@ impl Endpoint {
         let branch = self.mint.branch();
         let bye = dialog.request(Method::Bye, dialog.local_cseq, &self.via(flow.transport, &branch)).finish();
         let machine = Client::trying(self.clock, bye.clone(), flow.transport.is_reliable());
-        self.add_transaction(Machine::Client(machine), client_key(branch.as_bytes(), Method::Bye), flow, None);
+        self.add_transaction(
+            Machine::Client(machine),
+            client_key(&self.keys, branch.as_bytes(), Method::Bye),
+            flow,
+            None,
+        );
         self.send(flow, bye);
     }
 

@@ -16,11 +16,11 @@ use bytes::Bytes;
 use codecs::sip::{Fields, Message, Method, Name, Writer, check_request, check_response};
 use codecs::time::Mono;
 use slab::Slab;
-use smallvec::SmallVec;
 use std::collections::VecDeque;
 
 use crate::dialog::DialogKey;
 use crate::flow::{Flow, Transport};
+use crate::key::{Key, KeyMap, Keys};
 use crate::mint::Mint;
 use crate::registrar::{Account, Binding, Registrar};
 use crate::session::{EndCause, Session, SessionId};
@@ -131,9 +131,6 @@ pub struct Counters {
     pub stray: u64,
 }
 
-/// Branch, sent-by and method; for peers of RFC 2543 what that RFC matches on.
-type Key = SmallVec<[u8; 80]>;
-
 enum Machine {
     InviteServer(InviteServer),
     InviteClient(InviteClient),
@@ -188,12 +185,13 @@ pub struct Endpoint {
     config: Config,
     mint: Mint,
     transactions: Slab<Transaction>,
-    by_key: HashMap<Key, usize>,
+    keys: Keys,
+    by_key: KeyMap<usize>,
     sessions: Slab<Session>,
     next_generation: u32,
-    by_dialog: HashMap<DialogKey, SessionId>,
+    by_dialog: KeyMap<SessionId>,
     /// Call-ID, From tag and CSeq of INVITEs being served: a second one by another path is merged (8.2.2.2).
-    invited: HashMap<Key, SessionId>,
+    invited: KeyMap<SessionId>,
     /// MESSAGEs that wait for our answer, and transactions of those that wait for theirs.
     pages: HashMap<PageId, Page>,
     paging: HashMap<usize, PageId>,
@@ -211,17 +209,19 @@ pub struct Endpoint {
 impl Endpoint {
     pub fn new(mut config: Config) -> Endpoint {
         let mut mint = Mint::new(config.seed);
+        let keys = Keys::new(config.seed);
         let registrar = Registrar::new(config.realm.clone(), std::mem::take(&mut config.accounts), &mut mint);
         Endpoint {
             next_page: config.first_page,
             config,
             mint,
             transactions: Slab::new(),
-            by_key: HashMap::new(),
+            keys,
+            by_key: KeyMap::default(),
             sessions: Slab::new(),
             next_generation: 1,
-            by_dialog: HashMap::new(),
-            invited: HashMap::new(),
+            by_dialog: KeyMap::default(),
+            invited: KeyMap::default(),
             pages: HashMap::new(),
             paging: HashMap::new(),
             registrar,
@@ -340,8 +340,7 @@ impl Endpoint {
     }
 
     fn add_transaction(&mut self, machine: Machine, key: Key, flow: Flow, session: Option<SessionId>) -> usize {
-        let index =
-            self.transactions.insert(Transaction { machine, key: key.clone(), flow, session, armed: Armed::default() });
+        let index = self.transactions.insert(Transaction { machine, key, flow, session, armed: Armed::default() });
         self.by_key.insert(key, index);
         self.settle_transaction(index);
         index
@@ -417,7 +416,7 @@ impl Endpoint {
         let mut session = self.sessions.remove(id.index as usize);
         self.timers.rearm(Timer::Session(id), &mut session.armed, None);
         if let Some(dialog) = &session.dialog {
-            self.by_dialog.remove(&dialog.key);
+            self.by_dialog.remove(&dialog_key(&self.keys, &dialog.key));
         }
         if let Some(key) = &session.merged {
             self.invited.remove(key);
@@ -426,31 +425,24 @@ impl Endpoint {
     }
 }
 
-/// The key of the transaction a request belongs to; ACK and CANCEL look for their INVITE's with `method`.
-fn request_key(message: &Message, fields: &Fields, method: Method) -> Key {
-    let mut key = Key::new();
+/// The key of the transaction a request belongs to: branch, sent-by and method; ACK and CANCEL look for their INVITE's
+/// with `method`.
+fn request_key(keys: &Keys, message: &Message, fields: &Fields, method: Method) -> Key {
+    let method = [method as u8];
     if fields.branch.is_empty() {
         // RFC 3261 17.2.3, for peers without the cookie.
-        key.extend_from_slice(message.request_uri());
-        for part in [fields.from_tag, fields.call_id] {
-            key.push(0);
-            key.extend_from_slice(message.bytes(part));
-        }
-        key.extend_from_slice(&fields.cseq.to_be_bytes());
-        key.extend_from_slice(message.get(Name::Via).unwrap_or_default());
-    } else {
-        key.extend_from_slice(message.bytes(fields.branch));
-        key.push(0);
-        key.extend_from_slice(message.bytes(fields.sent_by));
+        let (from_tag, call_id) = (message.bytes(fields.from_tag), message.bytes(fields.call_id));
+        let via = message.get(Name::Via).unwrap_or_default();
+        return keys.of(&[message.request_uri(), from_tag, call_id, &fields.cseq.to_be_bytes(), via, &method]);
     }
-    key.push(method as u8);
-    key
+    keys.of(&[message.bytes(fields.branch), message.bytes(fields.sent_by), &method])
 }
 
 /// The key of a client transaction: our branch and the method (RFC 3261 17.1.3).
-fn client_key(branch: &[u8], method: Method) -> Key {
-    let mut key = Key::from_slice(branch);
-    key.extend_from_slice(b"\0client");
-    key.push(method as u8);
-    key
+fn client_key(keys: &Keys, branch: &[u8], method: Method) -> Key {
+    keys.of(&[branch, b"client", &[method as u8]])
+}
+
+fn dialog_key(keys: &Keys, dialog: &DialogKey) -> Key {
+    keys.of(&[&dialog.call_id, &dialog.local_tag, &dialog.remote_tag])
 }

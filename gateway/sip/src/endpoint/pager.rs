@@ -4,8 +4,9 @@ use bytes::Bytes;
 use codecs::sip::{Fields, Message, Method, Name, Writer};
 use codecs::time::Mono;
 
-use super::{Endpoint, Event, Key, Machine, client_key};
+use super::{Endpoint, Event, Machine, client_key};
 use crate::flow::Flow;
+use crate::key::Key;
 use crate::transaction::{Client, Server};
 
 /// A MESSAGE that waits for its answer, or one of ours that does.
@@ -39,7 +40,7 @@ impl Endpoint {
         self.next_page += 1;
         let id = PageId(self.next_page);
         let machine = Server::trying(now, flow.transport.is_reliable());
-        self.add_transaction(Machine::Server(machine), key.clone(), flow, None);
+        self.add_transaction(Machine::Server(machine), key, flow, None);
         self.pages.insert(id, Page { request: request.clone(), key, flow });
         self.event(Event::Paged { page: id, flow, message: Box::new(request) });
     }
@@ -71,7 +72,7 @@ impl Endpoint {
         w.header(Name::CSeq, "1 MESSAGE");
         let bytes: Bytes = w.finish_with("text/plain;charset=UTF-8", &out.body);
         let machine = Client::trying(now, bytes.clone(), out.flow.transport.is_reliable());
-        let key = client_key(branch.as_bytes(), Method::Message);
+        let key = client_key(&self.keys, branch.as_bytes(), Method::Message);
         let index = self.add_transaction(Machine::Client(machine), key, out.flow, None);
         self.next_page += 1;
         self.paging.insert(index, PageId(self.next_page));

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use codecs::sip::{Fields, Message, Method, Name, Writer, multipart, token_list};
 use codecs::time::Mono;
 
-use super::{ALLOW, Endpoint, Event, Invitation, Key, Machine, request_key};
-use crate::dialog::{Dialog, DialogKey};
+use super::{ALLOW, Endpoint, Event, Invitation, Machine, dialog_key, request_key};
+use crate::dialog::Dialog;
 use crate::flow::Flow;
+use crate::key::{Key, Keys};
 use crate::session::{EndCause, PendingOk, Reoffer, Session, SessionId, State};
 use crate::transaction::{InviteServer, Server};
 use crate::wheel::Armed;
@@ -14,7 +15,7 @@ use crate::wheel::Armed;
 impl Endpoint {
     pub(super) fn handle_request(&mut self, now: Mono, flow: Flow, message: Message, fields: Fields) {
         let lookup = if fields.method == Method::Ack { Method::Invite } else { fields.method };
-        let key = request_key(&message, &fields, lookup);
+        let key = request_key(&self.keys, &message, &fields, lookup);
         if let Some(&index) = self.by_key.get(&key) {
             return self.handle_repeat(now, index, flow, fields.method, &message, &fields);
         }
@@ -72,7 +73,7 @@ impl Endpoint {
     }
 
     fn handle_invite(&mut self, now: Mono, flow: Flow, message: Message, fields: Fields, key: Key) {
-        let merged = merge_key(&message, &fields);
+        let merged = merge_key(&self.keys, &message, &fields);
         let index = self.add_transaction(
             Machine::InviteServer(InviteServer::proceeding(flow.transport.is_reliable())),
             key,
@@ -99,7 +100,7 @@ impl Endpoint {
             bye_wanted: None,
             forgotten: false,
             calling: None,
-            merged: Some(merged.clone()),
+            merged: Some(merged),
             give_up_at: None,
             armed: Armed::default(),
         });
@@ -111,12 +112,13 @@ impl Endpoint {
     /// 180 or another provisional answer to an INVITE.
     pub fn ring(&mut self, now: Mono, id: SessionId, code: u16) {
         assert!((101..200).contains(&code), "a provisional code");
+        let keys = self.keys;
         let Some(session) = self.session(id) else { return };
         let State::Invited { transaction, invite, fields, tag } = &session.state else { return };
         let (index, invite, tag, flow) = (*transaction, invite.clone(), tag.clone(), session.flow);
         // An early dialog begins: its caller may end it by BYE as well (RFC 3261 15).
         let dialog = Dialog::as_server(&invite, fields, tag.as_bytes(), flow);
-        let key = dialog.key.clone();
+        let key = dialog_key(&keys, &dialog.key);
         session.dialog = Some(dialog);
         self.by_dialog.insert(key, id);
         let mut w = Writer::response(&invite, code, tag.as_bytes(), flow.remote);
@@ -138,7 +140,7 @@ impl Endpoint {
         let flow = session.flow;
         let dialog = Dialog::as_server(&invite, &fields, tag.as_bytes(), flow);
         let bytes = self.ok_with_sdp(&invite, flow, tag.as_bytes(), sdp);
-        self.by_dialog.insert(dialog.key.clone(), id);
+        self.by_dialog.insert(dialog_key(&self.keys, &dialog.key), id);
         let session = self.session(id).expect("the session was there a moment ago");
         session.dialog = Some(dialog);
         session.ok = Some(Box::new(PendingOk::new(now, fields.cseq, bytes.clone(), flow)));
@@ -251,7 +253,7 @@ impl Endpoint {
     }
 
     fn handle_cancel(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields) {
-        let invite_key = request_key(message, fields, Method::Invite);
+        let invite_key = request_key(&self.keys, message, fields, Method::Invite);
         let Some(&index) = self.by_key.get(&invite_key) else {
             return self.answer_code(now, flow, message, fields, 481);
         };
@@ -367,19 +369,15 @@ impl Endpoint {
 
     /// Answers a request other than INVITE and remembers the answer for its repeats.
     pub(super) fn answer_once(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields, bytes: Bytes) {
-        let key = request_key(message, fields, fields.method);
+        let key = request_key(&self.keys, message, fields, fields.method);
         let machine = Server::completed(now, bytes.clone(), flow.transport.is_reliable());
         self.send(flow, bytes);
         self.add_transaction(Machine::Server(machine), key, flow, None);
     }
 
     fn dialog_of(&self, message: &Message, fields: &Fields) -> Option<SessionId> {
-        let key = DialogKey {
-            call_id: message.bytes(fields.call_id).to_vec(),
-            local_tag: message.bytes(fields.to_tag).to_vec(),
-            remote_tag: message.bytes(fields.from_tag).to_vec(),
-        };
-        self.by_dialog.get(&key).copied()
+        let parts = [fields.call_id, fields.to_tag, fields.from_tag].map(|part| message.bytes(part));
+        self.by_dialog.get(&self.keys.of(&parts)).copied()
     }
 
     pub(super) fn wake_session(&mut self, now: Mono, id: SessionId) {
@@ -449,10 +447,6 @@ pub(super) fn offer_of(message: &Message) -> Option<Bytes> {
     multipart::find(message, "application/sdp")
 }
 
-fn merge_key(message: &Message, fields: &Fields) -> Key {
-    let mut key = Key::from_slice(message.bytes(fields.call_id));
-    key.push(0);
-    key.extend_from_slice(message.bytes(fields.from_tag));
-    key.extend_from_slice(&fields.cseq.to_be_bytes());
-    key
+fn merge_key(keys: &Keys, message: &Message, fields: &Fields) -> Key {
+    keys.of(&[message.bytes(fields.call_id), message.bytes(fields.from_tag), &fields.cseq.to_be_bytes()])
 }
