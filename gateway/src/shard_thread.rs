@@ -35,6 +35,8 @@ const FIRST_CONNECTION: Token = Token(16);
 /// The most datagrams read before timers and media get their turn.
 const READ_BATCHES: usize = 16;
 const SIP_BATCH: usize = 32;
+/// The most that is taken from the inbox in one turn; a batch of SIP counts as one.
+const INBOX_TURN: usize = 64;
 /// The largest UDP payload.
 const SIP_DATAGRAM: usize = 65_535;
 
@@ -78,6 +80,8 @@ pub struct ShardThread {
     next_tick: Option<Mono>,
     published_at: Mono,
     late_ticks: u64,
+    /// The inbox was not read to its end: nobody will wake for what is in it.
+    unread: bool,
     stopping: bool,
 }
 
@@ -138,6 +142,7 @@ impl ShardThread {
             next_tick: None,
             published_at,
             late_ticks: 0,
+            unread: false,
             stopping: false,
         })
     }
@@ -175,6 +180,9 @@ impl ShardThread {
     }
 
     fn time_to_wait(&self) -> Duration {
+        if self.unread {
+            return Duration::ZERO;
+        }
         let now = self.clock.mono();
         let second = Some(self.published_at + Duration::from_secs(1));
         let timer = self.shard.poll_timeout().map(|t| t.0);
@@ -265,7 +273,12 @@ impl ShardThread {
     }
 
     fn read_inbox(&mut self) {
-        while let Ok(input) = self.mailbox.inbox.try_recv() {
+        self.unread = true;
+        for _ in 0..INBOX_TURN {
+            let Ok(input) = self.mailbox.inbox.try_recv() else {
+                self.unread = false;
+                return;
+            };
             let (now, wall) = (self.clock.mono(), self.clock.wall());
             match input {
                 Input::Shard(message) => self.shard.handle_message(now, wall, message),
