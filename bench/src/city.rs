@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::lab::{Server, ours};
+use crate::lab::{Server, ours, until_it_answers};
 
 /// Ports are counted from here; media lies below.
 pub const BASE: u16 = 27_000;
@@ -111,6 +111,6 @@ pub fn command(dir: &Path) -> anyhow::Result<Command> {
 pub fn start(dir: &Path, variant: Variant) -> anyhow::Result<Server> {
     write(dir, variant)?;
     let mut server = Server::start(&mut command(dir)?, dir)?;
-    crate::rows::start::until_it_answers(&mut server, sip())?;
+    until_it_answers(&mut server, sip())?;
     Ok(server)
 }

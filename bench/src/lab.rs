@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use loadtest::clock::Clock;
 
 /// Microseconds of one tick of /proc/PID/stat: a hundredth of a second on every Linux of today.
@@ -153,7 +154,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// When it was not built.
 pub fn ours(program: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(program);
-    anyhow::ensure!(path.is_file(), "{} is missing: cargo build --release --workspace", path.display());
+    ensure!(path.is_file(), "{} is missing: cargo build --release --workspace", path.display());
     Ok(path)
 }
 
@@ -175,4 +176,29 @@ pub fn pause(clock: Clock, how_long: Duration) {
     while let Some(left) = end.checked_sub(clock.now()).filter(|d| !d.is_zero()) {
         std::thread::park_timeout(left);
     }
+}
+
+/// Sends OPTIONS until one is answered.
+///
+/// # Errors
+/// When ten seconds pass without.
+pub fn until_it_answers(server: &mut Server, sip: SocketAddr) -> anyhow::Result<()> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let from = socket.local_addr()?;
+    socket.set_read_timeout(Some(Duration::from_millis(2)))?;
+    let clock = Clock::start();
+    let mut buffer = [0u8; 2048];
+    for n in 0.. {
+        let request = format!(
+            "OPTIONS sip:{sip} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKstart{n}\r\nMax-Forwards: 70\r\n\
+             From: <sip:bench@{from}>;tag=b\r\nTo: <sip:{sip}>\r\nCall-ID: start-{n}@{from}\r\nCSeq: 1 OPTIONS\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        let _ = socket.send_to(request.as_bytes(), sip);
+        if socket.recv(&mut buffer).is_ok_and(|len| buffer[..len].starts_with(b"SIP/2.0 ")) {
+            return Ok(());
+        }
+        ensure!(clock.now() < Duration::from_secs(10) && server.is_up(), "{} does not answer", server.name);
+    }
+    Ok(())
 }

@@ -383,6 +383,7 @@ pub fn start(mut city: City, settings: Settings, prometheus: PrometheusHandle) -
     spawn(
         "read-model".into(),
         Box::new(move || {
+            cores::step_back();
             if let Err(error) = read_model::follow(&data, &journal, follower, &runtime_handle) {
                 tracing::error!(error = %format!("{error:#}"), "GW-3401 the read model has stopped; calls and sinks go on");
             }
@@ -403,7 +404,10 @@ pub fn start(mut city: City, settings: Settings, prometheus: PrometheusHandle) -
         shards: shard_handles,
         recorder: spawn(
             "recorder".into(),
-            Box::new(move || recorder_thread::run(log, &recorder_inbox, &to_casebook, &taps)),
+            Box::new(move || {
+                cores::step_back();
+                recorder_thread::run(log, &recorder_inbox, &to_casebook, &taps);
+            }),
         )?,
         casebook: spawn("casebook".into(), Box::new(move || thread.run()))?,
     };

@@ -1,7 +1,9 @@
-//! Which threads run on which cores: with `node.pin` a shard has a core of its own and everybody else the rest.
+//! Which threads run on which cores, and who steps back when there are not enough: with `node.pin` a shard has a core of
+//! its own and everybody else the rest.
 
 use std::io;
 
+use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Cores that the calling thread may use, in order.
@@ -17,6 +19,18 @@ pub fn stay_on(cores: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     cores.iter().filter(|core| **core < CpuSet::MAX_CPU).for_each(|core| set.set(*core));
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// The niceness of threads whose work can wait.
+const NICE: i32 = 10;
+
+/// From here on whoever answers goes before the calling thread, as far as they want the same core. What it does comes
+/// later under overload, not less.
+pub fn step_back() {
+    // On Linux nobody but the calling thread is meant, and stepping back is always allowed.
+    if let Err(error) = setpriority_process(None, NICE) {
+        tracing::warn!(%error, "GW-1007 a thread could not step back behind the shards");
+    }
 }
 
 /// The cores of each shard, and of everybody else.
@@ -43,6 +57,17 @@ mod tests {
         let plan = |shards| Plan::new(&[0, 1, 4, 5], shards);
         assert_eq!(plan(3), Some(Plan { shards: vec![1, 4, 5], others: vec![0] }));
         assert_eq!((plan(4), plan(9)), (None, None));
+    }
+
+    #[test]
+    fn only_the_thread_that_steps_back_is_nicer() {
+        let nice = || rustix::process::getpriority_process(None).expect("readable");
+        let before = nice();
+        let seen = std::thread::spawn(move || {
+            step_back();
+            nice()
+        });
+        assert_eq!((seen.join().expect("ends"), nice()), (NICE.max(before), before));
     }
 
     #[test]

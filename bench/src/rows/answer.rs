@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use loadtest::clock::Clock;
 
-use super::{Lab, pbx};
+use super::Lab;
 use crate::city::{self, Variant};
 use crate::lab::{Server, find, ours, pause};
 use crate::table::OURS;
@@ -23,7 +23,6 @@ pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     lab.peer("sipp uas", sipp_uas);
     lab.peer("Kamailio, stateless 200", |lab| kamailio(lab, "Kamailio, stateless 200", STATELESS, false));
     lab.peer("Kamailio, transaction proxy", |lab| kamailio(lab, "Kamailio, transaction proxy", &relay(), true));
-    pbx::answer(lab);
     if !lab.quick {
         latency(lab)?;
     }

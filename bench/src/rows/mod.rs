@@ -6,7 +6,7 @@ mod journal;
 mod messages;
 mod pbx;
 mod rooms;
-pub mod start;
+mod start;
 
 use std::process::ExitCode;
 
@@ -106,12 +106,26 @@ impl Lab<'_> {
 
 type Group = fn(&mut Lab<'_>) -> anyhow::Result<()>;
 
+fn answered(lab: &mut Lab<'_>) -> anyhow::Result<()> {
+    answer::run(lab)?;
+    pbx::answer(lab);
+    Ok(())
+}
+
+fn started(lab: &mut Lab<'_>) -> anyhow::Result<()> {
+    start::run(lab)?;
+    if !lab.quick {
+        pbx::start_and_idle(lab);
+    }
+    Ok(())
+}
+
 const GROUPS: &[(&str, Group)] = &[
     ("floor", floor::run),
-    ("answer", answer::run),
+    ("answer", answered),
     ("rooms", rooms::run),
     ("messages", messages::run),
-    ("start", start::run),
+    ("start", started),
     ("journal", journal::run),
 ];
 

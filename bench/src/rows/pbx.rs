@@ -11,9 +11,8 @@ use loadtest::clock::Clock;
 
 use super::Lab;
 use super::answer::{Drive, drive};
-use super::start::until_it_answers;
 use crate::city;
-use crate::lab::{Server, find, pause};
+use crate::lab::{Server, find, pause, until_it_answers};
 
 const PORT: u16 = city::BASE + 64;
 /// Both are late or failing above 300 calls/s on two cores.
