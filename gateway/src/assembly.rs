@@ -252,6 +252,7 @@ pub fn start(mut city: City, settings: Settings, prometheus: PrometheusHandle) -
         waiting: waiting.clone(),
         board: crate::metrics::Board::default(),
     };
+    let (tone, attendant) = (prompts::tone(city.tone), prompts::attendant());
     let mut desk = Some((desk, tcp));
     let mut shard_threads = Vec::new();
     for (index, (mailbox, serials)) in (0u16..).zip(mailboxes.into_iter().zip(serials)) {
@@ -270,8 +271,8 @@ pub fn start(mut city: City, settings: Settings, prometheus: PrometheusHandle) -
             policy: city.policy.clone(),
             unit: settings.unit.clone(),
             node: settings.node,
-            tone: prompts::tone(city.tone),
-            attendant: prompts::attendant(),
+            tone: tone.clone(),
+            attendant: attendant.clone(),
             serials,
         });
         let range = settings.rtp_ports.part(index, shards);

@@ -215,9 +215,8 @@ impl CasebookThread {
 
     pub fn run(mut self) {
         let mut grants = VecDeque::new();
+        let mut patience = self.patience();
         loop {
-            // Once a group is being gathered nobody needs to wake us before it is full of time.
-            let patience = if self.nap() { Duration::ZERO } else { self.patience() };
             let first = match self.inbox.recv_timeout(patience) {
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -251,10 +250,12 @@ impl CasebookThread {
             self.drain();
             // The desk looks for a taker while the disk works.
             self.hand_over();
-            if !stop && self.may_gather().is_some() {
+            if let Some(left) = self.gathers_for().filter(|_| !stop) {
+                patience = self.nap(left);
                 continue;
             }
             self.sync();
+            patience = self.patience();
             if !self.failed {
                 while let Some((shard, block)) = grants.pop_front() {
                     self.for_shard(ToShard::Serials { shard, block });
@@ -267,11 +268,10 @@ impl CasebookThread {
         }
     }
 
-    /// Whether the disk can wait a moment for more to come. Idle, what somebody waits for is synced at once; while one
+    /// How long the disk can wait for more to come, if at all. Idle, what somebody waits for is synced at once; while one
     /// group follows the other they are kept a little apart; what nobody waits for takes five milliseconds at most.
-    fn may_gather(&mut self) -> Option<Duration> {
+    fn gathers_for(&mut self) -> Option<Duration> {
         if self.writer.pending() == 0 {
-            self.gathering = None;
             return None;
         }
         let now = self.clock.mono();
@@ -281,21 +281,22 @@ impl CasebookThread {
         (self.writer.pending() <= GROUP && now < due).then(|| due.since(now))
     }
 
-    /// Lets things come while a group is gathered, without being woken for each of them. `true`: did so.
-    fn nap(&mut self) -> bool {
-        let Some(left) = self.may_gather().filter(|_| !self.failed) else { return false };
+    /// Lets things come while a group is gathered, without being woken for each of them; how long the inbox is to be
+    /// waited for afterwards. A store that has failed is tried again in its own time.
+    fn nap(&self, left: Duration) -> Duration {
+        if self.failed {
+            return self.patience();
+        }
         std::thread::park_timeout(left.min(APART));
-        true
+        Duration::ZERO
     }
 
     /// Until the casebook wants to be woken, or a failed store is tried again.
     fn patience(&self) -> Duration {
-        let longest = match (self.failed, self.gathering) {
+        let longest = match (self.failed, self.writer.pending()) {
             (true, _) => RETRY,
-            (false, Some(_)) if self.casebook.is_awaited() => self.apart,
-            (false, Some(_)) => GATHER,
-            (false, None) if self.writer.pending() > 0 => GATHER,
-            (false, None) => Duration::from_secs(3600),
+            (false, 0) => Duration::from_secs(3600),
+            (false, _) => GATHER,
         };
         let now = self.clock.wall();
         let due = self.casebook.poll_timeout().map(|(at, _)| u64::try_from(at.0 - now.0).unwrap_or(0));

@@ -132,10 +132,11 @@ pub struct PortRange {
 impl PortRange {
     /// One of so many equal parts, each beginning at an even port.
     pub fn part(self, index: u16, parts: u16) -> PortRange {
-        let first = self.from + self.from % 2;
-        let pairs = (self.to.saturating_sub(first).saturating_add(1)) / 2 / parts;
-        let from = first + index * pairs * 2;
-        PortRange { from, to: (from + pairs * 2).saturating_sub(1) }
+        let first = u32::from(self.from).next_multiple_of(2);
+        let pairs = (u32::from(self.to) + 1).saturating_sub(first) / 2 / u32::from(parts);
+        let from = first + u32::from(index) * pairs * 2;
+        // Without a pair the part is empty: it ends before it begins.
+        PortRange { from: from.min(65_535) as u16, to: (from + pairs * 2).saturating_sub(1).min(65_535) as u16 }
     }
 }
 
@@ -466,6 +467,16 @@ fn edits(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_range_is_cut_into_pairs_up_to_the_last_port_there_is() {
+        let range = PortRange { from: 20_001, to: 65_535 };
+        assert_eq!(range.part(0, 1), PortRange { from: 20_002, to: 65_535 });
+        assert_eq!([range.part(0, 2).from, range.part(1, 2).from, range.part(1, 2).to], [20_002, 42_768, 65_533]);
+        let few = PortRange { from: 40_000, to: 40_003 };
+        assert_eq!(few.part(1, 2), PortRange { from: 40_002, to: 40_003 });
+        assert!(few.part(2, 3).to < few.part(2, 3).from, "two pairs are not enough for three");
+    }
 
     const GOOD: &str = include_str!("../../deploy/example/city.toml");
 

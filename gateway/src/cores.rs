@@ -3,7 +3,7 @@
 
 use std::io;
 
-use rustix::process::setpriority_process;
+use rustix::process::{getpriority_process, setpriority_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Cores that the calling thread may use, in order.
@@ -21,14 +21,16 @@ pub fn stay_on(cores: &[usize]) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// The niceness of threads whose work can wait.
-const NICE: i32 = 10;
+/// How much nicer than the others threads are whose work can wait, and the nicest that there is.
+const NICER: i32 = 10;
+const NICEST: i32 = 19;
 
 /// From here on whoever answers goes before the calling thread, as far as they want the same core. What it does comes
 /// later under overload, not less.
 pub fn step_back() {
     // On Linux nobody but the calling thread is meant, and stepping back is always allowed.
-    if let Err(error) = setpriority_process(None, NICE) {
+    let nicer = getpriority_process(None).map(|nice| (nice + NICER).min(NICEST));
+    if let Err(error) = nicer.and_then(|nice| setpriority_process(None, nice)) {
         tracing::warn!(%error, "GW-1007 a thread could not step back behind the shards");
     }
 }
@@ -61,13 +63,13 @@ mod tests {
 
     #[test]
     fn only_the_thread_that_steps_back_is_nicer() {
-        let nice = || rustix::process::getpriority_process(None).expect("readable");
+        let nice = || getpriority_process(None).expect("readable");
         let before = nice();
         let seen = std::thread::spawn(move || {
             step_back();
             nice()
         });
-        assert_eq!((seen.join().expect("ends"), nice()), (NICE.max(before), before));
+        assert_eq!((seen.join().expect("ends"), nice()), ((before + NICER).min(NICEST), before));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The recorder's thread: chunks to the log, WAVs at a call's end, live taps on the way.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
@@ -54,12 +54,12 @@ impl Taps {
     }
 }
 
-/// Between two looks into the inbox while there is work: whoever hands something over has nobody to wake then. A tenth
-/// of what a `kill -9` may cost a recording.
+/// Between two looks into the inbox while there is work: whoever hands something over has nobody to wake then. A
+/// fortieth of what a `kill -9` may cost a recording.
 const NAP: Duration = Duration::from_millis(5);
 
 pub fn run(log: RecordingLog, inbox: &Receiver<Input>, casebook: &Sender<casebook_thread::Input>, taps: &Taps) {
-    let mut recorder = Recorder { log, taps, failing: HashMap::new(), finished: Vec::new() };
+    let mut recorder = Recorder { log, taps, failing: HashSet::new(), finished: Vec::new() };
     while let Ok(first) = inbox.recv() {
         let mut next = Some(first);
         while let Some(input) = next.take() {
@@ -80,7 +80,7 @@ struct Recorder<'a> {
     log: RecordingLog,
     taps: &'a Taps,
     /// Calls whose last write failed: one alarm a call, not ten a second.
-    failing: HashMap<u64, ()>,
+    failing: HashSet<u64>,
     /// What the casebook has not been told yet.
     finished: Vec<(AlertNo, Vec<Media>)>,
 }
@@ -103,7 +103,7 @@ impl Recorder<'_> {
         if let Err(error) = self.log.write(chunks) {
             for (no, chunk) in chunks {
                 metrics::counter!("gateway_recording_errors_total", "reason" => "write").increment(1);
-                if self.failing.insert(chunk.key, ()).is_none() {
+                if self.failing.insert(chunk.key) {
                     tracing::error!(alert = %no, %error, "GW-3201 recording is being lost; the call goes on");
                 }
             }

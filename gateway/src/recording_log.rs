@@ -125,14 +125,14 @@ impl RecordingLog {
         let end = self.buffer.len().next_multiple_of(PAGE);
         self.buffer.resize(end, 0);
         self.files[&self.segment].write_all_at(&self.buffer, self.offset)?;
-        let begin = self.offset;
+        let mut offset = self.offset;
         for (_, chunk) in chunks {
-            let at = At { segment: self.segment, offset: self.offset };
-            self.offset += (HEAD + chunk.bytes.len()) as u64;
+            let at = At { segment: self.segment, offset };
+            offset += (HEAD + chunk.bytes.len()) as u64;
             let live = Live { last: at, first_segment: at.segment };
             self.live.entry(chunk.key).and_modify(|l| l.last = at).or_insert(live);
         }
-        self.offset = begin + end as u64;
+        self.offset += end as u64;
         // A burst's buffer is not kept.
         self.buffer.shrink_to(BUFFER);
         Ok(())

@@ -127,11 +127,7 @@ impl Handle {
 
     fn route(&self, input: &Input) -> Route {
         match input {
-            Input::Shard(message) => match message.route(self.shards()) {
-                // Of a call that another start of the gateway had.
-                Route::To(shard) if shard >= self.shards() => Route::To(0),
-                route => route,
-            },
+            Input::Shard(message) => message.route(self.shards()),
             Input::Desk(_) | Input::Sip(_) | Input::Write { .. } | Input::Close { .. } => Route::To(0),
             Input::Closed(_) | Input::Drain | Input::Stop => Route::All,
         }

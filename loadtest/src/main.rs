@@ -47,6 +47,28 @@ struct CentreArgs {
     number: String,
 }
 
+/// Who tells ports and secrets.
+#[derive(clap::Args, Clone)]
+struct Source {
+    /// The admin address of a running `gateway demo`, which tells them
+    #[arg(long, default_value = "127.0.0.1:9110")]
+    admin: SocketAddr,
+    /// A file in the form of peers.json instead, for a gateway that is no demo
+    #[arg(long)]
+    page: Option<std::path::PathBuf>,
+}
+
+/// Where the result goes beside the terminal.
+#[derive(clap::Args, Clone, Default)]
+struct ResultTo {
+    /// The last line of stdout is one JSON object
+    #[arg(long)]
+    json: bool,
+    /// The same object, into a file
+    #[arg(long)]
+    report: Option<std::path::PathBuf>,
+}
+
 #[derive(clap::Args)]
 struct Officers {
     /// How many; each tells its position every ten seconds
@@ -54,14 +76,10 @@ struct Officers {
     officers: u32,
     #[arg(long, default_value = "10s", value_parser = duration)]
     duration: Duration,
-    #[arg(long)]
-    page: Option<std::path::PathBuf>,
-    #[arg(long, default_value = "127.0.0.1:9110")]
-    admin: SocketAddr,
-    #[arg(long)]
-    json: bool,
-    #[arg(long)]
-    report: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    result: ResultTo,
 }
 
 #[derive(clap::Args)]
@@ -83,17 +101,13 @@ struct Sweep {
     /// By which carrier's protocol messages come
     #[arg(long, value_enum, default_value_t = Channel::Cmpp)]
     channel: Channel,
-    #[arg(long)]
-    page: Option<std::path::PathBuf>,
-    #[arg(long, default_value = "127.0.0.1:9110")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    source: Source,
     /// Any SIP target instead (calls only)
     #[arg(long)]
     target: Option<SocketAddr>,
-    #[arg(long)]
-    json: bool,
-    #[arg(long)]
-    report: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    result: ResultTo,
 }
 
 #[derive(clap::Args)]
@@ -127,18 +141,10 @@ struct Messages {
     /// The gateway's process: its CPU a message is measured too
     #[arg(long)]
     pid: Option<u32>,
-    /// Ports and secrets from a file in the form of peers.json, for a gateway that is no demo
-    #[arg(long)]
-    page: Option<std::path::PathBuf>,
-    /// The admin address of a running `gateway demo`, which tells ports and secrets
-    #[arg(long, default_value = "127.0.0.1:9110")]
-    admin: SocketAddr,
-    /// The last line of stdout is one JSON object
-    #[arg(long)]
-    json: bool,
-    /// The same object, into a file
-    #[arg(long)]
-    report: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    result: ResultTo,
 }
 
 #[derive(clap::Args)]
@@ -157,21 +163,13 @@ struct Calls {
     legs: u8,
     #[arg(long, value_enum, default_value_t = MediaMode::Probe)]
     media: MediaMode,
-    /// The admin address of a running `gateway demo`, which tells ports and accounts
-    #[arg(long, default_value = "127.0.0.1:9110")]
-    admin: SocketAddr,
-    /// Ports and accounts from a file in the form of peers.json, for a gateway that is no demo
-    #[arg(long)]
-    page: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    source: Source,
     /// Any SIP target instead, e.g. 127.0.0.1:5060; one or two legs, called user 110
     #[arg(long)]
     target: Option<SocketAddr>,
-    /// The last line of stdout is one JSON object
-    #[arg(long)]
-    json: bool,
-    /// The same object, into a file
-    #[arg(long)]
-    report: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    result: ResultTo,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -216,10 +214,8 @@ fn main() -> ExitCode {
 }
 
 fn message_plan(args: &Messages) -> anyhow::Result<messages::Plan> {
-    let page = page(args.page.as_deref(), args.admin)?;
-    let text = |key: &str| page[key].as_str().with_context(|| format!("peers.json has no {key}"));
-    let token_file = std::path::Path::new(text("token_file")?);
-    let token = std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?;
+    let page = page(&args.source)?;
+    let (http, token) = api_of(&page)?;
     Ok(messages::Plan {
         channel: args.channel,
         rate: args.rate,
@@ -229,12 +225,12 @@ fn message_plan(args: &Messages) -> anyhow::Result<messages::Plan> {
         think: args.think,
         receipt_p99_ms: args.receipt_p99,
         unanswered: args.unanswered,
-        http: text("http")?.parse()?,
-        token: token.trim().to_owned(),
-        sip: text("sip")?.parse()?,
+        http,
+        token,
+        sip: text_of(&page, "sip")?.parse()?,
         source: page["load"]["source"].as_str().context("load.source")?.parse()?,
         first_seat: page["load"]["seats"][0].as_u64().context("load.seats")? as u32,
-        password: text("password")?.to_owned(),
+        password: text_of(&page, "password")?.to_owned(),
         peers: messages::channels_of(&page)?,
         patience: args.patience,
         pid: args.pid,
@@ -248,11 +244,9 @@ fn sweep(args: &Sweep) -> anyhow::Result<ExitCode> {
         hold: args.duration,
         legs: 1,
         media: MediaMode::Probe,
-        admin: args.admin,
-        page: args.page.clone(),
+        source: args.source.clone(),
         target: args.target,
-        json: false,
-        report: None,
+        result: ResultTo::default(),
     };
     let messages = Messages {
         channel: args.channel,
@@ -265,10 +259,8 @@ fn sweep(args: &Sweep) -> anyhow::Result<ExitCode> {
         unanswered: true,
         patience: Duration::from_secs(10),
         pid: None,
-        page: args.page.clone(),
-        admin: args.admin,
-        json: false,
-        report: None,
+        source: args.source.clone(),
+        result: ResultTo::default(),
     };
     let plan = loadtest::sweep::Plan {
         what: args.what,
@@ -289,11 +281,11 @@ fn sweep(args: &Sweep) -> anyhow::Result<ExitCode> {
         .map(|s| serde_json::json!({"load": s.load, "p50_ms": s.p50_ms, "p99_ms": s.p99_ms, "cost": s.cost}))
         .collect();
     let object = serde_json::json!({"knee": report.knee, "spread": report.spread, "steps": steps});
-    Ok(hand_over(&object, args.report.as_deref(), args.json, true))
+    Ok(hand_over(&object, &args.result, true))
 }
 
 fn run_officers(args: &Officers) -> anyhow::Result<ExitCode> {
-    let page = page(args.page.as_deref(), args.admin)?;
+    let page = page(&args.source)?;
     let plan =
         officers::Plan { officers: args.officers, duration: args.duration, api: api_of(&page)?, range: OFFICERS };
     let r = officers::run(&plan)?;
@@ -308,7 +300,7 @@ fn run_officers(args: &Officers) -> anyhow::Result<ExitCode> {
         "taken": r.taken,
         "position_ms": { "p50": ms(0.5), "p99": ms(0.99), "max": ms(1.0) },
     });
-    Ok(hand_over(&object, args.report.as_deref(), args.json, r.pass()))
+    Ok(hand_over(&object, &args.result, r.pass()))
 }
 
 fn tell_messages(args: &Messages, r: &messages::Report) -> ExitCode {
@@ -349,14 +341,14 @@ fn tell_messages(args: &Messages, r: &messages::Report) -> ExitCode {
         "receipt_ms": times(&r.receipt),
         "answer_ms": times(&r.answer),
     });
-    hand_over(&object, args.report.as_deref(), args.json, r.pass())
+    hand_over(&object, &args.result, r.pass())
 }
 
 /// What load tools need to know: a file's word, or a running demo's.
-fn page(file: Option<&std::path::Path>, admin: SocketAddr) -> anyhow::Result<serde_json::Value> {
-    match file {
+fn page(source: &Source) -> anyhow::Result<serde_json::Value> {
+    match &source.page {
         Some(file) => Ok(serde_json::from_slice(&std::fs::read(file).with_context(|| file.display().to_string())?)?),
-        None => demo_page(admin),
+        None => demo_page(source.admin),
     }
 }
 
@@ -399,7 +391,7 @@ fn plan(args: &Calls) -> anyhow::Result<Plan> {
     if args.target.is_some() {
         return Ok(plan);
     }
-    let page = page(args.page.as_deref(), args.admin)?;
+    let page = page(&args.source)?;
     plan.sip = text_of(&page, "sip")?.parse()?;
     plan.api = Some(api_of(&page)?);
     plan.password = text_of(&page, "password")?.to_owned();
@@ -449,7 +441,7 @@ fn tell(args: &Calls, report: &Report) -> ExitCode {
         "rtp_lost": report.rtp_lost,
         "late_placed_ms_max": report.late_placed_ms_max,
     });
-    hand_over(&object, args.report.as_deref(), args.json, report.pass())
+    hand_over(&object, &args.result, report.pass())
 }
 
 /// Prints the thresholds for people; returns them for machines.
@@ -463,14 +455,14 @@ fn tell_thresholds(all: &[Threshold]) -> Vec<serde_json::Value> {
 }
 
 /// Writes the object where it is wanted; the exit code says whether every threshold held.
-fn hand_over(object: &serde_json::Value, file: Option<&std::path::Path>, print: bool, pass: bool) -> ExitCode {
-    if let Some(path) = file
+fn hand_over(object: &serde_json::Value, to: &ResultTo, pass: bool) -> ExitCode {
+    if let Some(path) = &to.report
         && let Err(error) = std::fs::write(path, object.to_string())
     {
         eprintln!("error: {}: {error}", path.display());
         return ExitCode::FAILURE;
     }
-    if print {
+    if to.json {
         println!("{object}");
     }
     if pass { ExitCode::SUCCESS } else { ExitCode::from(99) }

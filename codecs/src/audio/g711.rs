@@ -25,7 +25,7 @@ impl Law {
             Law::Mu => MU_ENCODE[(sample as u16 >> 2) as usize],
         }
     }
-    pub fn decode_table(self) -> &'static [i16; 256] {
+    fn decode_table(self) -> &'static [i16; 256] {
         match self {
             Law::A => &A_DECODE,
             Law::Mu => &MU_DECODE,

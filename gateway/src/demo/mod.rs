@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     rtp_shared: usize,
     /// Threads that calls are spread over; all cores but one when absent.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=i64::from(switchboard::route::SHARDS_MAX)))]
     shards: Option<u16>,
 }
 

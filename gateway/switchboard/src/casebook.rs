@@ -343,7 +343,7 @@ impl Casebook {
 
     /// A number for a report that comes in writing, and whether it was reserved.
     fn mint_number(&mut self, at: Wall) -> (AlertNo, bool) {
-        let (serial, reserved) = self.serials.next();
+        let (serial, reserved) = self.serials.next(at);
         if self.serials.wants_more() {
             self.outputs.push_back(Output::WantSerials);
         }

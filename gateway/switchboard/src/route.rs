@@ -1,5 +1,7 @@
 //! Which shard a message belongs to: a call lives where its Call-ID leads, and everything about it follows.
 
+use std::hash::{DefaultHasher, Hasher as _};
+
 use codecs::record::AlertNo;
 use codecs::sip::peek_call_id;
 use dispatch::CallKey;
@@ -37,39 +39,39 @@ pub fn of_sip(bytes: &[u8], shards: u16) -> u16 {
 }
 
 /// The shard that takes a new call which no SIP message began.
-pub fn of_alert(no: AlertNo, shards: u16) -> u16 {
+fn of_alert(no: AlertNo, shards: u16) -> u16 {
     (hash(no.as_str().as_bytes()) % u64::from(shards.max(1))) as u16
 }
 
-/// FNV-1a, and its high bits folded in: the low ones of short identifiers are uneven.
 fn hash(bytes: &[u8]) -> u64 {
-    let h = bytes.iter().fold(0xCBF2_9CE4_8422_2325u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01B3));
-    h ^ h >> 32
-}
-
-fn of_call(call: CallKey) -> Route {
-    Route::To((call.0 >> KEY_BITS) as u16)
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 impl ToShard {
+    /// Always to a shard that there is.
     pub fn route(&self, shards: u16) -> Route {
+        let of_number = |number: u64, bits: u32| Route::To(((number >> bits) % u64::from(shards.max(1))) as u16);
+        let of_call = |call: CallKey| of_number(call.0, KEY_BITS);
         match self {
             ToShard::SeatReserved { call, .. } | ToShard::NoResponder { call } | ToShard::Action { call, .. } => {
                 of_call(*call)
             }
             ToShard::ResponderReserved(reserved) => of_call(reserved.call),
             ToShard::CallBack { no, .. } => Route::To(of_alert(*no, shards)),
-            ToShard::Serials { shard, .. } => Route::To(*shard),
+            ToShard::Serials { shard, .. } => of_number(u64::from(*shard), 0),
             ToShard::Silence { .. } => Route::All,
             ToShard::SendMessage(_) => Route::To(0),
-            ToShard::AnswerMessage { page, .. } => Route::To((page >> PAGE_BITS) as u16),
+            ToShard::AnswerMessage { page, .. } => of_number(*page, PAGE_BITS),
         }
     }
 }
 
-/// Pages and calls are told apart from other requests by their high bits, which a shard's number must not touch.
-pub const SHARDS_MAX: u16 = 256;
+/// The most shards: more cores than that on one node have other limits, and each has a slice of the serials.
+pub const SHARDS_MAX: u16 = 64;
 
+// Pages are told apart from other requests by high bits, which a shard's number must not touch.
 const _: () = assert!((SHARDS_MAX as u64) << PAGE_BITS <= RequestId::PAGE_LIMIT);
 
 #[cfg(test)]

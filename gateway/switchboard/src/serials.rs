@@ -1,9 +1,12 @@
 //! Serials of alert numbers: reserved on disk in blocks before they are used, minted by whoever was granted them.
 //!
 //! Of the eight digits the lower nine tenths are reserved; the rest is cut into one slice a holder (each shard, the
-//! casebook), from which they go on when the disk is gone: no two ever mint the same.
+//! casebook), from which they go on when the disk is gone: no two ever mint the same. A slice is entered where the day
+//! stands, so that a start anew in the same day, which knows of none of them, goes on behind those of the one before.
 
 use std::collections::VecDeque;
+
+use codecs::time::Wall;
 
 use crate::message::SerialBlock;
 use crate::route::SHARDS_MAX;
@@ -24,15 +27,15 @@ pub(crate) enum Holder {
 pub(crate) struct Serials {
     holder: Holder,
     blocks: VecDeque<SerialBlock>,
-    /// Minted from the slice so far.
-    unreserved: u32,
+    /// The next of the slice, once it has been entered.
+    unreserved: Option<u32>,
     wanted: bool,
 }
 
 impl Serials {
     pub fn new(holder: Holder, first: SerialBlock) -> Serials {
         let blocks = Some(first).filter(|b| b.from < b.until).into_iter().collect();
-        Serials { holder, blocks, unreserved: 0, wanted: false }
+        Serials { holder, blocks, unreserved: None, wanted: false }
     }
 
     pub fn grant(&mut self, block: SerialBlock) {
@@ -41,14 +44,15 @@ impl Serials {
     }
 
     /// The next serial, and whether it was reserved: with the disk gone numbers go on from memory.
-    pub fn next(&mut self) -> (u32, bool) {
+    pub fn next(&mut self, at: Wall) -> (u32, bool) {
         let Some(block) = self.blocks.front_mut() else {
             let slice = match self.holder {
                 Holder::Shard(shard) => u32::from(shard),
                 Holder::Casebook => u32::from(SHARDS_MAX),
             };
-            self.unreserved += 1;
-            return (RESERVED + slice * SLICE + (self.unreserved - 1) % SLICE, false);
+            let next = self.unreserved.unwrap_or_else(|| entered(at));
+            self.unreserved = Some((next + 1) % SLICE);
+            return (RESERVED + slice * SLICE + next, false);
         };
         let serial = block.from;
         block.from += 1;
@@ -65,26 +69,40 @@ impl Serials {
     }
 }
 
+/// As far into a slice as the Beijing day is old.
+fn entered(at: Wall) -> u32 {
+    let c = at.civil(8 * 3600);
+    let seconds = (u32::from(c.hour) * 60 + u32::from(c.minute)) * 60 + u32::from(c.second);
+    (u64::from(seconds) * u64::from(SLICE) / 86_400) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Midnight in Beijing, 2026-11-22.
+    const MIDNIGHT: Wall = Wall(1_795_276_800_000_000_000);
 
     #[test]
     fn no_serial_is_given_twice_whether_reserved_or_not() {
         let mut serials = Serials::new(Holder::Shard(0), SerialBlock { from: 1, until: 3 });
         assert!(serials.wants_more() && !serials.wants_more());
-        assert_eq!([serials.next(), serials.next(), serials.next()], [(1, true), (2, true), (RESERVED, false)]);
+        let mut three = || [(); 3].map(|()| serials.next(MIDNIGHT));
+        assert_eq!(three(), [(1, true), (2, true), (RESERVED, false)]);
         serials.grant(SerialBlock { from: 3, until: 5 });
-        assert_eq!([serials.next(), serials.next(), serials.next()], [(3, true), (4, true), (RESERVED + 1, false)]);
+        let mut three = || [(); 3].map(|()| serials.next(MIDNIGHT));
+        assert_eq!(three(), [(3, true), (4, true), (RESERVED + 1, false)]);
     }
 
     #[test]
-    fn without_a_disk_no_two_mint_the_same() {
+    fn without_a_disk_no_two_mint_the_same_nor_does_a_start_later_that_day() {
         let empty = SerialBlock { from: 7, until: 7 };
-        let first = |holder| Serials::new(holder, empty).next().0;
-        let all: std::collections::BTreeSet<u32> =
-            (0..SHARDS_MAX).map(Holder::Shard).chain([Holder::Casebook]).map(first).collect();
-        assert_eq!(all.len(), usize::from(SHARDS_MAX) + 1);
-        assert!(all.iter().all(|serial| (RESERVED..100_000_000).contains(&(serial + SLICE - 1))));
+        let at = |second: i64| Wall(MIDNIGHT.0 + second * 1_000_000_000);
+        let first = |holder, second| Serials::new(holder, empty).next(at(second)).0;
+        let holders = || (0..SHARDS_MAX).map(Holder::Shard).chain([Holder::Casebook]);
+        let all: Vec<u32> = [0, 40_000, 86_399].iter().flat_map(|s| holders().map(|h| first(h, *s))).collect();
+        let different: std::collections::BTreeSet<u32> = all.iter().copied().collect();
+        assert_eq!(different.len(), all.len());
+        assert!(all.iter().all(|serial| (RESERVED..100_000_000).contains(serial)));
     }
 }
