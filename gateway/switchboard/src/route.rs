@@ -73,6 +73,8 @@ pub const SHARDS_MAX: u16 = 64;
 
 // Pages are told apart from other requests by high bits, which a shard's number must not touch.
 const _: () = assert!((SHARDS_MAX as u64) << PAGE_BITS <= RequestId::PAGE_LIMIT);
+// A key and a leg's number make the session id of an SDP, which some peers read as a signed number.
+const _: () = assert!((SHARDS_MAX as u64) << KEY_BITS <= 1 << 54);
 
 #[cfg(test)]
 mod tests {

@@ -326,9 +326,9 @@ impl Shard {
     }
 
     fn local(&self, key: CallKey, leg: LegNo, rtp_port: u16, version: u64, seed: u64) -> Local {
-        // Constant for the session, different for every leg of every shard (RFC 8866 5.2): 40 bits of the call's count.
-        let call = u64::from(self.config.shard) << 40 | key.0 & 0xFF_FFFF_FFFF;
-        let session_id = call << 8 | u64::from(leg.0 & 0xFF);
+        // Constant for the session, different for every leg of every call of every shard (RFC 8866 5.2): below 2⁶², as
+        // `route::SHARDS_MAX` keeps keys below 2⁵⁴.
+        let session_id = key.0 << 8 | u64::from(leg.0 & 0xFF);
         // On a shared port our streams to one peer may have nothing else to be told apart by.
         let ssrc = self.config.shared_media.then_some(seed as u32);
         Local { address: self.config.rtp_address, rtp_port, ssrc, session_id, version }
