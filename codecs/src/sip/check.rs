@@ -89,9 +89,9 @@ fn common_fields(message: &Message) -> Result<(Fields, CSeq<'_>), Rejection> {
     let mut top = None;
     for one in message.all(Name::Via).flat_map(split_commas) {
         let via = Via::parse(one).ok_or_else(|| bad(message, Name::Via, "Via is malformed"))?;
-        top.get_or_insert((one, via));
+        top.get_or_insert(via);
     }
-    let (via_text, via) = top.ok_or_else(|| bad(message, Name::Via, "no Via"))?;
+    let via = top.ok_or_else(|| bad(message, Name::Via, "no Via"))?;
     let from = single(message, Name::From, "From")?;
     let to = single(message, Name::To, "To")?;
     let call_id = single(message, Name::CallId, "Call-ID")?;
@@ -113,11 +113,9 @@ fn common_fields(message: &Message) -> Result<(Fields, CSeq<'_>), Rejection> {
     }
     let raw: &[u8] = message.raw();
     let span = |part: &[u8]| if part.is_empty() { Span::default() } else { Span::of(raw, part) };
-    let sent_by_end = memchr::memchr(b';', via_text).unwrap_or(via_text.len());
-    let host_at = via_text[..sent_by_end].iter().rposition(u8::is_ascii_whitespace).map_or(0, |i| i + 1);
     let fields = Fields {
         branch: span(via.branch().unwrap_or_default()),
-        sent_by: span(&via_text[host_at..sent_by_end]),
+        sent_by: span(via.sent_by),
         from_tag: span(from.tag().unwrap_or_default()),
         to_tag: span(to.tag().unwrap_or_default()),
         call_id: span(call_id),

@@ -12,6 +12,10 @@ pub(super) const NOT_URI: u8 = 8;
 pub(super) const END_OF_URI: u8 = 16;
 /// Letters, digits, `+`, `-`, `.`.
 pub(super) const SCHEME: u8 = 32;
+/// White space: blank, tab, carriage return, line feed.
+pub(super) const BLANK: u8 = 64;
+/// What no URI holds, and `@`: where its user part ends.
+pub(super) const END_OF_USER: u8 = 128;
 
 static CLASS: [u8; 256] = {
     let mut table = [0; 256];
@@ -26,7 +30,9 @@ static CLASS: [u8; 256] = {
             | ((alphanumeric || matches!(c, b'-' | b'.' | b'_')) as u8 * HOST)
             | ((c.is_ascii_whitespace() || matches!(c, b'<' | b'>' | b'"')) as u8 * NOT_URI)
             | ((c.is_ascii_whitespace() || c == b'>') as u8 * END_OF_URI)
-            | ((alphanumeric || matches!(c, b'+' | b'-' | b'.')) as u8 * SCHEME);
+            | ((alphanumeric || matches!(c, b'+' | b'-' | b'.')) as u8 * SCHEME)
+            | (matches!(c, b' ' | b'\t' | b'\r' | b'\n') as u8 * BLANK)
+            | ((c.is_ascii_whitespace() || matches!(c, b'<' | b'>' | b'"' | b'@')) as u8 * END_OF_USER);
         b += 1;
     }
     table

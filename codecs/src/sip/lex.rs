@@ -121,7 +121,7 @@ impl<'a> Params<'a> {
     pub fn get(self, name: &str) -> Option<&'a [u8]> {
         let mut rest = self.0;
         while let Some((one, value, after)) = plain(rest) {
-            if one.eq_ignore_ascii_case(name.as_bytes()) {
+            if one.len() == name.len() && one.eq_ignore_ascii_case(name.as_bytes()) {
                 return Some(value.unwrap_or_default());
             }
             rest = after;
@@ -149,11 +149,11 @@ impl<'a> Params<'a> {
 }
 
 /// Name, value, what follows.
-type Plain<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8]);
+pub(super) type Plain<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8]);
 
 /// The first parameter when it is written as nearly all are, without white space, quotes or brackets: name, value, and
 /// what follows, which is nothing or the next parameter.
-fn plain(text: &[u8]) -> Option<Plain<'_>> {
+pub(super) fn plain(text: &[u8]) -> Option<Plain<'_>> {
     let text = text.strip_prefix(b";")?;
     let end = class::run(text, TOKEN);
     let (name, rest) = text.split_at(end);

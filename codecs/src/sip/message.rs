@@ -5,12 +5,13 @@
 //! kept as a `Fault`, so that a request that is broken but addressed can still be answered (see `check`).
 
 use bytes::Bytes;
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 use smallvec::SmallVec;
 
-use super::class::{self, TOKEN};
+use super::class::{self, BLANK, TOKEN};
 use super::lex::{decimal, is_token, trim};
 use super::name::Name;
+use super::scan::{self, LineEnds};
 
 /// The largest message taken, in bytes; offsets are 16 bit.
 pub const MAX_MESSAGE: usize = 65_535;
@@ -130,6 +131,8 @@ pub struct Message {
     start: Start,
     headers: SmallVec<[Header; 32]>,
     index: Index,
+    /// No value holds a carriage return or a line feed.
+    one_line_each: bool,
     body: Span,
     fault: Option<Fault>,
 }
@@ -166,30 +169,29 @@ impl Message {
             return Err(Fault { code: 513, at: 0, what: "message over 65535 bytes" });
         }
         let bytes: &[u8] = &raw;
-        let mut at = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-        let (line, next) = next_line(bytes, at).ok_or(Fault { code: 400, at: 0, what: "no start line" })?;
+        let at = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let mut lines = Lines { bytes, at, ends: LineEnds::new(bytes, at) };
+        let line = lines.next().ok_or(Fault { code: 400, at: 0, what: "no start line" })?;
         let mut fault = None;
         let start = start_line(bytes, line, &mut fault)?;
-        at = next;
 
         let mut headers: SmallVec<[Header; 32]> = SmallVec::new();
         let mut index = Index { first: [0; Name::COUNT], repeated: 0 };
-        let mut ended = false;
-        while let Some((line, next)) = next_line(bytes, at) {
+        let (mut ended, mut folded) = (false, false);
+        while let Some(line) = lines.next() {
             if line.is_empty() {
-                at = next;
                 ended = true;
                 break;
             }
-            let mut end = line.at as usize + line.len as usize;
-            let mut after = next;
+            let at = line.at as usize;
+            let mut end = at + line.len as usize;
             // A line that begins with white space continues the one before (RFC 3261 7.3.1).
-            while matches!(bytes.get(after), Some(b' ' | b'\t')) {
-                let Some((fold, next)) = next_line(bytes, after) else { break };
+            while matches!(bytes.get(lines.at), Some(b' ' | b'\t')) {
+                let Some(fold) = lines.next() else { break };
                 end = fold.at as usize + fold.len as usize;
-                after = next;
+                folded = true;
             }
-            match header_line(bytes, line.at as usize, end) {
+            match usual_line(bytes, at, end).or_else(|| header_line(bytes, at, end)) {
                 Some(header) if headers.len() < MAX_HEADERS => {
                     index.note(header.name, headers.len());
                     headers.push(header);
@@ -197,13 +199,13 @@ impl Message {
                 Some(_) => note(&mut fault, 400, at, "more than 128 header fields"),
                 None => note(&mut fault, 400, at, "header line without a name and colon"),
             }
-            at = after;
         }
         if !ended {
             note(&mut fault, 400, bytes.len(), "no empty line after the headers");
-            at = bytes.len();
         }
-        let mut message = Message { body: Span::new(at, bytes.len()), start, headers, index, fault, raw: raw.clone() };
+        let (at, end) = (if ended { lines.at } else { bytes.len() }, bytes.len());
+        let one_line_each = !folded && !lines.ends.lone_return;
+        let mut message = Message { raw, start, headers, index, one_line_each, body: Span::new(at, end), fault };
         message.apply_content_length(at);
         Ok(message)
     }
@@ -293,14 +295,26 @@ impl Message {
     }
     /// Every field with this name, in order; values are not split at commas.
     pub fn all(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+        self.of(name).iter().filter(move |h| h.name == name).map(|h| self.bytes(h.value))
+    }
+    /// None, one, or from the first of them on.
+    fn of(&self, name: Name) -> &[Header] {
         let first = usize::from(self.index.first[name as usize]);
-        // None, one, or the rest of them looked through.
-        let (from, to) = match first.checked_sub(1) {
-            None => (0, 0),
-            Some(from) if self.is_repeated(name) => (from, self.headers.len()),
-            Some(from) => (from, first),
-        };
-        self.headers[from..to].iter().filter(move |h| h.name == name).map(|h| self.bytes(h.value))
+        match first.checked_sub(1) {
+            None => &[],
+            Some(from) if self.is_repeated(name) => &self.headers[from..],
+            Some(from) => &self.headers[from..first],
+        }
+    }
+    /// What `all` gives, each with its whole line when that can be sent on as it is: the long form, one blank, CRLF, no
+    /// line end within.
+    pub(super) fn lines(&self, name: Name) -> impl Iterator<Item = (Option<&[u8]>, &[u8])> {
+        self.of(name).iter().filter(move |h| h.name == name).map(|h| {
+            let (at, end) = (h.word.at as usize, h.value.at as usize + h.value.len as usize);
+            let usual = self.one_line_each && h.word.len > 1 && h.value.at == h.word.at + h.word.len + 2;
+            let line = self.raw.get(at..end + 2).filter(|line| usual && line.ends_with(b"\r\n"));
+            (line, &self.raw[h.value.at as usize..end])
+        })
     }
     /// The first value of a header outside the table, by its text, any case.
     pub fn get_text(&self, name: &str) -> Option<&[u8]> {
@@ -323,14 +337,25 @@ fn note(fault: &mut Option<Fault>, code: u16, at: usize, what: &'static str) {
     fault.get_or_insert(Fault { code, at: at.min(MAX_MESSAGE) as u16, what });
 }
 
-/// The line at `at` without its end, and where the next begins. The last line may lack its end.
-fn next_line(bytes: &[u8], at: usize) -> Option<(Span, usize)> {
-    let rest = bytes.get(at..).filter(|r| !r.is_empty())?;
-    let Some(lf) = memchr(b'\n', rest) else {
-        return Some((Span::new(at, bytes.len()), bytes.len()));
-    };
-    let end = if lf > 0 && rest[lf - 1] == b'\r' { at + lf - 1 } else { at + lf };
-    Some((Span::new(at, end), at + lf + 1))
+/// The lines of a message without their ends. The last may lack its end.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    /// Where the next one begins.
+    at: usize,
+    ends: LineEnds<'a>,
+}
+
+impl Lines<'_> {
+    #[inline]
+    fn next(&mut self) -> Option<Span> {
+        let at = self.at;
+        let Some((end, next)) = self.ends.next() else {
+            self.at = self.bytes.len();
+            return (at < self.bytes.len()).then(|| Span::new(at, self.bytes.len()));
+        };
+        self.at = next;
+        Some(Span::new(at, end))
+    }
 }
 
 fn start_line(bytes: &[u8], line: Span, fault: &mut Option<Fault>) -> Result<Start, Fault> {
@@ -342,11 +367,19 @@ fn start_line(bytes: &[u8], line: Span, fault: &mut Option<Fault>) -> Result<Sta
     let Some(space) = memchr(b' ', text).filter(|&s| s > 0) else {
         return Err(Fault { code: 400, at: line.at, what: "start line has no method" });
     };
-    let method = &text[..space];
-    if !method.iter().all(|&b| is_token(b)) {
+    let word = &text[..space];
+    let method = Method::parse(word);
+    if method == Method::Other && !word.iter().all(|&b| is_token(b)) {
         return Err(Fault { code: 400, at: line.at, what: "method is not a token" });
     }
     let rest = &text[space + 1..];
+    let word = Span::new(base, base + space);
+    if let Some(end) = memchr2(b' ', b'\t', rest)
+        && end > 0
+        && rest[end..] == *b" SIP/2.0"
+    {
+        return Ok(Start::Request { method, word, uri: Span::new(base + space + 1, base + space + 1 + end) });
+    }
     let (uri_len, version) = match memchr::memrchr(b' ', rest) {
         Some(last) => (last, &rest[last + 1..]),
         None => (rest.len(), &b""[..]),
@@ -361,7 +394,7 @@ fn start_line(bytes: &[u8], line: Span, fault: &mut Option<Fault>) -> Result<Sta
     if rest[..uri_len].iter().any(|b| matches!(b, b' ' | b'\t')) || uri_len == 0 {
         note(fault, 400, base + space + 1, "white space in the Request-URI");
     }
-    Ok(Start::Request { method: Method::parse(method), word: Span::new(base, base + space), uri })
+    Ok(Start::Request { method, word, uri })
 }
 
 fn status_line(base: usize, text: &[u8], fault: &mut Option<Fault>) -> Start {
@@ -379,6 +412,24 @@ fn status_line(base: usize, text: &[u8], fault: &mut Option<Fault>) -> Start {
     };
     let reason = (after + digits + 1).min(text.len());
     Start::Response { code, reason: Span::new(base + reason, base + text.len()) }
+}
+
+/// A header as nearly everybody writes it: a name of the table, a colon within sixteen octets, one blank, a value
+/// without white space around it. Says what `header_line` says, or nothing.
+#[inline]
+fn usual_line(bytes: &[u8], at: usize, end: usize) -> Option<Header> {
+    let octets = *bytes[at..].first_chunk()?;
+    let colon = scan::equal(octets, b':').trailing_zeros() as usize;
+    let name = Name::usual(octets, colon)?;
+    let value = at + colon + 2;
+    if value >= end || bytes[value - 1] != b' ' || is_blank(bytes[value]) || is_blank(bytes[end - 1]) {
+        return None;
+    }
+    Some(Header { name, word: Span::new(at, at + colon), value: Span::new(value, end) })
+}
+
+fn is_blank(b: u8) -> bool {
+    class::is(b, BLANK)
 }
 
 fn header_line(bytes: &[u8], at: usize, end: usize) -> Option<Header> {

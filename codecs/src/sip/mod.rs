@@ -10,6 +10,7 @@ mod message;
 pub mod multipart;
 mod name;
 mod peek;
+mod scan;
 mod stream;
 mod uri;
 mod value;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::class::{self, HOST, NOT_URI, SCHEME};
+use super::class::{self, END_OF_USER, HOST, NOT_URI, SCHEME};
 use super::lex::{Params, decimal, trim};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +22,29 @@ pub enum Host<'a> {
     Name(&'a [u8]),
 }
 
+/// A host, its port, what follows.
+type HostThen<'a> = (Host<'a>, Option<u16>, &'a [u8]);
+
 impl<'a> Host<'a> {
+    /// A name or an IPv4 address with or without a port at the beginning of `text`, up to its end, a `;` or a `?`.
+    /// `None` says that it is written otherwise, not that it is wrong.
+    pub(super) fn begin(text: &'a [u8]) -> Option<HostThen<'a>> {
+        let (host, rest) = text.split_at(class::run(text, HOST));
+        let (port, rest) = match rest {
+            [b':', rest @ ..] => {
+                let digits = rest.iter().take(6).take_while(|b| b.is_ascii_digit()).count();
+                (Some(u16::try_from(decimal(&rest[..digits])?).ok()?), &rest[digits..])
+            }
+            rest => (None, rest),
+        };
+        let ends = matches!(rest, [] | [b';' | b'?', ..]);
+        (ends && !host.is_empty()).then(|| (Host::of(host), port, rest))
+    }
+
+    fn of(host: &'a [u8]) -> Host<'a> {
+        parse_v4(host).map_or(Host::Name(host), |ip| Host::Ip(IpAddr::V4(ip)))
+    }
+
     /// `host`, `host:port`, `[v6]`, `[v6]:port`.
     pub fn parse_with_port(text: &'a [u8]) -> Option<(Host<'a>, Option<u16>)> {
         if let Some(inner) = text.strip_prefix(b"[") {
@@ -42,27 +64,33 @@ impl<'a> Host<'a> {
         if host.is_empty() || !class::all(host, HOST) {
             return None;
         }
-        Some((parse_v4(host).map_or(Host::Name(host), |ip| Host::Ip(IpAddr::V4(ip))), port))
+        Some((Host::of(host), port))
     }
 }
 
 /// Four numbers of at most three digits without leading zeros, as `Ipv4Addr` reads them.
 fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
-    let mut octets = [0u8; 4];
-    let mut rest = text;
-    for (n, octet) in octets.iter_mut().enumerate() {
-        if n > 0 {
-            rest = rest.strip_prefix(b".")?;
+    if !(7..=15).contains(&text.len()) || !text[0].is_ascii_digit() {
+        return None;
+    }
+    let (mut address, mut octet, mut digits, mut dots) = (0u32, 0u32, 0, 0);
+    for b in text {
+        match b {
+            b'0'..=b'9' if digits == 0 || octet != 0 => {
+                octet = octet * 10 + u32::from(b - b'0');
+                digits += 1;
+            }
+            b'.' if digits > 0 && dots < 3 => {
+                address = address << 8 | octet;
+                (octet, digits, dots) = (0, 0, dots + 1);
+            }
+            _ => return None,
         }
-        let digits = rest.iter().take(4).take_while(|b| b.is_ascii_digit()).count();
-        let value = rest[..digits].iter().fold(0u32, |v, b| v * 10 + u32::from(b - b'0'));
-        if digits == 0 || digits > 3 || (digits > 1 && rest[0] == b'0') {
+        if octet > 255 {
             return None;
         }
-        *octet = u8::try_from(value).ok()?;
-        rest = &rest[digits..];
     }
-    rest.is_empty().then(|| Ipv4Addr::from(octets))
+    (dots == 3 && digits > 0).then(|| Ipv4Addr::from(address << 8 | octet))
 }
 
 fn parse_port(text: &[u8]) -> Option<u16> {
@@ -83,6 +111,27 @@ pub struct Uri<'a> {
 
 impl<'a> Uri<'a> {
     pub fn parse(text: &'a [u8]) -> Option<Uri<'a>> {
+        Uri::usual(text).or_else(|| Uri::however_written(text))
+    }
+
+    /// A `sip:` URI whose host is a name or an IPv4 address, in one pass; `None` says nothing.
+    fn usual(text: &'a [u8]) -> Option<Uri<'a>> {
+        let rest = text.strip_prefix(b"sip:")?;
+        let (user, host) = match class::find(rest, END_OF_USER) {
+            Some(at) if rest[at] == b'@' => (&rest[..at], &rest[at + 1..]),
+            Some(_) => return None,
+            None => (&b""[..], rest),
+        };
+        let (host, port, rest) = Host::begin(host)?;
+        let (params, headers) = match class::position(rest, b'?') {
+            Some(at) => (&rest[..at], &rest[at + 1..]),
+            None => (rest, &b""[..]),
+        };
+        let sound = class::find(rest, NOT_URI).is_none();
+        sound.then_some(Uri { scheme: Scheme::Sip, user, host, port, params: Params(params), headers })
+    }
+
+    fn however_written(text: &'a [u8]) -> Option<Uri<'a>> {
         let colon = class::position(text, b':')?;
         let scheme_text = &text[..colon];
         let rest = &text[colon + 1..];
@@ -150,6 +199,26 @@ mod tests {
         assert_eq!(uri.user, b"user;par=u%40example.net");
         assert_eq!((uri.host, uri.port), (Host::Name(b"example.com"), Some(5070)));
         assert_eq!((uri.params.get("transport"), uri.headers), (Some(&b"tcp"[..]), &b"x=y"[..]));
+    }
+
+    #[test]
+    fn a_uri_is_the_same_however_it_is_looked_at() {
+        let pieces: [&[u8]; 16] = [
+            b"sip:", b"@", b"a", b"110", b":", b"5060", b";", b"?", b"=", b"1.2.3.4", b"[::1]", b" ", b"<", b"SIP:",
+            b"b.c", b"70000",
+        ];
+        let mut seed = 5u64;
+        for _ in 0..200_000 {
+            let mut text = b"sip:".to_vec();
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            for n in 0..(seed >> 61) {
+                text.extend_from_slice(pieces[(seed >> (n * 4 + 5)) as usize % pieces.len()]);
+            }
+            if let Some(usual) = Uri::usual(&text) {
+                let slow = Uri::however_written(&text);
+                assert_eq!(slow.map(|u| format!("{u:?}")), Some(format!("{usual:?}")), "{}", text.escape_ascii());
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ use super::uri::{Host, Uri};
 pub struct Via<'a> {
     /// `UDP`, `TCP`, `TLS`, … as written.
     pub transport: &'a [u8],
+    /// Host and port as written.
+    pub sent_by: &'a [u8],
     pub host: Host<'a>,
     pub port: Option<u16>,
     pub params: Params<'a>,
@@ -17,6 +19,21 @@ pub struct Via<'a> {
 
 impl<'a> Via<'a> {
     pub fn parse(text: &'a [u8]) -> Option<Via<'a>> {
+        Via::usual(text).or_else(|| Via::however_written(text))
+    }
+
+    /// Without white space but for one blank, to a name or an IPv4 address; `None` says nothing.
+    fn usual(text: &'a [u8]) -> Option<Via<'a>> {
+        let text = text.strip_prefix(b"SIP/2.0/")?;
+        let (transport, rest) = text.split_at(class::run(text, TOKEN));
+        let rest = rest.strip_prefix(b" ")?;
+        let (host, port, params) = Host::begin(rest)?;
+        let (sent_by, params) = (&rest[..rest.len() - params.len()], Params(params));
+        let sound = !transport.is_empty() && params.are_valid();
+        sound.then_some(Via { transport, sent_by, host, port, params })
+    }
+
+    fn however_written(text: &'a [u8]) -> Option<Via<'a>> {
         let (protocol, rest) = token_then(text, b'/')?;
         let (version, rest) = token_then(rest, b'/')?;
         if !protocol.eq_ignore_ascii_case(b"SIP") || version != b"2.0" {
@@ -29,11 +46,11 @@ impl<'a> Via<'a> {
         if transport.is_empty() || !matches!(after, [b' ' | b'\t' | b'\r' | b'\n', ..]) {
             return None;
         }
-        let sent_by = trim(after);
-        let semicolon = class::position(sent_by, b';').unwrap_or(sent_by.len());
-        let (host, port) = Host::parse_with_port(trim(&sent_by[..semicolon]))?;
-        let params = Params(&sent_by[semicolon..]);
-        params.are_valid().then_some(Via { transport, host, port, params })
+        let after = trim(after);
+        let (sent_by, params) = after.split_at(class::position(after, b';').unwrap_or(after.len()));
+        let (sent_by, params) = (trim(sent_by), Params(params));
+        let (host, port) = Host::parse_with_port(sent_by)?;
+        params.are_valid().then_some(Via { transport, sent_by, host, port, params })
     }
 
     /// The branch, if it carries the magic cookie and something after it (RFC 3261 8.1.1.7).
@@ -62,7 +79,9 @@ pub struct NameAddr<'a> {
 impl<'a> NameAddr<'a> {
     pub fn parse(text: &'a [u8]) -> Option<NameAddr<'a>> {
         let text = trim(text);
-        let (display, after) = if text.first() == Some(&b'"') {
+        let (display, after) = if text.first() == Some(&b'<') {
+            (&text[..0], text)
+        } else if text.first() == Some(&b'"') {
             let close = closing_quote(text)?;
             (&text[..=close], trim(&text[close + 1..]))
         } else {
@@ -155,6 +174,41 @@ mod tests {
         assert_eq!((one.uri_text, one.tag()), (&b"sip:a@b"[..], Some(&b"x"[..])));
         let two = NameAddr::parse(b"<sip:a@b;lr>;tag=y").expect("parses");
         assert_eq!(two.uri_text, b"sip:a@b;lr");
+    }
+
+    #[test]
+    fn a_via_is_the_same_however_it_is_looked_at() {
+        let pieces: [&[u8]; 16] = [
+            b"UDP",
+            b" ",
+            b"a",
+            b"110",
+            b":",
+            b"5060",
+            b";",
+            b"?",
+            b"=",
+            b"1.2.3.4",
+            b"[::1]",
+            b";rport",
+            b"<",
+            b"/",
+            b"b.c",
+            b";branch=z9hG4bKx",
+        ];
+        let mut seed = 5u64;
+        for _ in 0..200_000 {
+            let mut text = b"SIP/2.0/UDP ".to_vec();
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            for n in 0..(seed >> 61) {
+                text.extend_from_slice(pieces[(seed >> (n * 4 + 5)) as usize % pieces.len()]);
+            }
+            let text = trim(&text);
+            if let Some(usual) = Via::usual(text) {
+                let slow = Via::however_written(text);
+                assert_eq!(slow.map(|v| format!("{v:?}")), Some(format!("{usual:?}")), "{}", text.escape_ascii());
+            }
+        }
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! Writes requests and responses into one buffer, Content-Length last and always right.
 
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::class;
-use super::lex::split_commas;
+use super::lex::{plain, split_commas};
 use super::message::Message;
 use super::name::Name;
 use super::value::Via;
@@ -57,9 +55,12 @@ pub struct Writer {
     out: Vec<u8>,
 }
 
+/// Most messages fit; an allocator has blocks of this size at hand, and what is sent is copied out as large as it is.
+const USUAL: usize = 1024;
+
 impl Writer {
     pub fn request(method: &str, uri: &[u8]) -> Writer {
-        let mut w = Writer { out: Vec::with_capacity(1024) };
+        let mut w = Writer { out: Vec::with_capacity(USUAL) };
         w.raw(method.as_bytes()).raw(b" ").raw(uri).raw(b" SIP/2.0\r\n");
         w
     }
@@ -67,8 +68,10 @@ impl Writer {
     /// Begins a response to `request`: status line, Via (with received and rport as RFC 3581 asks), From, To
     /// with `to_tag` when it has none yet, Call-ID, CSeq.
     pub fn response(request: &Message, code: u16, to_tag: &[u8], source: SocketAddr) -> Writer {
-        let mut w = Writer { out: Vec::with_capacity(request.raw().len() + 256) };
-        w.raw(b"SIP/2.0 ").decimal(code.into()).raw(b" ").raw(reason_phrase(code).as_bytes()).raw(b"\r\n");
+        let mut w = Writer { out: Vec::with_capacity(USUAL) };
+        debug_assert!((100..700).contains(&code));
+        let [hundreds, tens, ones] = [code / 100, code / 10 % 10, code % 10].map(|digit| b'0' + digit as u8);
+        w.raw(b"SIP/2.0 ").raw(&[hundreds, tens, ones, b' ']).raw(reason_phrase(code).as_bytes()).raw(b"\r\n");
         let mut top = true;
         for value in request.all(Name::Via) {
             for one in split_commas(value) {
@@ -83,41 +86,46 @@ impl Writer {
             }
         }
         for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
-            if let Some(value) = request.get(name) {
-                w.raw(name.text().as_bytes()).raw(b": ").clean(value);
-                if name == Name::To && !to_tag.is_empty() && !has_tag(value) {
-                    w.raw(b";tag=").raw(to_tag);
-                }
-                w.raw(b"\r\n");
+            let Some((line, value)) = request.lines(name).next() else { continue };
+            w.line(name, line, value);
+            if name == Name::To && !to_tag.is_empty() && !has_tag(value) {
+                w.out.truncate(w.out.len() - 2);
+                w.raw(b";tag=").raw(to_tag).raw(b"\r\n");
             }
         }
         w
     }
 
+    /// A header as it came, or written anew where its line cannot be sent on as it is.
+    fn line(&mut self, name: Name, line: Option<&[u8]>, value: &[u8]) -> &mut Self {
+        match line {
+            Some(line) => self.raw(line),
+            None => self.header(name, value),
+        }
+    }
+
     fn top_via(&mut self, value: &[u8], source: SocketAddr) {
+        if let Some(before) = usual_rport(value) {
+            // As nearly everybody writes it: what stands ahead is copied as it is.
+            self.clean(before).raw(b";rport=").decimal(source.port().into());
+            self.raw(b";received=").address(source.ip());
+            return;
+        }
         let Some(via) = Via::parse(value) else {
             self.clean(value);
             return;
         };
-        let rport = via.params.get("rport");
-        let ip = source.ip();
+        let (rport, ip) = (via.params.get("rport"), source.ip());
         let differs = via.host != super::uri::Host::Ip(ip);
-        if let (Some(b""), Some(before)) = (rport, value.strip_suffix(b";rport"))
-            && via.params.get("received").is_none()
-        {
-            // As nearly everybody writes it: the rest is copied as it is.
-            self.clean(before);
-        } else {
-            let base = memchr::memchr(b';', value).unwrap_or(value.len());
-            self.clean(&value[..base]);
-            for (name, v) in via.params.iter() {
-                if name.eq_ignore_ascii_case(b"rport") || name.eq_ignore_ascii_case(b"received") {
-                    continue;
-                }
-                self.raw(b";").clean(name);
-                if let Some(v) = v {
-                    self.raw(b"=").clean(v);
-                }
+        let base = memchr::memchr(b';', value).unwrap_or(value.len());
+        self.clean(&value[..base]);
+        for (name, v) in via.params.iter() {
+            if name.eq_ignore_ascii_case(b"rport") || name.eq_ignore_ascii_case(b"received") {
+                continue;
+            }
+            self.raw(b";").clean(name);
+            if let Some(v) = v {
+                self.raw(b"=").clean(v);
             }
         }
         if rport.is_some() {
@@ -158,8 +166,8 @@ impl Writer {
 
     /// Copies every field of this name from another message.
     pub fn copy(&mut self, from: &Message, name: Name) -> &mut Self {
-        for value in from.all(name) {
-            self.header(name, value);
+        for (line, value) in from.lines(name) {
+            self.line(name, line, value);
         }
         self
     }
@@ -176,7 +184,7 @@ impl Writer {
         }
         self.raw(b"Content-Length: ").decimal(body.len() as u64).raw(b"\r\n\r\n").raw(body);
         // Many are kept for a while after they were sent: no larger than they are.
-        Bytes::from(self.out.into_boxed_slice())
+        Bytes::copy_from_slice(&self.out)
     }
 
     fn raw(&mut self, bytes: &[u8]) -> &mut Self {
@@ -200,13 +208,34 @@ impl Writer {
     }
 
     fn fmt(&mut self, args: std::fmt::Arguments<'_>) {
-        self.out.write_fmt(args).expect("writing to memory does not fail");
+        std::fmt::Write::write_fmt(self, args).expect("writing to memory does not fail");
     }
+}
+
+impl std::fmt::Write for Writer {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.raw(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// What stands ahead of a last `;rport` when the other parameters are plain and neither `rport` nor `received`.
+fn usual_rport(value: &[u8]) -> Option<&[u8]> {
+    let before = value.strip_suffix(b";rport")?;
+    let mut rest = &before[memchr::memchr(b';', before).unwrap_or(before.len())..];
+    while !rest.is_empty() {
+        let (name, _, after) = plain(rest)?;
+        if name.eq_ignore_ascii_case(b"rport") || name.eq_ignore_ascii_case(b"received") {
+            return None;
+        }
+        rest = after;
+    }
+    Some(before)
 }
 
 fn has_tag(value: &[u8]) -> bool {
     // Nothing follows the URI: the usual To of a first request.
-    if class::position(value, b'>').is_some_and(|end| end + 1 == value.len()) {
+    if memchr::memchr(b'>', value).is_some_and(|end| end + 1 == value.len()) {
         return false;
     }
     super::value::NameAddr::parse(value).is_some_and(|n| n.tag().is_some())
