@@ -18,15 +18,40 @@ use crate::udp::{self, Receiver};
 const STOCK: usize = 64;
 /// Longer than any audio packet that a peer may send.
 const DATAGRAM: usize = 2048;
-/// Packets that a leg's socket is read for in one call: one is the rule.
-const A_LEG: usize = 2;
+/// Packets that a socket which all legs share is read for in one call.
 const SHARED: usize = 64;
+/// A leg's socket is read once a tick, since one packet is the rule, and to its end every so many ticks.
+const TO_THE_END: u64 = 16;
+/// How many ticks a socket in which more was found is read to its end.
+const WARY: u8 = 250;
 
 struct Pair {
     rtp: std::net::UdpSocket,
     rtcp: UdpSocket,
     /// Its place among those in use.
     place: Option<usize>,
+    /// For how many ticks yet it is read to its end: a packet was late, or came with another.
+    wary: u8,
+}
+
+impl Pair {
+    /// One packet, or all that are there. `last`: it is time to look for more than one.
+    fn read_leg(&mut self, last: bool, buffer: &mut [u8], mut take: impl FnMut(SocketAddr, &[u8])) {
+        let to_the_end = last || self.wary > 0;
+        self.wary = self.wary.saturating_sub(1);
+        let mut got = 0;
+        while got == 0 || to_the_end {
+            let Ok((len, from)) = self.rtp.recv_from(buffer) else { break };
+            take(from, &buffer[..len]);
+            got += 1;
+        }
+        match got {
+            // What did not come in this tick comes in the next, beside its own.
+            0 => self.wary = self.wary.max(1),
+            1 => {}
+            _ => self.wary = WARY,
+        }
+    }
 }
 
 /// All pairs of one shard.
@@ -41,6 +66,8 @@ pub struct Ports {
     pairs: Vec<Option<Pair>>,
     in_use: Vec<u16>,
     bound: usize,
+    ticks: u64,
+    buffer: Box<[u8]>,
     receiver: Receiver,
     poll: Poll,
     events: mio::Events,
@@ -59,7 +86,9 @@ impl Ports {
             pairs: Vec::new(),
             in_use: Vec::new(),
             bound: 0,
-            receiver: Receiver::new(if shared > 0 { SHARED } else { A_LEG }, DATAGRAM),
+            ticks: 0,
+            buffer: vec![0; DATAGRAM].into_boxed_slice(),
+            receiver: Receiver::new(if shared > 0 { SHARED } else { 1 }, DATAGRAM),
             poll: Poll::new()?,
             events: mio::Events::with_capacity(1024),
         })
@@ -109,7 +138,7 @@ impl Ports {
         }
         let mut rtcp = UdpSocket::bind(SocketAddr::new(self.address, port + 1))?;
         self.poll.registry().register(&mut rtcp, Token(port as usize), Interest::READABLE)?;
-        Ok(Pair { rtp, rtcp, place: None })
+        Ok(Pair { rtp, rtcp, place: None, wary: 0 })
     }
 
     pub fn taken(&mut self, port: u16) {
@@ -143,8 +172,15 @@ impl Ports {
     /// Reads everything that has arrived: port, whether RTCP, source, bytes.
     pub fn read(&mut self, mut take: impl FnMut(u16, bool, SocketAddr, &[u8])) {
         let batch = self.receiver.batch();
+        self.ticks += 1;
         for &port in &self.in_use {
-            let Some(pair) = &self.pairs[usize::from((port - self.first) / 2)] else { continue };
+            let number = usize::from((port - self.first) / 2);
+            let Some(pair) = &mut self.pairs[number] else { continue };
+            if self.shared == 0 {
+                let last = (self.ticks + number as u64).is_multiple_of(TO_THE_END);
+                pair.read_leg(last, &mut self.buffer, |from, bytes| take(port, false, from, bytes));
+                continue;
+            }
             // A batch that was not full was the end.
             while self
                 .receiver

@@ -183,7 +183,7 @@ impl Engine {
     /// Removes a room; its legs stay, outside any room. What was recorded comes out as a last chunk.
     pub fn remove_room(&mut self, id: RoomId) {
         let Some(mut room) = self.rooms.try_remove(id.0 as usize) else { return };
-        self.chunks.extend(room.recording.as_mut().and_then(Recording::flush));
+        self.chunks.extend(room.recording.as_mut().and_then(Recording::end));
         for member in room.members {
             self.legs[member as usize].room = None;
         }
@@ -363,6 +363,9 @@ fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, mixer: &mut Mixer, out:
         if let (Some(recording), Some((_, track))) = (&mut room.recording, leg.room) {
             mixer.recoded(slot, Law::A, &mut codes);
             recording.write(track, &codes);
+            if heard {
+                recording.hear();
+            }
         }
         if heard {
             leg.silent_at = None;

@@ -48,6 +48,8 @@ pub(crate) struct Recording {
     pub key: u64,
     tick: u32,
     gathered: u32,
+    /// Whether a packet of anybody's has been heard.
+    heard: bool,
     /// The chunk as it will leave: a place for each open piece, filled tick by tick.
     bytes: Vec<u8>,
     open: Vec<OpenPiece>,
@@ -63,7 +65,7 @@ struct OpenPiece {
 
 impl Recording {
     pub fn begin(key: u64) -> Recording {
-        Recording { key, tick: 0, gathered: 0, bytes: Vec::new(), open: Vec::with_capacity(4) }
+        Recording { key, tick: 0, gathered: 0, heard: false, bytes: Vec::new(), open: Vec::with_capacity(4) }
     }
 
     /// One frame of one track in the current tick.
@@ -89,6 +91,18 @@ impl Recording {
         self.bytes[end - FRAME..end].copy_from_slice(codes);
     }
 
+    /// Somebody was heard.
+    pub fn hear(&mut self) {
+        self.heard = true;
+    }
+
+    /// What is left at the end. A call that ended before its first chunk was full and in which nobody was heard leaves
+    /// nothing: there is no audio in it, and four files of silence would say that there was.
+    pub fn end(&mut self) -> Option<Chunk> {
+        let empty = !self.heard && self.tick < TICKS_A_CHUNK;
+        if empty { None } else { self.flush() }
+    }
+
     /// Ends the tick; a chunk comes out every `TICKS_A_CHUNK`.
     pub fn end_tick(&mut self) -> Option<Chunk> {
         self.tick += 1;
@@ -97,7 +111,7 @@ impl Recording {
     }
 
     /// What has been gathered so far.
-    pub fn flush(&mut self) -> Option<Chunk> {
+    fn flush(&mut self) -> Option<Chunk> {
         self.gathered = 0;
         if self.open.is_empty() {
             return None;
@@ -137,6 +151,24 @@ mod tests {
         let got: Vec<_> =
             pieces(&chunk.bytes).map(|p| (p.track, p.first_tick, p.samples[0], p.samples.len())).collect();
         assert_eq!((chunk.key, got), (9, vec![(1, 0, 1, 160), (1, 2, 2, 160), (0, 2, 3, 160)]));
+    }
+
+    #[test]
+    fn a_call_of_less_than_a_chunk_in_which_nobody_was_heard_leaves_nothing() {
+        let silent = |ticks: u32| {
+            let mut r = Recording::begin(1);
+            let chunks = (0..ticks).filter_map(|_| {
+                r.write(MIX, &[0xD5; FRAME]);
+                r.end_tick()
+            });
+            chunks.count() + usize::from(r.end().is_some())
+        };
+        assert_eq!([silent(1), silent(4), silent(5), silent(6)], [0, 0, 1, 2]);
+        let mut heard = Recording::begin(1);
+        heard.write(MIX, &[1; FRAME]);
+        heard.hear();
+        heard.end_tick();
+        assert!(heard.end().is_some());
     }
 
     #[test]
