@@ -209,14 +209,17 @@ impl Ports {
     }
 
     /// Sends a tick's packets: port, destination, whether RTCP, bytes. A full or refusing peer costs its packet only.
-    pub fn send<'a>(&self, packets: impl Iterator<Item = (u16, SocketAddr, bool, &'a [u8])>) {
+    /// Returns how many there were.
+    pub fn send<'a>(&self, packets: impl Iterator<Item = (u16, SocketAddr, bool, &'a [u8])>) -> usize {
+        let mut count = 0;
+        let packets = packets.inspect(|_| count += 1);
         let pair = |port: u16| self.pairs.get(self.number(port)).and_then(Option::as_ref);
         if self.shared == 0 {
             for (port, to, rtcp, bytes) in packets {
                 let Some(pair) = pair(port) else { continue };
                 let _ = if rtcp { pair.rtcp.send_to(bytes, to) } else { pair.rtp.send_to(bytes, to) };
             }
-            return;
+            return count;
         }
         let mut batches: Vec<Vec<(SocketAddr, &[u8])>> = vec![Vec::new(); self.in_use.len()];
         for (port, to, rtcp, bytes) in packets {
@@ -235,6 +238,7 @@ impl Ports {
                 udp::send(&pair.rtp, batch.into_iter());
             }
         }
+        count
     }
 
     /// Descriptors held.

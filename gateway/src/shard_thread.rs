@@ -35,6 +35,8 @@ const FIRST_CONNECTION: Token = Token(16);
 /// The most datagrams read before timers and media get their turn.
 const READ_BATCHES: usize = 16;
 const SIP_BATCH: usize = 32;
+/// Packets of a tick, each a few microseconds, after which the SIP socket is looked at.
+const SENT_BETWEEN_LOOKS: usize = 64;
 /// The most that is taken from the inbox in one turn; a batch of SIP counts as one.
 const INBOX_TURN: usize = 64;
 /// The largest UDP payload.
@@ -335,8 +337,22 @@ impl ShardThread {
         let shard = &mut self.shard;
         self.ports.read(|port, rtcp, from, bytes| shard.handle_media(now, port, rtcp, from, bytes));
         shard.tick(now, self.clock.wall());
-        self.ports.send(self.shard.packets());
+        self.send_media();
         self.drain(now);
+    }
+
+    /// A tick's packets. Whoever calls meanwhile is not kept waiting until the last of them has left.
+    fn send_media(&mut self) {
+        let mut sent = 0;
+        loop {
+            let now_sent = self.ports.send(self.shard.packets().skip(sent).take(SENT_BETWEEN_LOOKS));
+            if now_sent < SENT_BETWEEN_LOOKS {
+                return;
+            }
+            sent += now_sent;
+            self.read_udp();
+            self.flush_udp();
+        }
     }
 
     /// Carries the outputs of shard and desk, and what they say to each other, until both are quiet.
