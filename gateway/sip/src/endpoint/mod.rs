@@ -200,6 +200,8 @@ pub struct Endpoint {
     registrar_armed: Armed,
     timers: TimerQueue<Timer>,
     outputs: VecDeque<Output>,
+    /// INVITEs that came since all outputs were taken.
+    unanswered: VecDeque<SessionId>,
     draining: bool,
     /// The `now` of the input being handled.
     clock: Mono,
@@ -228,6 +230,7 @@ impl Endpoint {
             registrar_armed: Armed::default(),
             timers: TimerQueue::default(),
             outputs: VecDeque::new(),
+            unanswered: VecDeque::new(),
             draining: false,
             clock: Mono(0),
             counters: Counters::default(),
@@ -281,8 +284,16 @@ impl Endpoint {
         }
     }
 
+    /// What is to be done. An INVITE whose user has not answered it by the time that it has heard of everything gets its
+    /// 100 then; one that is answered at once needs none (RFC 3261 17.2.1).
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            let id = self.unanswered.pop_front()?;
+            self.say_trying(id);
+        }
     }
 
     pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {

@@ -86,8 +86,6 @@ impl Endpoint {
             let bytes = self.refusal(&message, flow, code, &tag, None);
             return self.respond(now, index, code, bytes);
         }
-        let trying = Writer::response(&message, 100, b"", flow.remote).finish();
-        self.respond(now, index, 100, trying);
         let sdp = offer_of(&message);
         let id = self.add_session(|generation| Session {
             generation,
@@ -106,7 +104,23 @@ impl Endpoint {
         });
         self.transactions[index].session = Some(id);
         self.invited.insert(merged, id);
+        self.unanswered.push_back(id);
         self.event(Event::Invited(Box::new(Invitation { session: id, flow, message, sdp })));
+    }
+
+    /// 100 for an INVITE that its user has heard of and has not answered at once (RFC 3261 17.2.1).
+    pub(super) fn say_trying(&mut self, id: SessionId) {
+        let Some(session) = self.session(id) else { return };
+        let (index, request) = match (&session.state, &session.reoffer) {
+            (State::Invited { transaction, invite, .. }, _) => (*transaction, invite),
+            (_, Some(reoffer)) => (reoffer.transaction, &reoffer.request),
+            _ => return,
+        };
+        let trying = Writer::response(request, 100, b"", session.flow.remote).finish();
+        let unanswered = matches!(&self.transactions[index].machine, Machine::InviteServer(m) if m.is_unanswered());
+        if unanswered {
+            self.respond(self.clock, index, 100, trying);
+        }
     }
 
     /// 180 or another provisional answer to an INVITE.
@@ -326,8 +340,7 @@ impl Endpoint {
         }
         let sdp = offer_of(&message);
         session.reoffer = Some(Reoffer { transaction: index, request: Box::new(message.clone()), cseq: fields.cseq });
-        let trying = Writer::response(&message, 100, b"", flow.remote).finish();
-        self.respond(now, index, 100, trying);
+        self.unanswered.push_back(id);
         self.event(Event::Reoffer { session: id, sdp });
     }
 

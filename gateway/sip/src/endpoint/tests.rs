@@ -168,6 +168,27 @@ fn a_call_is_answered_and_ended_by_the_callee() {
 }
 
 #[test]
+fn an_invite_that_is_answered_at_once_gets_no_100() {
+    let mut p = Pair::new();
+    p.call();
+    p.now = Mono::from_millis(10);
+    let Some(Output::Send { bytes, .. }) = p.ends[0].poll_output() else { panic!("an INVITE leaves") };
+    p.ends[1].handle_message(p.now, Pair::flow(0), bytes);
+    let Some(Output::Event(Event::Invited(invitation))) = p.ends[1].poll_output() else { panic!("it is told") };
+    p.ends[1].accept(p.now, invitation.session, b"v=0\r\n");
+    p.run(50);
+    p.ends[1].hang_up(p.now, invitation.session, "");
+    p.run(50);
+    p.ladder(&expect![[r#"
+        0.010 B → A 200 (1 INVITE)
+        0.020 A → B ACK
+        0.060 B → A BYE
+        0.070 A → B 200 (1 BYE)
+    "#]]);
+    p.nothing_left_after(40_000);
+}
+
+#[test]
 fn lost_messages_are_repeated_until_the_call_stands() {
     let mut p = Pair::new();
     p.lose = vec![0, 3, 5]; // the INVITE, the 200, the ACK

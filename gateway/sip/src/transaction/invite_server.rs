@@ -108,6 +108,11 @@ impl InviteServer {
         }
     }
 
+    /// Nothing has been sent, not even 100.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self.state, State::Proceeding { last: None })
+    }
+
     pub fn is_proceeding(&self) -> bool {
         matches!(self.state, State::Proceeding { .. })
     }
