@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use codecs::journal::Kind;
+use codecs::record::CloudEvent;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::watch;
 
@@ -97,13 +98,9 @@ fn apply_some(db: &mut Connection, reader: &mut Reader, until: u64) -> anyhow::R
         read += 1;
         last = Some(frame.next);
         if frame.kind == Kind::Event {
-            let event: Event<'_> = serde_json::from_slice(&frame.payload).context("an event of the journal")?;
-            let (no, rev) = event.id.split_once(':').context("an event id")?;
-            let key = key_of(no).context("an alert number")?;
-            // Where in the payload the record lies: it is not looked for again.
-            let (record, rev) = (event.data.get().as_bytes(), rev.parse()?);
-            let at = record.as_ptr() as usize - frame.payload.as_ptr() as usize;
-            let record = at..at + record.len();
+            let (id, record) = CloudEvent::parts(&frame.payload).context("an event of the journal")?;
+            let (no, rev) = id.split_once(':').context("an event id")?;
+            let (key, rev) = (key_of(no).context("an alert number")?, rev.parse()?);
             newest.insert(key, Newest { rev, sequence: frame.sequence, payload: frame.payload, record });
         }
     }
@@ -121,10 +118,9 @@ fn apply_some(db: &mut Connection, reader: &mut Reader, until: u64) -> anyhow::R
             upsert.execute(params![key, newest.rev, newest.sequence as i64, record])?;
         }
     }
-    transaction.execute(
-        "INSERT OR REPLACE INTO cursor (id, segment, offset) VALUES (1, ?1, ?2)",
-        params![next.segment as i64, next.offset as i64],
-    )?;
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO cursor (id, segment, offset) VALUES (1, ?1, ?2)")?
+        .execute(params![next.segment as i64, next.offset as i64])?;
     transaction.commit()?;
     Ok(read)
 }
@@ -139,14 +135,6 @@ struct Newest {
 
 /// Frames a transaction at most.
 const BATCH: usize = 2000;
-
-#[derive(serde::Deserialize)]
-struct Event<'a> {
-    #[serde(borrow)]
-    id: std::borrow::Cow<'a, str>,
-    #[serde(borrow)]
-    data: &'a serde_json::value::RawValue,
-}
 
 /// The newest revision of the alert with this number, or with this unambiguous tail of it: at most 18 digits, with its check digit or without.
 ///

@@ -1,5 +1,6 @@
 //! The envelope: CloudEvents 1.0 in JSON, one event a revision, `id` = `<alert_no>:<rev>` everywhere.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -164,6 +165,20 @@ impl CloudEvent {
         json.extend_from_slice(&self.sealed.0);
         json.push(b'}');
         json
+    }
+
+    /// The id of an event as `to_json` writes it, and where in it the record lies: without reading the record. In the
+    /// envelope every quote of a value is escaped and no value is an object, so that the first `"data":` is the field.
+    pub fn parts(json: &[u8]) -> Option<(&str, Range<usize>)> {
+        const ID: &[u8] = b",\"id\":\"";
+        const DATA: &[u8] = b",\"data\":";
+        let at = memchr::memmem::find(json, DATA)?;
+        let record = at + DATA.len()..json.len() - 1;
+        let head = &json[..at];
+        let id = &head[memchr::memmem::find(head, ID)? + ID.len()..];
+        let id = std::str::from_utf8(&id[..memchr::memchr(b'"', id)?]).ok()?;
+        let whole = json.ends_with(b"}}") && json[record.clone()].starts_with(b"{");
+        whole.then_some((id, record))
     }
 }
 

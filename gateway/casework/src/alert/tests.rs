@@ -48,6 +48,12 @@ pub(super) fn feed_to(a: &mut Alerts, no: AlertNo, facts: Vec<Fact>) -> (Vec<Str
                     types.push(e.kind.clone());
                     assert_eq!(e.id, format!("{}:{}", no, e.data.rev));
                     assert_eq!(e.to_json(), serde_json::to_vec(&*e).expect("serialises"), "spliced or serialised");
+                    let json = e.to_json();
+                    let (id, record) = CloudEvent::parts(&json).expect("an event of ours");
+                    assert_eq!(
+                        (id, &json[record]),
+                        (e.id.as_str(), &serde_json::to_vec(&*e.data).expect("serialises")[..])
+                    );
                     revisions.push(AlertRecord::clone(&e.data));
                 }
                 Output::CallBack { number, .. } => types.push(format!("call back {number}")),
