@@ -34,7 +34,7 @@ const SNAPSHOT_EVERY: u64 = 4;
 /// Ended alerts that a start keeps within reach.
 const CLOSED_KEPT: usize = 5000;
 /// Between two syncs that somebody waits for, at least, and the longest that frames wait for company.
-pub const APART: Duration = Duration::from_millis(4);
+pub const APART: Duration = Duration::from_millis(5);
 const GATHER: Duration = Duration::from_millis(10);
 /// How often a store that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
