@@ -318,9 +318,12 @@ fn may_be_called_back(record: &AlertRecord) -> bool {
     !record.reporter.phone.is_empty() && record.source.validity != Validity::Test && !record.reporter.safety.silent
 }
 
-/// Whether a call of this alert, or its recording, was not over at its last revision.
+/// Whether a call of this alert, its recording or the call-back that it is owed was not over at its last revision.
 pub fn is_call_unfinished(record: &AlertRecord) -> bool {
-    !record.call.legs.is_empty() && (record.call.t.end.is_none() || record.media.iter().all(|m| m.duration_ms == 0))
+    // An earlier call of the alert may have been recorded when the last was not.
+    let waits = matches!(record.state, State::Abandoned | State::Callback | State::Ended | State::Unreached);
+    let unrecorded = record.media.iter().all(|m| m.duration_ms == 0);
+    !record.call.legs.is_empty() && (record.call.t.end.is_none() || unrecorded || waits)
 }
 
 /// Nothing of the voice call is left to happen. An abandoned one waits for its call-back.
@@ -453,6 +456,8 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
         }
         Fact::CallingBack => {
             record.state = State::Callback;
+            // The alert has a call again, which a crash may cut off like the first.
+            record.call.t.end = None;
             Some(Step::Callback)
         }
         Fact::Unreached => {
@@ -487,15 +492,20 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             None
         }
         Fact::Interrupted => {
-            mark(record, "interrupted_by_restart");
             let owed = matches!(record.state, State::Abandoned | State::Callback) && !record.reporter.phone.is_empty();
             record.state = if owed { State::Abandoned } else { State::Ended };
-            end_call(record, at);
-            Some(Step::Updated)
+            // Of a call that was over only the recording, or the call-back, was missing.
+            let live = record.call.t.end.is_none();
+            if live {
+                mark(record, "interrupted_by_restart");
+                end_call(record, at);
+            }
+            live.then_some(Step::Updated)
         }
         Fact::Recorded { media } => {
             record.media.extend(media.iter().cloned());
-            Some(Step::Recorded)
+            // Where there was nothing to record, nothing was.
+            (!media.is_empty()).then_some(Step::Recorded)
         }
     }
 }

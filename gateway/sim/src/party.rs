@@ -3,14 +3,30 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use codecs::record::{AlertNo, Media};
 use codecs::rtp::Packet;
 use codecs::sdp::Sdp;
 use codecs::sip::Uri;
 use codecs::time::Mono;
 use sip::{Config, Endpoint, Event, OutgoingInvite, SessionId};
 
+use switchboard::Fact;
+
 use crate::chance::Chance;
 use crate::gateway::{PARTIES, SELF};
+
+/// What the recorder says of a call of which it has a second of audio.
+pub fn recorded(no: AlertNo) -> Fact {
+    let mix = Media {
+        uri: format!("recordings/{no}/mix.wav"),
+        sha256: String::new(),
+        kind: "audio/wav".into(),
+        track: "mix".into(),
+        offset_ms: 0,
+        duration_ms: 1000,
+    };
+    Fact::Recorded { media: vec![mix] }
+}
 
 /// What one of these endpoints is about to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -21,7 +21,7 @@ use crate::chance::Chance;
 use crate::checkers::{self, Unanswered};
 use crate::downstream::{Journal, Sink};
 use crate::gateway::{Gateway, PARTIES, SEATS, SELF};
-use crate::party::{Deed, Party};
+use crate::party::{self, Deed, Party};
 use crate::rules::Rule;
 use crate::writers::{Say, Writers};
 
@@ -325,7 +325,7 @@ impl World {
         self.gateway = Some(gateway);
         for no in interrupted {
             self.fact(no, Fact::Interrupted);
-            self.fact(no, Fact::Recorded { media: Vec::new() });
+            self.fact(no, party::recorded(no));
         }
     }
 
@@ -373,7 +373,7 @@ impl World {
             }
             Coming::Synced => self.synced(),
             Coming::SinkTurn { sink } => self.sink_turn(sink),
-            Coming::Recorded { no } => self.fact(no, Fact::Recorded { media: Vec::new() }),
+            Coming::Recorded { no } => self.fact(no, party::recorded(no)),
             Coming::Writes { who } => {
                 self.reach("written report");
                 // Some of those who write have called as well.

@@ -1,4 +1,4 @@
-use codecs::record::{AnswerMode, Channel, IncidentKind, SeatInfo, TryResult};
+use codecs::record::{AnswerMode, Channel, IncidentKind, Media, SeatInfo, TryResult};
 
 use super::*;
 use crate::keyword::Keyword;
@@ -27,6 +27,18 @@ pub(super) fn arrival() -> Fact {
         owner: "370400000000".into(),
         marks: vec![],
     }))
+}
+
+fn recorded() -> Fact {
+    let mix = Media {
+        uri: "recordings/1/mix.wav".into(),
+        sha256: String::new(),
+        kind: "audio/wav".into(),
+        track: "mix".into(),
+        offset_ms: 0,
+        duration_ms: 4000,
+    };
+    Fact::Recorded { media: vec![mix] }
 }
 
 fn seat() -> SeatInfo {
@@ -79,7 +91,7 @@ fn a_call_with_an_officer_goes_through_its_steps_in_a_sealed_chain() {
         Fact::TryEnded { leg: 2, officer: "2001".into(), result: TryResult::Answered },
         Fact::Bridged { officer: "2001".into(), after_ms: 7000 },
         Fact::Ended,
-        Fact::Recorded { media: vec![] },
+        recorded(),
     ];
     let mut a = alerts();
     let (types, revisions) = feed(&mut a, facts);
@@ -115,20 +127,27 @@ fn a_call_with_an_officer_goes_through_its_steps_in_a_sealed_chain() {
 #[test]
 fn an_abandoned_call_keeps_its_number_and_is_called_back() {
     let mut a = alerts();
-    let (types, _) = feed(
-        &mut a,
-        vec![arrival(), Fact::Abandoned { attended: false }, Fact::Ended, Fact::Recorded { media: vec![] }],
-    );
+    let (types, _) = feed(&mut a, vec![arrival(), Fact::Abandoned { attended: false }, Fact::Ended, recorded()]);
     assert_eq!(types, ["arrived", "abandoned", "call back 13800138000", "recorded"]);
     let later = vec![
         Fact::CallingBack,
         Fact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 9000 },
         Fact::Ended,
-        Fact::Recorded { media: vec![] },
+        recorded(),
     ];
     let (types, revisions) = feed(&mut a, later);
     assert_eq!(types, ["callback", "answered", "recorded", "ended", "released"]);
     assert_eq!(revisions.last().map(|r| r.source.validity), Some(Validity::Valid));
+}
+
+#[test]
+fn a_call_that_left_no_audio_ends_without_saying_that_it_was_recorded() {
+    let mut a = alerts();
+    let (types, revisions) =
+        feed(&mut a, vec![arrival(), Fact::AttendantAnswered, Fact::Ended, Fact::Recorded { media: vec![] }]);
+    assert_eq!(types, ["arrived", "attendant_answered", "ended", "released"]);
+    let last = revisions.last().expect("some");
+    assert!(last.call.t.end.is_some() && last.media.is_empty());
 }
 
 #[test]
@@ -165,7 +184,7 @@ fn a_record_survives_json_and_goes_on_after_a_restart() {
     let mut b = alerts();
     b.restore(back);
     assert!(b.handle_fact(Wall(T0 + 9_000_000_000), no(), Fact::Ended));
-    let next = Fact::Recorded { media: vec![] };
+    let next = recorded();
     assert!(b.handle_fact(Wall(T0 + 9_000_000_000), no(), next));
     let Some(Output::Event(event)) = b.poll_output() else { panic!("an event") };
     assert_eq!((event.data.rev, event.data.prev_hash.as_str()), (3, revisions[1].hash.as_str()));
@@ -175,11 +194,11 @@ fn a_record_survives_json_and_goes_on_after_a_restart() {
 fn a_call_back_that_died_with_the_process_is_owed_again() {
     let mut a = alerts();
     feed(&mut a, vec![arrival(), Fact::Abandoned { attended: false }, Fact::Ended, Fact::CallingBack]);
-    let (types, _) = feed(&mut a, vec![Fact::Interrupted, Fact::Recorded { media: vec![] }]);
+    let (types, _) = feed(&mut a, vec![Fact::Interrupted, recorded()]);
     assert_eq!(types, ["updated", "call back 13800138000", "recorded"]);
     let mut b = alerts();
     feed(&mut b, vec![arrival(), Fact::Offered { seat: seat() }]);
-    let (types, revisions) = feed(&mut b, vec![Fact::Interrupted, Fact::Recorded { media: vec![] }]);
+    let (types, revisions) = feed(&mut b, vec![Fact::Interrupted, recorded()]);
     assert_eq!(types, ["updated", "recorded", "ended", "released"]);
     assert_eq!(revisions[0].marks, ["interrupted_by_restart"]);
 }
