@@ -58,6 +58,8 @@ const fn least(limit: f64) -> Option<Goal> {
 
 pub const ROWS: &[RowKind] = &[
     cpu("floor-datagram", "one datagram of 172 octets sent and one received, 1,200 sockets", "µs CPU", None),
+    cpu("floor-wake", "one thread asleep woken by another: both sides", "µs CPU", None),
+    cpu("floor-sync", "3 KiB into a preallocated file and fdatasync, 200 times a second", "µs CPU", None),
     cpu(
         "answer",
         "answer one call at 2,000/s: media, alert, recording and journal included",
