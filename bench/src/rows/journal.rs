@@ -98,7 +98,9 @@ fn follow(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     let filler = "7".repeat(1200);
     for n in 0..EVENTS {
         let no = codecs::record::AlertNo::mint("370400000000", 20_261_122, 1, n as u32 + 1);
-        let event = format!("{{\"id\":\"{no}:1\",\"data\":{{\"no\":\"{no}\",\"filler\":\"{filler}\"}}}}");
+        let event = format!(
+            "{{\"specversion\":\"1.0\",\"id\":\"{no}:1\",\"data\":{{\"no\":\"{no}\",\"filler\":\"{filler}\"}}}}"
+        );
         writer.append(Wall(0), Kind::Event, event.as_bytes());
         if n % 256 == 255 {
             writer.commit()?;
