@@ -22,6 +22,8 @@ const DATAGRAM: usize = 2048;
 const SHARED: usize = 64;
 /// A leg's socket is read once a tick, since one packet is the rule, and to its end every so many ticks.
 const TO_THE_END: u64 = 16;
+/// More than any leg says in a tick: whoever sends more keeps nobody else waiting.
+const FLOOD: usize = 64;
 /// How many ticks a socket in which more was found is read to its end.
 const WARY: u8 = 250;
 
@@ -40,7 +42,7 @@ impl Pair {
         let to_the_end = last || self.wary > 0;
         self.wary = self.wary.saturating_sub(1);
         let mut got = 0;
-        while got == 0 || to_the_end {
+        while got == 0 || (to_the_end && got < FLOOD) {
             let Ok((len, from)) = self.rtp.recv_from(buffer) else { break };
             take(from, &buffer[..len]);
             got += 1;

@@ -449,3 +449,43 @@ fn header_line(bytes: &[u8], at: usize, end: usize) -> Option<Header> {
     let value_span = if value.is_empty() { Span::new(end, end) } else { Span::of(bytes, value) };
     Some(Header { name, word: Span::new(at, at + name_end), value: value_span })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_line_is_the_same_however_it_is_looked_at() {
+        let pieces: [&[u8]; 16] = [
+            b"Via",
+            b"CSeq",
+            b"\0",
+            b":",
+            b": ",
+            b" ",
+            b"\t",
+            b"a",
+            b"Max-Forwards",
+            b"P-Asserted-Identity",
+            b"v",
+            b"call-id",
+            b"\0\0",
+            b"Authentication-Info",
+            b"x:y",
+            b"@",
+        ];
+        let mut seed = 3u64;
+        for _ in 0..300_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let count = 1 + (seed >> 61) as usize;
+            let mut text: Vec<u8> =
+                (0..count).flat_map(|n| pieces[(seed >> (n * 4 + 5)) as usize % 16]).copied().collect();
+            let end = text.len();
+            text.extend_from_slice(b"\r\nFrom: <sip:a@b>\r\n\r\n");
+            if let Some(usual) = usual_line(&text, 0, end) {
+                let slow = header_line(&text, 0, end);
+                assert_eq!(slow.map(|h| format!("{h:?}")), Some(format!("{usual:?}")), "{}", text.escape_ascii());
+            }
+        }
+    }
+}

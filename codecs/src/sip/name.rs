@@ -84,7 +84,8 @@ impl Name {
         }
         let text = u128::from_le_bytes(octets) & ((1 << (8 * len)) - 1);
         let (wanted, name) = SHORT_BY_PLACE[place(&octets[..len])];
-        (wanted == text).then_some(name)
+        // Zero stands for "none", and octets of zero are no name either.
+        (wanted == text && text != 0).then_some(name)
     }
 
     /// Names of the table, `Other` included.

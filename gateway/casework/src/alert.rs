@@ -493,7 +493,9 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
         }
         Fact::Interrupted => {
             let owed = matches!(record.state, State::Abandoned | State::Callback) && !record.reporter.phone.is_empty();
-            record.state = if owed { State::Abandoned } else { State::Ended };
+            if record.state != State::Unreached {
+                record.state = if owed { State::Abandoned } else { State::Ended };
+            }
             // Of a call that was over only the recording, or the call-back, was missing.
             let live = record.call.t.end.is_none();
             if live {
