@@ -121,7 +121,7 @@ impl<'a> Params<'a> {
     pub fn get(self, name: &str) -> Option<&'a [u8]> {
         let mut rest = self.0;
         while let Some((one, value, after)) = plain(rest) {
-            if one.len() == name.len() && one.eq_ignore_ascii_case(name.as_bytes()) {
+            if one.eq_ignore_ascii_case(name.as_bytes()) {
                 return Some(value.unwrap_or_default());
             }
             rest = after;
