@@ -2,6 +2,7 @@
 //!
 //! Every parser takes any bytes without panic and says what is wrong and where.
 
+pub mod address;
 pub mod audio;
 pub mod chat;
 pub mod geo;

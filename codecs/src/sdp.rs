@@ -1,6 +1,7 @@
 //! SDP (RFC 8866) as far as a telephone gateway reads it: origin, addresses, media lines, codecs, direction.
 //!
-//! Unknown lines are skipped, unknown media kept by name so that an answer can refuse them in order.
+//! What cannot be read is passed over: a medium of which too little is understood is one that cannot be used, and is
+//! kept so that an answer can refuse it in its place. Only what is no SDP at all is an error.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -70,7 +71,7 @@ pub struct Media {
 
 impl Media {
     pub fn is_rtp_audio(&self) -> bool {
-        self.kind == "audio" && self.protocol == "RTP/AVP"
+        self.kind == "audio" && matches!(&*self.protocol, "RTP/AVP" | "RTP/AVPF")
     }
     pub fn payload_types(&self) -> impl Iterator<Item = u8> {
         self.formats.iter().filter_map(|f| f.parse().ok())
@@ -102,9 +103,12 @@ pub struct Sdp {
     pub media: Vec<Media>,
 }
 
+/// Media of a session at most; every one of them has its line in the answer.
+pub const MEDIA_MAX: usize = 32;
+
 impl Sdp {
     /// # Errors
-    /// The first line that is not SDP, with its number.
+    /// A text that is no SDP, or one with too many media.
     pub fn parse(bytes: &[u8]) -> Result<Sdp, SdpError> {
         let lossy;
         let text = match std::str::from_utf8(bytes) {
@@ -117,29 +121,31 @@ impl Sdp {
         let mut sdp = Sdp::default();
         let mut session_address = None;
         let mut session_direction = Direction::SendRecv;
-        let mut seen = (false, false); // v=, o=
+        let mut seen = false;
         for (i, line) in lines(text).enumerate() {
             let line = line.strip_suffix('\r').unwrap_or(line);
             if line.is_empty() {
                 continue;
             }
             let fail = |what| SdpError { line: i + 1, what };
-            let (Some(kind), Some(value)) = (line.get(..1), line.get(1..).and_then(|rest| rest.strip_prefix('=')))
-            else {
-                return Err(fail("not of the form x=value"));
+            let split = (line.get(..1), line.get(1..).and_then(|rest| rest.strip_prefix('=')));
+            let (Some(kind), Some(value)) = split else {
+                if seen {
+                    continue;
+                }
+                return Err(fail("the first line is not v="));
             };
-            if !seen.0 && kind != "v" {
+            if !seen && kind != "v" {
                 return Err(fail("the first line is not v="));
             }
             match kind {
                 "v" => {
-                    seen.0 = true;
+                    seen = true;
                     if value.trim() != "0" {
                         return Err(fail("version is not 0"));
                     }
                 }
                 "o" => {
-                    seen.1 = true;
                     let mut parts = value.split_ascii_whitespace().skip(1);
                     let mut number = || parts.next().and_then(|n| n.parse::<u64>().ok());
                     // Some phones write numbers beyond 64 bits; only change detection uses them.
@@ -147,27 +153,32 @@ impl Sdp {
                     sdp.version = number().unwrap_or(0);
                 }
                 "c" => {
-                    let address = connection(value).ok_or_else(|| fail("c= is not IN IP4 or IP6 and an address"))?;
+                    let address = connection(value);
                     match sdp.media.last_mut() {
                         Some(media) => media.address = address,
                         None => session_address = address,
                     }
                 }
                 "m" => {
-                    let mut media = media_line(value).ok_or_else(|| fail("m= is not kind, port, protocol, formats"))?;
+                    if sdp.media.len() >= MEDIA_MAX {
+                        return Err(fail("more media than anybody offers"));
+                    }
+                    let mut media = media_line(value);
                     media.address = session_address;
                     media.direction = session_direction;
                     sdp.media.push(media);
                 }
                 "a" => match sdp.media.last_mut() {
-                    Some(media) => attribute(media, value).ok_or_else(|| fail("malformed attribute"))?,
+                    Some(media) => {
+                        let _ = attribute(media, value);
+                    }
                     None => session_direction = direction(value).unwrap_or(session_direction),
                 },
                 _ => {}
             }
         }
-        if !seen.0 || !seen.1 {
-            return Err(SdpError { line: 1, what: "v= or o= is missing" });
+        if !seen {
+            return Err(SdpError { line: 1, what: "the first line is not v=" });
         }
         Ok(sdp)
     }
@@ -237,14 +248,12 @@ impl Out {
     }
 }
 
-/// The outer `None` is a malformed line, the inner one a host name.
-fn connection(value: &str) -> Option<Option<IpAddr>> {
+/// `None`: a host name, or nothing that could be read.
+fn connection(value: &str) -> Option<IpAddr> {
     let mut parts = value.split_ascii_whitespace();
     let (net, family, address) = (parts.next()?, parts.next()?, parts.next()?);
-    if net != "IN" || !matches!(family, "IP4" | "IP6") {
-        return None;
-    }
-    Some(address.split('/').next().unwrap_or_default().parse().ok())
+    let known = net == "IN" && matches!(family, "IP4" | "IP6");
+    address.split('/').next().filter(|_| known)?.parse().ok()
 }
 
 /// Words that every telephone says are not copied.
@@ -253,13 +262,18 @@ fn known(word: &str) -> Cow<'static, str> {
     WORDS.iter().find(|w| **w == word).map_or_else(|| Cow::Owned(word.to_owned()), |w| Cow::Borrowed(*w))
 }
 
-fn media_line(value: &str) -> Option<Media> {
+/// What is missing is filled in such that the medium is refused, and its refusal is sound.
+fn media_line(value: &str) -> Media {
     let mut parts = value.split_ascii_whitespace();
-    let kind = known(parts.next()?);
-    let port = parts.next()?.split('/').next()?.parse().ok()?;
-    let protocol = known(parts.next()?);
-    let formats: Vec<_> = parts.map(known).collect();
-    (!formats.is_empty()).then(|| Media { kind, port, protocol, formats, ..Media::default() })
+    let kind = parts.next().map_or("application".into(), known);
+    let port = parts.next().and_then(|p| p.split('/').next()?.parse().ok());
+    let protocol = parts.next().map_or("RTP/AVP".into(), known);
+    let mut formats: Vec<_> = parts.map(known).collect();
+    let port = port.filter(|_| !formats.is_empty()).unwrap_or(0);
+    if formats.is_empty() {
+        formats.push("0".into());
+    }
+    Media { kind, port, protocol, formats, ..Media::default() }
 }
 
 fn direction(value: &str) -> Option<Direction> {
@@ -272,6 +286,7 @@ fn direction(value: &str) -> Option<Direction> {
     }
 }
 
+/// `None`: it could not be read, and says nothing.
 fn attribute(media: &mut Media, value: &str) -> Option<()> {
     if let Some(d) = direction(value) {
         media.direction = d;
@@ -323,14 +338,41 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_its_line() {
-        let broken = OFFER.replace("m=video 0", "m=video x");
-        assert_eq!(
-            Sdp::parse(broken.as_bytes()),
-            Err(SdpError { line: 11, what: "m= is not kind, port, protocol, formats" })
-        );
-        assert!(Sdp::parse(b"").is_err());
-        assert!(Sdp::parse(b"hello").is_err());
+    fn what_is_no_sdp_is_an_error_with_its_line() {
+        for text in ["", "hello", "o=- 1 1 IN IP4 192.0.2.1\r\n"] {
+            assert_eq!(Sdp::parse(text.as_bytes()).map_err(|e| e.line), Err(1), "{text}");
+        }
+        let many = format!("v=0\r\n{}", "m=audio 1 RTP/AVP 8\r\n".repeat(MEDIA_MAX + 1));
+        assert_eq!(Sdp::parse(many.as_bytes()).map_err(|e| e.line), Err(MEDIA_MAX + 2));
+    }
+
+    #[test]
+    fn odd_lines_cost_no_call_that_has_one_usable_stream() {
+        for odd in [
+            "a=rtcp:",
+            "a=rtpmap:x",
+            "a=rtpmap:96",
+            "a=candidate",
+            "a=ssrc:",
+            "a=",
+            "b=x",
+            "what is this",
+            "k=",
+            "m=video x RTP/AVP 96",
+            "m=",
+            "m=audio",
+            "m=video 5000 RTP/AVP",
+        ] {
+            let text = format!("{OFFER}{odd}\r\n");
+            let sdp = Sdp::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{odd}: {e:?}"));
+            assert_eq!((sdp.media[0].port, sdp.media[0].find("PCMA")), (20_000, Some(8)), "{odd}");
+            assert!(sdp.media[1..].iter().all(|m| m.port == 0 || m.kind != "audio"), "{odd}");
+            let own = format!("{}{odd}\r\n", &OFFER[..OFFER.find("m=video").expect("there")]);
+            let sdp = Sdp::parse(own.as_bytes()).unwrap_or_else(|e| panic!("{odd}: {e:?}"));
+            assert_eq!((sdp.media[0].port, sdp.media[0].find("PCMA")), (20_000, Some(8)), "in the stream: {odd}");
+        }
+        let feedback = OFFER.replace("RTP/AVP 8", "RTP/AVPF 8");
+        assert!(Sdp::parse(feedback.as_bytes()).expect("parses").media[0].is_rtp_audio());
     }
 
     #[test]

@@ -111,6 +111,11 @@ impl PartialEq for SealedJson {
 }
 
 impl CloudEvent {
+    /// Octets of the record as it was sealed.
+    pub fn sealed_len(&self) -> usize {
+        self.sealed.0.len()
+    }
+
     /// Wraps a sealed revision.
     pub fn new(
         step: Step,

@@ -42,6 +42,9 @@ pub struct TextLine {
     /// The channel it came or went by, as the configuration names it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub channel: String,
+    /// Who of that channel wrote it, or was written to.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user: String,
     /// Names the message on its channel; ours are named by the alert.
     #[serde(default, rename = "ref", skip_serializing_if = "String::is_empty")]
     pub message_id: String,
@@ -64,6 +67,7 @@ impl TextLine {
             body,
             dir: None,
             channel: String::new(),
+            user: String::new(),
             message_id: String::new(),
             state: None,
             instead_of: String::new(),

@@ -26,6 +26,12 @@ pub enum Note {
     Outbound { line: String, to: Address, body: String, notice: bool },
     /// Messages received before: fingerprints in hexadecimal, for a snapshot.
     Seen { names: Vec<String> },
+    /// Messages of one channel received before: fingerprint, and the alert that each belongs to or nothing.
+    Known { channel: String, names: Vec<(String, String)> },
+    /// Where a phone has registered, until when (nanoseconds since 1970).
+    Binding { user: String, contact: String, transport: String, remote: String, until: i64 },
+    /// A phone is gone.
+    Unbound { user: String },
 }
 
 impl Note {

@@ -6,7 +6,7 @@ use super::lex::split_commas;
 use super::message::{Fault, Message, Method, Span, Start};
 use super::name::Name;
 use super::uri::{Scheme, Uri};
-use super::value::{CSeq, NameAddr, Via};
+use super::value::{CSeq, NameAddr, ReplyTo, Via};
 
 /// The fields that transactions and dialogs match on, as spans of the message.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,8 @@ pub struct Fields {
     pub branch: Span,
     /// `host:port` of the top Via as written.
     pub sent_by: Span,
+    /// Where the answer is wanted.
+    pub reply: ReplyTo,
     pub from_tag: Span,
     pub to_tag: Span,
     pub call_id: Span,
@@ -56,9 +58,6 @@ pub fn check_request(message: &Message) -> Result<Fields, Rejection> {
         if !star && split_commas(value).any(|one| NameAddr::parse(one).is_none()) {
             return Err(bad(message, Name::Contact, "Contact is not a name-addr"));
         }
-    }
-    if method == Method::Invite && message.get(Name::Contact).is_none() {
-        return Err(bad(message, Name::Contact, "an INVITE without Contact cannot be answered to"));
     }
     for name in [Name::RecordRoute, Name::Route] {
         for value in message.all(name) {
@@ -116,6 +115,7 @@ fn common_fields(message: &Message) -> Result<(Fields, CSeq<'_>), Rejection> {
     let fields = Fields {
         branch: span(via.branch().unwrap_or_default()),
         sent_by: span(via.sent_by),
+        reply: via.reply_to(),
         from_tag: span(from.tag().unwrap_or_default()),
         to_tag: span(to.tag().unwrap_or_default()),
         call_id: span(call_id),

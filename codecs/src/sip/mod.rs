@@ -23,5 +23,5 @@ pub use name::Name;
 pub use peek::peek_call_id;
 pub use stream::{Framed, StreamError, StreamFramer};
 pub use uri::{Host, Scheme, Uri};
-pub use value::{CSeq, NameAddr, Via};
+pub use value::{CSeq, NameAddr, ReplyTo, Via};
 pub use write::{Writer, reason_phrase};

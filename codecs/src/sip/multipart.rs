@@ -12,6 +12,11 @@ pub fn is_type(value: &[u8], wanted: &str) -> bool {
     trim(&value[..end]).eq_ignore_ascii_case(wanted.as_bytes())
 }
 
+/// Whether it has parts, of whatever kind (RFC 5621 7).
+fn is_multipart(value: &[u8]) -> bool {
+    trim(value).get(..10).is_some_and(|t| t.eq_ignore_ascii_case(b"multipart/"))
+}
+
 /// The body, or the first part of a multipart body, with this type; `None` when there is none or it is empty.
 pub fn find(message: &Message, wanted: &str) -> Option<Bytes> {
     if message.body().is_empty() {
@@ -21,7 +26,7 @@ pub fn find(message: &Message, wanted: &str) -> Option<Bytes> {
     if is_type(kind, wanted) {
         return Some(message.body_bytes());
     }
-    if !is_type(kind, "multipart/mixed") {
+    if !is_multipart(kind) {
         return None;
     }
     let boundary = unquote(Params(&kind[memchr::memchr(b';', kind)?..]).get("boundary")?);

@@ -34,6 +34,11 @@ impl StreamFramer {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Whether something has begun of which the rest is missing.
+    pub fn has_partial(&self) -> bool {
+        self.buffer.iter().any(|b| !matches!(b, b'\r' | b'\n'))
+    }
+
     /// The next whole message, if it is there.
     ///
     /// # Errors

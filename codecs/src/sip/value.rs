@@ -1,9 +1,12 @@
 //! Header values: Via, name-addr, CSeq (RFC 3261 20).
 
+use std::net::IpAddr;
+
 use super::class::{self, END_OF_URI, TOKEN};
 use super::lex::{Params, decimal, is_token, trim};
 use super::message::Method;
 use super::uri::{Host, Uri};
+use crate::address::is_unicast;
 
 /// One Via value (RFC 3261 20.42).
 #[derive(Clone, Copy, Debug)]
@@ -53,10 +56,31 @@ impl<'a> Via<'a> {
         params.are_valid().then_some(Via { transport, sent_by, host, port, params })
     }
 
+    /// Where its sender wants the answer.
+    pub fn reply_to(&self) -> ReplyTo {
+        let maddr = self.params.get("maddr").and_then(|text| match Host::parse_with_port(text)? {
+            (Host::Ip(ip), None) => Some(ip),
+            _ => None,
+        });
+        let secure = self.transport.eq_ignore_ascii_case(b"TLS");
+        let port = self.port.filter(|p| *p > 0).unwrap_or(if secure { 5061 } else { 5060 });
+        ReplyTo { maddr: maddr.filter(|ip| is_unicast(*ip)), port, rport: self.params.get("rport").is_some() }
+    }
+
     /// The branch, if it carries the magic cookie and something after it (RFC 3261 8.1.1.7).
     pub fn branch(&self) -> Option<&'a [u8]> {
         self.params.get("branch").filter(|b| b.len() > 7 && b[..7].eq_ignore_ascii_case(b"z9hG4bK"))
     }
+}
+
+/// What the top Via of a request says of the answer's way (RFC 3261 18.2.2, RFC 3581 4). A multicast `maddr` is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplyTo {
+    pub maddr: Option<IpAddr>,
+    /// Of the sent-by, or the transport's default.
+    pub port: u16,
+    /// The answer is to go to the port that the request came from.
+    pub rport: bool,
 }
 
 fn token_then(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
