@@ -1,9 +1,21 @@
 //! Dialog state (RFC 3261 12): who, where to, which number next.
 
-use bytes::Bytes;
-use codecs::sip::{Fields, Message, Method, Name, NameAddr, Uri, Writer, split_commas};
+use std::net::SocketAddr;
 
-use crate::flow::Flow;
+use bytes::Bytes;
+use codecs::address::{is_special_purpose, is_unicast};
+use codecs::sip::{Fields, Host, Message, Method, Name, NameAddr, Scheme, Uri, Writer, split_commas};
+
+use crate::flow::{Flow, Path, Transport};
+
+/// Where a dialog's requests may go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// To the route set, else to the remote target (RFC 3261 12.2.1.1).
+    Named,
+    /// Back over the flow that it began on, whatever is named: a registered phone.
+    Flow,
+}
 
 /// What identifies a dialog on our side: Call-ID, our tag, their tag.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -24,12 +36,25 @@ pub struct Dialog {
     pub routes: Vec<Vec<u8>>,
     pub local_cseq: u32,
     pub remote_cseq: Option<u32>,
-    pub flow: Flow,
+    target: Target,
+    /// Where the peer was when the dialog began, or was last refreshed.
+    seen_at: Flow,
+}
+
+/// What a request in the dialog is to the numbers before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    Next,
+    /// The last one again.
+    Again,
+    /// Older than the last: 500 (RFC 3261 12.2.2).
+    Late,
 }
 
 impl Dialog {
     /// The dialog that our answer to `invite` makes (RFC 3261 12.1.1).
     pub fn as_server(invite: &Message, fields: &Fields, local_tag: &[u8], flow: Flow) -> Dialog {
+        let remote = without_tag(invite.get(Name::From).unwrap_or_default());
         Dialog {
             key: DialogKey {
                 call_id: invite.bytes(fields.call_id).to_vec(),
@@ -37,19 +62,22 @@ impl Dialog {
                 remote_tag: invite.bytes(fields.from_tag).to_vec(),
             },
             local: without_tag(invite.get(Name::To).unwrap_or_default()),
-            remote: without_tag(invite.get(Name::From).unwrap_or_default()),
-            remote_target: contact_uri(invite).unwrap_or_default(),
+            // Without a Contact: whom it is from, where it came from.
+            remote_target: contact_uri(invite).unwrap_or_else(|| bare_uri(&remote).to_vec()),
+            remote,
             routes: record_routes(invite),
             local_cseq: 0,
             remote_cseq: Some(fields.cseq),
-            flow,
+            target: Target::Named,
+            seen_at: flow,
         }
     }
 
     /// The dialog that `response` to our request makes (RFC 3261 12.1.2).
-    pub fn as_client(response: &Message, fields: &Fields, flow: Flow) -> Dialog {
+    pub fn as_client(response: &Message, fields: &Fields, flow: Flow, target: Target) -> Dialog {
         let mut routes = record_routes(response);
         routes.reverse();
+        let remote = without_tag(response.get(Name::To).unwrap_or_default());
         Dialog {
             key: DialogKey {
                 call_id: response.bytes(fields.call_id).to_vec(),
@@ -57,20 +85,60 @@ impl Dialog {
                 remote_tag: response.bytes(fields.to_tag).to_vec(),
             },
             local: without_tag(response.get(Name::From).unwrap_or_default()),
-            remote: without_tag(response.get(Name::To).unwrap_or_default()),
-            remote_target: contact_uri(response).unwrap_or_default(),
+            remote_target: contact_uri(response).unwrap_or_else(|| bare_uri(&remote).to_vec()),
+            remote,
             routes,
             local_cseq: fields.cseq,
             remote_cseq: None,
-            flow,
+            target,
+            seen_at: flow,
         }
     }
 
-    /// The target moves with a target refresh (RFC 3261 12.2).
-    pub fn refresh_target(&mut self, message: &Message) {
+    /// The target moves with a target refresh (RFC 3261 12.2), and with nothing else.
+    pub fn refresh_target(&mut self, message: &Message, flow: Flow) {
         if let Some(uri) = contact_uri(message) {
             self.remote_target = uri;
         }
+        self.seen_at = flow;
+    }
+
+    /// The way of a request in the dialog. An address that means something behind its own router only, a name that
+    /// would have to be asked for, and one that is no single host are not gone to: the peer is where it was seen.
+    pub fn path(&self, own: SocketAddr) -> Path {
+        let seen = self.seen_at;
+        let named = match self.target {
+            Target::Flow => None,
+            Target::Named => self.next_hop().filter(|(_, at)| {
+                let elsewhere = is_special_purpose(at.ip()) && at.ip() != seen.remote.ip().to_canonical();
+                is_unicast(at.ip()) && *at != own && !elsewhere
+            }),
+        };
+        match (named, seen.transport) {
+            (None, _) => Path::over(seen),
+            // Whoever called over a connection and did not say so in their Contact means that connection.
+            (Some((_, at)), Transport::Tcp) if at.ip() == seen.remote.ip().to_canonical() => {
+                Path { flow: seen, reconnect: Some(at) }
+            }
+            (Some((Transport::Tcp, at)), _) => Path::over(Flow::tcp(at)),
+            (Some((Transport::Udp, at)), _) => Path::over(Flow::udp(at)),
+        }
+    }
+
+    fn next_hop(&self) -> Option<(Transport, SocketAddr)> {
+        let uri = Uri::parse(self.routes.first().map_or(&self.remote_target[..], |r| bare_uri(r)))?;
+        let Host::Ip(ip) = uri.host else { return None };
+        if uri.scheme != Scheme::Sip {
+            return None;
+        }
+        let transport = match uri.params.get("transport") {
+            None => Transport::Udp,
+            Some(t) if t.eq_ignore_ascii_case(b"udp") => Transport::Udp,
+            Some(t) if t.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
+            Some(_) => return None,
+        };
+        let port = uri.port.filter(|p| *p > 0).unwrap_or(5060);
+        Some((transport, SocketAddr::new(ip.to_canonical(), port)))
     }
 
     /// A request inside the dialog; `cseq` is the INVITE's for an ACK, the next number otherwise.
@@ -94,13 +162,16 @@ impl Dialog {
         w
     }
 
-    /// Accepts the number of a request in the dialog; `false` when it is out of order (RFC 3261 12.2.2).
-    pub fn take_remote_cseq(&mut self, cseq: u32) -> bool {
-        if self.remote_cseq.is_some_and(|last| cseq <= last) {
-            return false;
+    /// Judges the number of a request in the dialog, and takes the next one (RFC 3261 12.2.2).
+    pub fn take_remote_cseq(&mut self, cseq: u32) -> Turn {
+        match self.remote_cseq {
+            Some(last) if cseq < last => Turn::Late,
+            Some(last) if cseq == last => Turn::Again,
+            Some(_) | None => {
+                self.remote_cseq = Some(cseq);
+                Turn::Next
+            }
         }
-        self.remote_cseq = Some(cseq);
-        true
     }
 }
 
@@ -110,7 +181,7 @@ fn record_routes(message: &Message) -> Vec<Vec<u8>> {
 
 fn contact_uri(message: &Message) -> Option<Vec<u8>> {
     let contact = NameAddr::parse(split_commas(message.get(Name::Contact)?).next()?)?;
-    Some(contact.uri_text.to_vec())
+    contact.uri().map(|_| contact.uri_text.to_vec())
 }
 
 fn is_loose(route: &[u8]) -> bool {

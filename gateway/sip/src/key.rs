@@ -1,12 +1,14 @@
-//! What transactions and dialogs are found by: 128 bits of a hash that nobody outside can aim at.
+//! What transactions and dialogs are found by, and what proves that a text is ours: hashes that nobody outside can aim at.
 //!
 //! Branches, Call-IDs and tags are as long as peers like, and live for half a minute after their call. Two that meet by
 //! chance are expected after 2⁶⁴ of them; two that are made to meet need the secret, which follows from the seed.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::mint::Mint;
+use siphasher::sip128::{Hasher128 as _, SipHasher13, SipHasher24};
+
+use crate::mint::Seed;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Key(u128);
@@ -32,27 +34,47 @@ impl Hasher for Plain {
 /// Makes keys; two of them made alike agree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keys {
-    secrets: [u64; 2],
+    secret: [u8; 16],
 }
 
 impl Keys {
-    pub fn new(seed: u64) -> Keys {
-        let mut mint = Mint::new(seed ^ 0x006B_6579);
-        Keys { secrets: [mint.next_u64(), mint.next_u64()] }
+    pub fn new(seed: &Seed) -> Keys {
+        let mut secret = [0; 16];
+        secret.copy_from_slice(&seed[..16]);
+        Keys { secret }
     }
 
     /// Of these parts in this order; where one ends and the next begins matters.
     pub fn of(&self, parts: &[&[u8]]) -> Key {
-        let half = |secret: u64| {
-            let mut hasher = DefaultHasher::new();
-            hasher.write_u64(secret);
-            for part in parts {
-                hasher.write(part);
-                hasher.write_u32(part.len() as u32);
-            }
-            u128::from(hasher.finish())
-        };
-        Key(half(self.secrets[0]) << 64 | half(self.secrets[1]))
+        let mut hasher = SipHasher13::new_with_key(&self.secret);
+        for part in parts {
+            hasher.write(part);
+            hasher.write_u32(part.len() as u32);
+        }
+        Key(hasher.finish128().as_u128())
+    }
+}
+
+/// Proves that a text was written by whoever has the same seed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mac {
+    secret: [u8; 16],
+}
+
+impl Mac {
+    pub fn new(seed: &Seed) -> Mac {
+        let mut secret = [0; 16];
+        secret.copy_from_slice(&seed[16..]);
+        Mac { secret }
+    }
+
+    pub fn of(&self, parts: &[&[u8]]) -> u128 {
+        let mut hasher = SipHasher24::new_with_key(&self.secret);
+        for part in parts {
+            hasher.write(part);
+            hasher.write_u32(part.len() as u32);
+        }
+        hasher.finish128().as_u128()
     }
 }
 
@@ -62,13 +84,13 @@ mod tests {
 
     #[test]
     fn a_key_is_that_of_the_same_parts_only() {
-        let keys = Keys::new(1);
+        let keys = Keys::new(&[1; 32]);
         assert_eq!(keys.of(&[b"ab", b"c"]), keys.of(&[b"ab", b"c"]));
         let others = [
             keys.of(&[b"a", b"bc"]),
             keys.of(&[b"abc"]),
             keys.of(&[b"ab", b"c", b""]),
-            Keys::new(2).of(&[b"ab", b"c"]),
+            Keys::new(&[2; 32]).of(&[b"ab", b"c"]),
         ];
         assert!(others.iter().all(|k| *k != keys.of(&[b"ab", b"c"])));
     }

@@ -3,6 +3,7 @@
 //! Sans-IO: bytes and `now` go in, bytes and events come out. Never police here: a session is a session,
 //! whoever calls.
 
+mod call_id;
 mod dialog;
 mod endpoint;
 mod flow;
@@ -14,9 +15,12 @@ mod timer;
 pub mod transaction;
 mod wheel;
 
-pub use endpoint::{Config, Counters, Endpoint, Event, Invitation, OutgoingInvite, OutgoingPage, Output, PageId};
-pub use flow::{Flow, Transport};
-pub use mint::{Mint, shard_of_minted};
-pub use registrar::{Account, Binding};
+pub use call_id::CallIds;
+pub use endpoint::{
+    Config, Counters, Endpoint, Event, Invitation, OutgoingInvite, OutgoingPage, Output, PageId, Refused,
+};
+pub use flow::{Flow, Path, Transport};
+pub use mint::{Mint, Seed};
+pub use registrar::{Account, Binding, Rules};
 pub use session::{EndCause, SessionId};
 pub use wheel::{Armed, TimerQueue};

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use crate::dialog::Dialog;
-use crate::flow::Flow;
+use crate::dialog::{Dialog, Target};
+use crate::flow::{Flow, Path};
 use crate::key::Key;
 use crate::timer::{T1, T1_64, T2};
 use crate::wheel::Armed;
@@ -34,6 +34,10 @@ pub enum EndCause {
     TimedOut,
     /// Our 2xx was never acknowledged; a BYE went out.
     NoAck,
+    /// What we sent could not be: no connection was to be had.
+    Unreachable,
+    /// Asked whether they are still there, they did not answer, or knew of no call; a BYE went out.
+    Vanished,
 }
 
 #[derive(Debug)]
@@ -51,15 +55,15 @@ pub(crate) enum State {
 pub(crate) struct PendingOk {
     pub cseq: u32,
     pub bytes: Bytes,
-    pub flow: Flow,
+    pub path: Path,
     repeat_at: Mono,
     interval: Duration,
     give_up_at: Mono,
 }
 
 impl PendingOk {
-    pub fn new(now: Mono, cseq: u32, bytes: Bytes, flow: Flow) -> PendingOk {
-        PendingOk { cseq, bytes, flow, repeat_at: now + T1, interval: T1, give_up_at: now + T1_64 }
+    pub fn new(now: Mono, cseq: u32, bytes: Bytes, path: Path) -> PendingOk {
+        PendingOk { cseq, bytes, path, repeat_at: now + T1, interval: T1, give_up_at: now + T1_64 }
     }
     /// `None`: nobody acknowledged, give up. `Some(true)`: repeat now.
     pub fn handle_timeout(&mut self, now: Mono) -> Option<bool> {
@@ -85,6 +89,8 @@ pub(crate) struct Reoffer {
     pub transaction: usize,
     pub request: Box<Message>,
     pub cseq: u32,
+    /// Where it came from.
+    pub flow: Flow,
 }
 
 #[derive(Debug)]
@@ -92,6 +98,7 @@ pub(crate) struct Session {
     pub generation: u32,
     pub state: State,
     pub dialog: Option<Dialog>,
+    /// Where the INVITE came from, or went to.
     pub flow: Flow,
     pub ok: Option<Box<PendingOk>>,
     pub reoffer: Option<Reoffer>,
@@ -103,6 +110,8 @@ pub(crate) struct Session {
     pub forgotten: bool,
     /// Our INVITE's CSeq, and the pieces a CANCEL or a non-2xx ACK copies.
     pub calling: Option<Box<Calling>>,
+    /// It is being asked whether they are still there.
+    pub probing: bool,
     /// Under which a second path of the same INVITE would be found.
     pub merged: Option<Key>,
     /// A cancelled INVITE that gets no final response is given up here (RFC 3261 9.1).
@@ -118,6 +127,8 @@ pub(crate) struct Calling {
     pub call_id: String,
     pub branch: String,
     pub cseq: u32,
+    /// Where requests of the dialog will go.
+    pub target: Target,
 }
 
 impl Session {

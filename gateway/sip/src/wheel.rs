@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn every_timer_comes_once_in_order_and_never_early_or_late() {
-        let mut mint = Mint::new(7);
+        let mut mint = Mint::new([7; 32]);
         let (mut queue, mut model) = (TimerQueue::default(), BTreeSet::new());
         let mut held: Vec<(Armed, Option<Mono>)> = vec![(Armed::default(), None); 200];
         let mut now = Mono::from_millis(86_400_000);

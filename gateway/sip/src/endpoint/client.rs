@@ -1,17 +1,19 @@
 //! The client side: our INVITEs, their CANCEL, ACK and BYE, and the responses that come back.
 
-use bytes::Bytes;
 use codecs::sip::{Fields, Message, Method, Name, Writer, split_commas};
 use codecs::time::Mono;
 
 use super::server::offer_of;
-use super::{ALLOW, Endpoint, Event, Machine, client_key, dialog_key};
-use crate::dialog::Dialog;
-use crate::flow::Flow;
+use super::{ALLOW, Endpoint, Event, Machine, client_key, dialog_key, expected};
+use crate::dialog::{Dialog, Target};
+use crate::flow::{Flow, Path};
 use crate::session::{Calling, EndCause, Session, SessionId, State};
 use crate::timer::T1_64;
 use crate::transaction::{Client, InviteClient, Verdict};
 use crate::wheel::Armed;
+
+/// What an INVITE over UDP may be long, so that no network on the way cuts it in pieces.
+const DATAGRAM_MAX: usize = 1300;
 
 /// What an INVITE of ours says.
 #[derive(Clone, Debug)]
@@ -23,7 +25,10 @@ pub struct OutgoingInvite {
     pub from: Vec<u8>,
     pub to: Vec<u8>,
     pub sdp: Vec<u8>,
-    /// Further headers, by name as on the wire.
+    /// A registered phone: everything goes back over the flow, whatever its Contact says.
+    pub is_registered: bool,
+    /// Further headers, by name as on the wire, what matters most in front: where the message would become too long for
+    /// a datagram those at the end are left out.
     pub headers: Vec<(String, String)>,
 }
 
@@ -32,29 +37,39 @@ impl Endpoint {
     pub fn invite(&mut self, now: Mono, out: OutgoingInvite) -> SessionId {
         let branch = self.mint.branch();
         let tag = self.mint.token();
-        let call_id = self.mint.call_id(self.config.shard, &self.config.realm);
+        let call_id = self.config.call_ids.mint(&mut self.mint, self.config.shard, &self.config.realm);
         let from = [&out.from[..], b";tag=", tag.as_bytes()].concat();
-        let mut w = Writer::request("INVITE", &out.uri);
-        w.header(Name::Via, self.via(out.flow.transport, &branch));
-        w.header(Name::MaxForwards, "70");
-        w.header(Name::From, &from);
-        w.header(Name::To, &out.to);
-        w.header(Name::CallId, &call_id);
-        w.header(Name::CSeq, "1 INVITE");
-        w.header(Name::Contact, self.contact(out.flow.transport));
-        w.header(Name::Allow, ALLOW);
-        for (name, value) in &out.headers {
-            w.field(name, value);
+        let write = |headers: &[(String, String)]| {
+            let mut w = Writer::request("INVITE", &out.uri);
+            w.header(Name::Via, self.via(out.flow.transport, &branch));
+            w.header(Name::MaxForwards, "70");
+            w.header(Name::From, &from);
+            w.header(Name::To, &out.to);
+            w.header(Name::CallId, &call_id);
+            w.header(Name::CSeq, "1 INVITE");
+            w.header(Name::Contact, self.contact(out.flow.transport));
+            w.header(Name::Allow, ALLOW);
+            for (name, value) in headers {
+                w.field(name, value);
+            }
+            w.finish_with("application/sdp", &out.sdp)
+        };
+        let mut headers = &out.headers[..];
+        let mut bytes = write(headers);
+        while bytes.len() > DATAGRAM_MAX && !out.flow.transport.is_reliable() && !headers.is_empty() {
+            headers = &headers[..headers.len() - 1];
+            bytes = write(headers);
         }
-        let bytes = w.finish_with("application/sdp", &out.sdp);
         let machine = InviteClient::calling(now, bytes.clone(), out.flow.transport.is_reliable());
         let index = self.add_transaction(
             Machine::InviteClient(machine),
             client_key(&self.keys, branch.as_bytes(), Method::Invite),
-            out.flow,
+            Path::over(out.flow),
             None,
         );
-        let calling = Calling { uri: out.uri, from, to: out.to, call_id, branch, cseq: 1 };
+        self.transactions[index].expects = Some(expected(&self.keys, call_id.as_bytes(), tag.as_bytes(), 1));
+        let target = if out.is_registered { Target::Flow } else { Target::Named };
+        let calling = Calling { uri: out.uri, from, to: out.to, call_id, branch, cseq: 1, target };
         let id = self.add_session(|generation| Session {
             generation,
             state: State::Calling { transaction: index, cancelled: false },
@@ -65,13 +80,14 @@ impl Endpoint {
             ack: None,
             bye_wanted: None,
             forgotten: false,
+            probing: false,
             calling: Some(Box::new(calling)),
             merged: None,
             give_up_at: None,
             armed: Armed::default(),
         });
         self.transactions[index].session = Some(id);
-        self.send(out.flow, bytes);
+        self.send(Path::over(out.flow), bytes);
         id
     }
 
@@ -98,6 +114,50 @@ impl Endpoint {
         }
     }
 
+    /// Asks whether they are still there, with OPTIONS in the dialog; when nobody answers the session ends as `Vanished`.
+    pub fn probe(&mut self, now: Mono, id: SessionId) {
+        self.clock = now;
+        let own = self.config.address;
+        let Some(session) = self.session(id).filter(|s| matches!(s.state, State::Established) && !s.probing) else {
+            return;
+        };
+        let Some(dialog) = &mut session.dialog else { return };
+        session.probing = true;
+        dialog.local_cseq += 1;
+        let dialog = dialog.clone();
+        let path = dialog.path(own);
+        let branch = self.mint.branch();
+        let via = self.via(path.flow.transport, &branch);
+        let bytes = dialog.request(Method::Options, dialog.local_cseq, &via).finish();
+        let machine = Client::trying(now, bytes.clone(), path.flow.transport.is_reliable());
+        let key = client_key(&self.keys, branch.as_bytes(), Method::Options);
+        let index = self.add_transaction(Machine::Client(machine), key, path, Some(id));
+        let expects = expected(&self.keys, &dialog.key.call_id, &dialog.key.local_tag, dialog.local_cseq);
+        self.transactions[index].expects = Some(expects);
+        self.transactions[index].is_probe = true;
+        self.send(path, bytes);
+    }
+
+    /// What a probe came to: 481 and 408 end the dialog (RFC 3261 12.2.1.2), anything else is a sign of life.
+    fn probed(&mut self, id: SessionId, code: u16) {
+        if let Some(session) = self.session(id) {
+            session.probing = false;
+        }
+        if matches!(code, 408 | 481) {
+            self.lose_session(id);
+        }
+    }
+
+    /// They are not there any more. A BYE goes out all the same.
+    pub(super) fn lose_session(&mut self, id: SessionId) {
+        let Some(session) = self.session(id) else { return };
+        let told = !std::mem::replace(&mut session.forgotten, true);
+        if told {
+            self.event(Event::Ended { session: id, cause: EndCause::Vanished });
+        }
+        self.send_bye(id, "SIP;cause=408;text=\"nobody there\"");
+    }
+
     /// CANCEL goes out once anything provisional has come (RFC 3261 9.1).
     fn send_cancel_if_due(&mut self, now: Mono, id: SessionId) {
         let Some(session) = self.session(id) else { return };
@@ -107,8 +167,7 @@ impl Endpoint {
         if !machine.is_proceeding() {
             return;
         }
-        let session = self.session(id).expect("found above");
-        let calling = session.calling.as_ref().expect("a calling session keeps its INVITE");
+        let Some(calling) = self.session(id).and_then(|session| session.calling.as_ref()) else { return };
         let mut w = Writer::request("CANCEL", &calling.uri);
         let (branch, cseq) = (calling.branch.clone(), calling.cseq);
         let (from, to, call_id) = (calling.from.clone(), calling.to.clone(), calling.call_id.clone());
@@ -124,8 +183,10 @@ impl Endpoint {
             return;
         }
         let machine = Client::trying(now, bytes.clone(), flow.transport.is_reliable());
-        self.add_transaction(Machine::Client(machine), key, flow, Some(id));
-        self.send(flow, bytes);
+        let expects = self.transactions[transaction].expects;
+        let index = self.add_transaction(Machine::Client(machine), key, Path::over(flow), Some(id));
+        self.transactions[index].expects = expects;
+        self.send(Path::over(flow), bytes);
         if let Some(session) = self.session(id) {
             session.give_up_at = Some(now + T1_64);
         }
@@ -134,28 +195,27 @@ impl Endpoint {
 
     /// BYE in the dialog; the session is gone for the user, its transaction sees the BYE through.
     pub(super) fn send_bye(&mut self, id: SessionId, reason: &str) {
-        let branch = self.mint.branch();
-        let Some(session) = self.session(id) else { return };
-        let Some(dialog) = &mut session.dialog else { return };
+        let Some(mut dialog) = self.session(id).and_then(|session| session.dialog.clone()) else { return };
+        self.end_dialog(&mut dialog, reason);
+        self.remove_session(id);
+    }
+
+    fn end_dialog(&mut self, dialog: &mut Dialog, reason: &str) {
         dialog.local_cseq += 1;
-        let (cseq, flow) = (dialog.local_cseq, dialog.flow);
-        let via = self.via(flow.transport, &branch);
-        let Some(dialog) = self.session(id).and_then(|s| s.dialog.as_ref()) else { return };
-        let mut w = dialog.request(Method::Bye, cseq, &via);
+        let branch = self.mint.branch();
+        let path = dialog.path(self.config.address);
+        let mut w = dialog.request(Method::Bye, dialog.local_cseq, &self.via(path.flow.transport, &branch));
         if !reason.is_empty() {
             w.header(Name::Reason, reason);
         }
         let bytes = w.finish();
         // The transaction begins at the latest instant known to it: the send itself.
-        let machine = Client::trying(self.clock, bytes.clone(), flow.transport.is_reliable());
-        self.add_transaction(
-            Machine::Client(machine),
-            client_key(&self.keys, branch.as_bytes(), Method::Bye),
-            flow,
-            None,
-        );
-        self.send(flow, bytes);
-        self.remove_session(id);
+        let machine = Client::trying(self.clock, bytes.clone(), path.flow.transport.is_reliable());
+        let key = client_key(&self.keys, branch.as_bytes(), Method::Bye);
+        let index = self.add_transaction(Machine::Client(machine), key, path, None);
+        self.transactions[index].expects =
+            Some(expected(&self.keys, &dialog.key.call_id, &dialog.key.local_tag, dialog.local_cseq));
+        self.send(path, bytes);
     }
 
     pub(super) fn handle_response(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields) {
@@ -166,8 +226,14 @@ impl Endpoint {
             self.counters.stray += 1;
             return;
         };
-        let code = message.code().expect("a response has a code");
+        // Only whoever was asked can answer, and only what they were asked.
+        let said = expected(&self.keys, message.bytes(fields.call_id), message.bytes(fields.from_tag), fields.cseq);
         let transaction = &mut self.transactions[index];
+        if transaction.expects != Some(said) || !transaction.path.flow.is_answered_by(flow) {
+            self.counters.forged += 1;
+            return;
+        }
+        let Some(code) = message.code() else { return };
         let session = transaction.session;
         match &mut transaction.machine {
             Machine::InviteClient(machine) => {
@@ -180,8 +246,12 @@ impl Endpoint {
                 }
             }
             Machine::Client(machine) => {
+                let probe = transaction.is_probe && code >= 200;
                 if machine.handle_response(now, code) == Verdict::Pass {
                     self.page_answered(index, code);
+                    if let Some(id) = session.filter(|_| probe) {
+                        self.probed(id, code);
+                    }
                 }
                 self.settle_transaction(index);
             }
@@ -201,10 +271,12 @@ impl Endpoint {
         fields: &Fields,
         code: u16,
     ) {
-        if matches!(verdict, Verdict::Ack | Verdict::PassAndAck) {
-            let ack = self.ack_of_refusal(index, message);
-            let flow = self.transactions[index].flow;
-            self.send(flow, ack);
+        if verdict == Verdict::PassAndAck {
+            self.acknowledge_refusal(id, index, message);
+        } else if let (Verdict::Ack, Machine::InviteClient(machine)) = (verdict, &self.transactions[index].machine)
+            && let Some(ack) = machine.ack().cloned()
+        {
+            self.send(self.transactions[index].path, ack);
         }
         if matches!(verdict, Verdict::Ack | Verdict::Absorb) {
             return;
@@ -227,14 +299,15 @@ impl Endpoint {
     }
 
     fn handle_answer(&mut self, id: SessionId, message: &Message, fields: &Fields, flow: Flow) {
+        let own = self.config.address;
         let Some(session) = self.session(id) else { return };
         let remote_tag = message.bytes(fields.to_tag);
         if let Some(dialog) = &session.dialog {
             if dialog.key.remote_tag == remote_tag {
                 // The same 2xx again: its ACK was lost.
                 if let Some(ack) = session.ack.clone() {
-                    let flow = dialog.flow;
-                    self.send(flow, ack);
+                    let path = dialog.path(own);
+                    self.send(path, ack);
                 }
                 return;
             }
@@ -242,18 +315,21 @@ impl Endpoint {
             return self.refuse_late_answer(message, fields, 200, flow);
         }
         let cancelled = matches!(session.state, State::Calling { cancelled: true, .. });
-        let dialog = Dialog::as_client(message, fields, flow);
+        let target = session.calling.as_ref().map_or(Target::Flow, |calling| calling.target);
+        let dialog = Dialog::as_client(message, fields, flow, target);
         session.state = State::Established;
         session.calling = None;
         session.give_up_at = None;
+        let path = dialog.path(own);
         let branch = self.mint.branch();
-        let via = self.via(flow.transport, &branch);
+        let via = self.via(path.flow.transport, &branch);
         let ack = dialog.request(Method::Ack, fields.cseq, &via).finish();
         self.by_dialog.insert(dialog_key(&self.keys, &dialog.key), id);
-        let session = self.session(id).expect("found above");
-        session.dialog = Some(dialog);
-        session.ack = Some(ack.clone());
-        self.send(flow, ack);
+        if let Some(session) = self.session(id) {
+            session.dialog = Some(dialog);
+            session.ack = Some(ack.clone());
+        }
+        self.send(path, ack);
         if cancelled {
             self.send_bye(id, "SIP;cause=487;text=\"answered after CANCEL\"");
         } else {
@@ -266,37 +342,29 @@ impl Endpoint {
         if !(200..300).contains(&code) {
             return;
         }
-        let mut dialog = Dialog::as_client(message, fields, flow);
+        let mut dialog = Dialog::as_client(message, fields, flow, Target::Flow);
         let branch = self.mint.branch();
-        let ack = dialog.request(Method::Ack, fields.cseq, &self.via(flow.transport, &branch)).finish();
-        self.send(flow, ack);
-        dialog.local_cseq += 1;
-        let branch = self.mint.branch();
-        let bye = dialog.request(Method::Bye, dialog.local_cseq, &self.via(flow.transport, &branch)).finish();
-        let machine = Client::trying(self.clock, bye.clone(), flow.transport.is_reliable());
-        self.add_transaction(
-            Machine::Client(machine),
-            client_key(&self.keys, branch.as_bytes(), Method::Bye),
-            flow,
-            None,
-        );
-        self.send(flow, bye);
+        let path = dialog.path(self.config.address);
+        let ack = dialog.request(Method::Ack, fields.cseq, &self.via(path.flow.transport, &branch)).finish();
+        self.send(path, ack);
+        self.end_dialog(&mut dialog, "");
     }
 
     /// The ACK to a final response other than 2xx belongs to the INVITE's transaction (RFC 3261 17.1.1.3).
-    fn ack_of_refusal(&self, index: usize, response: &Message) -> Bytes {
-        let transaction = &self.transactions[index];
-        let Machine::InviteClient(machine) = &transaction.machine else {
-            unreachable!("only an INVITE is acknowledged");
-        };
-        let invite = Message::frame(machine.request().clone()).expect("we wrote this INVITE");
-        let mut w = Writer::request("ACK", invite.request_uri());
-        w.copy(&invite, Name::Via);
+    fn acknowledge_refusal(&mut self, id: SessionId, index: usize, response: &Message) {
+        let path = self.transactions[index].path;
+        let Some(calling) = self.session(id).and_then(|session| session.calling.take()) else { return };
+        let mut w = Writer::request("ACK", &calling.uri);
+        w.header(Name::Via, self.via(path.flow.transport, &calling.branch));
         w.header(Name::MaxForwards, "70");
-        w.copy(&invite, Name::From);
+        w.header(Name::From, &calling.from);
         w.copy(response, Name::To);
-        w.copy(&invite, Name::CallId);
-        w.header(Name::CSeq, "1 ACK");
-        w.finish()
+        w.header(Name::CallId, &calling.call_id);
+        w.header_fmt(Name::CSeq, format_args!("{} ACK", calling.cseq));
+        let ack = w.finish();
+        if let Machine::InviteClient(machine) = &mut self.transactions[index].machine {
+            machine.acknowledge(ack.clone());
+        }
+        self.send(path, ack);
     }
 }

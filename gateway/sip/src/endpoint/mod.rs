@@ -9,20 +9,21 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use codecs::sip::{Fields, Message, Method, Name, Writer, check_request, check_response};
+use codecs::sip::{Fields, Message, Method, Name, Via, Writer, check_request, check_response, split_commas};
 use codecs::time::Mono;
+use ipnet::IpNet;
 use slab::Slab;
-use std::collections::VecDeque;
 
+use crate::call_id::CallIds;
 use crate::dialog::DialogKey;
-use crate::flow::{Flow, Transport};
-use crate::key::{Key, KeyMap, Keys};
-use crate::mint::Mint;
-use crate::registrar::{Account, Binding, Registrar};
+use crate::flow::{Flow, Path, Transport};
+use crate::key::{Key, KeyMap, Keys, Mac};
+use crate::mint::{Mint, Seed, write_base32};
+use crate::registrar::{Account, Binding, Registrar, Rules};
 use crate::session::{EndCause, Session, SessionId};
 use crate::transaction::{Client, InviteClient, InviteServer, Server, Wake};
 use crate::wheel::{Armed, TimerQueue};
@@ -34,16 +35,27 @@ pub use pager::{OutgoingPage, PageId};
 /// Methods with a meaning here, as the Allow header says.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, INFO";
 
+/// What a stranger's answer may be longer than their request: the tag, and where they were seen.
+const STRANGER_MORE: usize = 96;
+/// Digits of a tag that is made of the request alone.
+const STATELESS_TAG: usize = 16;
+/// Refused calls remembered, so that a repeat of an INVITE is not told twice.
+const REFUSED_MAX: usize = 1024;
+
 pub struct Config {
-    /// Where peers reach us, by Via and Contact.
+    /// Where peers reach us, by Via and Contact: never a wildcard.
     pub address: SocketAddr,
     /// The digest realm, and the host part of our identity.
     pub realm: String,
     pub accounts: Vec<Account>,
+    pub registrar: Rules,
+    /// Whose INVITE and MESSAGE is served: nobody else's costs memory.
+    pub peers: Vec<IpNet>,
     /// Drawn by the shell; tags, branches and nonces follow from it.
-    pub seed: u64,
+    pub seed: Seed,
     /// Ends the local part of every Call-ID that we mint, so that a receiver can find the shard.
     pub shard: u16,
+    pub call_ids: CallIds,
     /// Pages are numbered from here on.
     pub first_page: u64,
 }
@@ -53,6 +65,8 @@ pub struct Config {
 pub enum Output {
     Send {
         flow: Flow,
+        /// Where a new connection is to be made when the flow's is gone.
+        reconnect: Option<SocketAddr>,
         bytes: Bytes,
     },
     /// The stream is beyond repair: close it.
@@ -72,9 +86,20 @@ pub struct Invitation {
     pub sdp: Option<Bytes>,
 }
 
+/// An INVITE that could not be served.
+#[derive(Debug)]
+pub struct Refused {
+    pub flow: Flow,
+    pub message: Message,
+    pub code: u16,
+    pub what: &'static str,
+}
+
 #[derive(Debug)]
 pub enum Event {
     Invited(Box<Invitation>),
+    /// A peer's first INVITE of a call was refused by the protocol alone; nothing more will come of it.
+    Refused(Box<Refused>),
     /// Our 2xx was acknowledged; the answer to an offer of ours, if the ACK carried one.
     Confirmed {
         session: SessionId,
@@ -103,6 +128,8 @@ pub enum Event {
     Registered {
         user: String,
         binding: Binding,
+        /// It was there before with the same Contact and flow: only its expiry moved.
+        refreshed: bool,
     },
     Unregistered {
         user: String,
@@ -129,6 +156,10 @@ pub struct Counters {
     pub rejected: u64,
     pub retransmissions: u64,
     pub stray: u64,
+    /// Responses that came from elsewhere than their request went to, or to another request.
+    pub forged: u64,
+    /// Requests of strangers that were refused without being remembered.
+    pub strangers: u64,
 }
 
 enum Machine {
@@ -141,8 +172,12 @@ enum Machine {
 struct Transaction {
     machine: Machine,
     key: Key,
-    flow: Flow,
+    path: Path,
+    /// Of a request of ours: what its answer says again (Call-ID, From tag, CSeq).
+    expects: Option<Key>,
     session: Option<SessionId>,
+    /// OPTIONS in the session's dialog: without an answer nobody is there any more.
+    is_probe: bool,
     armed: Armed,
 }
 
@@ -186,12 +221,17 @@ pub struct Endpoint {
     mint: Mint,
     transactions: Slab<Transaction>,
     keys: Keys,
+    /// Makes the tags of answers that nobody remembers.
+    mac: Mac,
     by_key: KeyMap<usize>,
     sessions: Slab<Session>,
     next_generation: u32,
     by_dialog: KeyMap<SessionId>,
     /// Call-ID, From tag and CSeq of INVITEs being served: a second one by another path is merged (8.2.2.2).
     invited: KeyMap<SessionId>,
+    /// INVITEs refused lately, and the order in which they are forgotten.
+    refused: KeyMap<()>,
+    refused_order: VecDeque<Key>,
     /// MESSAGEs that wait for our answer, and transactions of those that wait for theirs.
     pages: HashMap<PageId, Page>,
     paging: HashMap<usize, PageId>,
@@ -210,20 +250,25 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn new(mut config: Config) -> Endpoint {
+        assert!(!config.address.ip().is_unspecified(), "peers cannot send to a wildcard address");
         let mut mint = Mint::new(config.seed);
-        let keys = Keys::new(config.seed);
-        let registrar = Registrar::new(config.realm.clone(), std::mem::take(&mut config.accounts), &mut mint);
+        let (keys, mac) = (Keys::new(&mint.seed()), Mac::new(&mint.seed()));
+        let accounts = std::mem::take(&mut config.accounts);
+        let registrar = Registrar::new(config.realm.clone(), config.registrar.clone(), accounts, mint.seed());
         Endpoint {
             next_page: config.first_page,
             config,
             mint,
             transactions: Slab::new(),
             keys,
+            mac,
             by_key: KeyMap::default(),
             sessions: Slab::new(),
             next_generation: 1,
             by_dialog: KeyMap::default(),
             invited: KeyMap::default(),
+            refused: KeyMap::default(),
+            refused_order: VecDeque::new(),
             pages: HashMap::new(),
             paging: HashMap::new(),
             registrar,
@@ -250,7 +295,7 @@ impl Endpoint {
                 Ok(fields) => self.handle_request(now, flow, message, fields),
                 Err(rejection) => {
                     self.counters.malformed += 1;
-                    self.reject_statelessly(flow, &message, rejection.code, rejection.what);
+                    self.reject_malformed(flow, message, rejection.code, rejection.what);
                 }
             }
         } else {
@@ -268,7 +313,7 @@ impl Endpoint {
         if let Ok(message) = Message::frame(bytes)
             && message.is_request()
         {
-            self.reject_statelessly(flow, &message, 400, what);
+            self.reject_malformed(flow, message, 400, what);
         }
         self.outputs.push_back(Output::Close { flow });
     }
@@ -315,28 +360,75 @@ impl Endpoint {
         self.registrar.binding(user)
     }
 
-    fn send(&mut self, flow: Flow, bytes: Bytes) {
-        self.outputs.push_back(Output::Send { flow, bytes });
+    fn send(&mut self, path: Path, bytes: Bytes) {
+        self.outputs.push_back(Output::Send { flow: path.flow, reconnect: path.reconnect, bytes });
     }
 
     fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// The answer to what no transaction should be spent on.
-    fn reject_statelessly(&mut self, flow: Flow, request: &Message, code: u16, what: &'static str) {
-        // An ACK is never answered (RFC 3261 17), and without a Via there is nowhere to answer to.
-        if request.method() == Some(Method::Ack) || request.get(Name::Via).is_none() {
+    /// Whether a source is a peer of ours, whose requests may be remembered.
+    fn is_peer(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        self.config.peers.iter().any(|net| net.contains(&source))
+    }
+
+    /// The tag of an answer that is not remembered: the same for every repeat of its request (RFC 3261 8.2.7).
+    fn stateless_tag(&self, request: &Message) -> String {
+        let parts = [Name::Via, Name::CallId, Name::From, Name::CSeq].map(|n| request.get(n).unwrap_or_default());
+        let mut tag = String::with_capacity(STATELESS_TAG);
+        write_base32(self.mac.of(&parts), STATELESS_TAG, &mut tag);
+        tag
+    }
+
+    /// Answers once for once and remembers nothing. What a stranger gets is hardly longer than what they sent, so that
+    /// nobody else can be flooded by way of us.
+    fn answer_statelessly(&mut self, path: Path, source: Flow, request: &Message, bytes: Bytes) {
+        let stranger = source.transport == Transport::Udp && !self.is_peer(source.remote.ip());
+        if stranger && bytes.len() > request.raw().len() + STRANGER_MORE {
             return;
         }
+        self.send(path, bytes);
+    }
+
+    /// The answer to what is too broken for anything to be spent on.
+    fn reject_malformed(&mut self, flow: Flow, request: Message, code: u16, what: &'static str) {
+        let top = request.get(Name::Via).and_then(|v| split_commas(v).next());
+        // An ACK is never answered (RFC 3261 17), and without a Via there is nowhere to answer to.
+        let Some(top) = top.filter(|_| request.method() != Some(Method::Ack)) else { return };
         self.counters.rejected += 1;
-        let tag = self.mint.token();
-        let mut w = Writer::response(request, code, tag.as_bytes(), flow.remote);
-        if code == 400 {
+        let path = Via::parse(top).map_or(Path::over(flow), |via| Path::of_answer(via.reply_to(), flow));
+        let tag = self.stateless_tag(&request);
+        let mut w = Writer::response(&request, code, tag.as_bytes(), flow.remote);
+        if code == 400 && self.is_peer(flow.remote.ip()) {
             w.header_fmt(Name::Warning, format_args!("399 {} \"{what}\"", self.config.realm));
         }
         let bytes = w.finish();
-        self.send(flow, bytes);
+        self.answer_statelessly(path, flow, &request, bytes);
+        if request.method() == Some(Method::Invite) {
+            self.tell_refused(flow, request, code, what);
+        }
+    }
+
+    /// A peer's call that is not served is told once, however often its INVITE is repeated.
+    fn tell_refused(&mut self, flow: Flow, message: Message, code: u16, what: &'static str) {
+        if !self.is_peer(flow.remote.ip()) {
+            self.counters.strangers += 1;
+            return;
+        }
+        let parts = [Name::CallId, Name::From, Name::CSeq].map(|n| message.get(n).unwrap_or_default());
+        let key = self.keys.of(&parts);
+        if self.refused.insert(key, ()).is_some() {
+            return;
+        }
+        self.refused_order.push_back(key);
+        if self.refused_order.len() > REFUSED_MAX
+            && let Some(oldest) = self.refused_order.pop_front()
+        {
+            self.refused.remove(&oldest);
+        }
+        self.event(Event::Refused(Box::new(Refused { flow, message, code, what })));
     }
 
     fn via(&self, transport: Transport, branch: &str) -> String {
@@ -350,8 +442,10 @@ impl Endpoint {
         }
     }
 
-    fn add_transaction(&mut self, machine: Machine, key: Key, flow: Flow, session: Option<SessionId>) -> usize {
-        let index = self.transactions.insert(Transaction { machine, key, flow, session, armed: Armed::default() });
+    fn add_transaction(&mut self, machine: Machine, key: Key, path: Path, session: Option<SessionId>) -> usize {
+        let armed = Armed::default();
+        let transaction = Transaction { machine, key, path, expects: None, session, is_probe: false, armed };
+        let index = self.transactions.insert(transaction);
         self.by_key.insert(key, index);
         self.settle_transaction(index);
         index
@@ -373,8 +467,9 @@ impl Endpoint {
 
     fn wake_transaction(&mut self, now: Mono, index: usize) {
         let transaction = &mut self.transactions[index];
-        let (flow, session) = (transaction.flow, transaction.session);
+        let (path, session) = (transaction.path, transaction.session);
         let is_invite_client = matches!(transaction.machine, Machine::InviteClient(_));
+        let is_probe = transaction.is_probe;
         let wake = transaction.handle_timeout(now);
         if transaction.is_over() {
             self.page_answered(index, 408);
@@ -384,9 +479,12 @@ impl Endpoint {
             Wake::Nothing => {}
             Wake::Send(bytes) => {
                 self.counters.retransmissions += 1;
-                self.send(flow, bytes);
+                self.send(path, bytes);
             }
             Wake::TimedOut => {
+                if let Some(id) = session.filter(|_| is_probe) {
+                    self.lose_session(id);
+                }
                 if let Some(id) = session.filter(|_| is_invite_client) {
                     self.end_session(id, EndCause::TimedOut);
                 }
@@ -452,6 +550,11 @@ fn request_key(keys: &Keys, message: &Message, fields: &Fields, method: Method) 
 /// The key of a client transaction: our branch and the method (RFC 3261 17.1.3).
 fn client_key(keys: &Keys, branch: &[u8], method: Method) -> Key {
     keys.of(&[branch, b"client", &[method as u8]])
+}
+
+/// What an answer to a request of ours says again.
+fn expected(keys: &Keys, call_id: &[u8], from_tag: &[u8], cseq: u32) -> Key {
+    keys.of(&[call_id, from_tag, &cseq.to_be_bytes()])
 }
 
 fn dialog_key(keys: &Keys, dialog: &DialogKey) -> Key {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use codecs::sip::{Fields, Message, Method, Name, Writer};
 use codecs::time::Mono;
 
-use super::{Endpoint, Event, Machine, client_key};
-use crate::flow::Flow;
+use super::{Endpoint, Event, Machine, client_key, expected};
+use crate::flow::{Flow, Path};
 use crate::key::Key;
 use crate::transaction::{Client, Server};
 
@@ -16,6 +16,7 @@ pub struct PageId(pub u64);
 pub(super) struct Page {
     request: Message,
     key: Key,
+    path: Path,
     flow: Flow,
 }
 
@@ -35,13 +36,14 @@ const PAGES_MAX: usize = 10_000;
 impl Endpoint {
     pub(super) fn handle_page(&mut self, now: Mono, flow: Flow, request: Message, fields: &Fields, key: Key) {
         if self.pages.len() >= PAGES_MAX {
-            return self.answer_code(now, flow, &request, fields, 503);
+            return self.answer_code(flow, &request, fields, 503);
         }
         self.next_page += 1;
         let id = PageId(self.next_page);
         let machine = Server::trying(now, flow.transport.is_reliable());
-        self.add_transaction(Machine::Server(machine), key, flow, None);
-        self.pages.insert(id, Page { request: request.clone(), key, flow });
+        let path = Path::of_answer(fields.reply, flow);
+        self.add_transaction(Machine::Server(machine), key, path, None);
+        self.pages.insert(id, Page { request: request.clone(), key, path, flow });
         self.event(Event::Paged { page: id, flow, message: Box::new(request) });
     }
 
@@ -56,13 +58,13 @@ impl Endpoint {
             machine.complete(now, bytes.clone());
         }
         self.settle_transaction(index);
-        self.send(page.flow, bytes);
+        self.send(page.path, bytes);
     }
 
     /// Sends a MESSAGE; `PageAnswered` follows.
     pub fn page(&mut self, now: Mono, out: &OutgoingPage) -> PageId {
         let (branch, tag) = (self.mint.branch(), self.mint.token());
-        let call_id = self.mint.call_id(self.config.shard, &self.config.realm);
+        let call_id = self.config.call_ids.mint(&mut self.mint, self.config.shard, &self.config.realm);
         let mut w = Writer::request("MESSAGE", &out.uri);
         w.header(Name::Via, self.via(out.flow.transport, &branch));
         w.header(Name::MaxForwards, "70");
@@ -73,10 +75,12 @@ impl Endpoint {
         let bytes: Bytes = w.finish_with("text/plain;charset=UTF-8", &out.body);
         let machine = Client::trying(now, bytes.clone(), out.flow.transport.is_reliable());
         let key = client_key(&self.keys, branch.as_bytes(), Method::Message);
-        let index = self.add_transaction(Machine::Client(machine), key, out.flow, None);
+        let path = Path::over(out.flow);
+        let index = self.add_transaction(Machine::Client(machine), key, path, None);
+        self.transactions[index].expects = Some(expected(&self.keys, call_id.as_bytes(), tag.as_bytes(), 1));
         self.next_page += 1;
         self.paging.insert(index, PageId(self.next_page));
-        self.send(out.flow, bytes);
+        self.send(path, bytes);
         PageId(self.next_page)
     }
 

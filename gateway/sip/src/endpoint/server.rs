@@ -5,8 +5,8 @@ use codecs::sip::{Fields, Message, Method, Name, Writer, multipart, token_list};
 use codecs::time::Mono;
 
 use super::{ALLOW, Endpoint, Event, Invitation, Machine, dialog_key, request_key};
-use crate::dialog::Dialog;
-use crate::flow::Flow;
+use crate::dialog::{Dialog, Turn};
+use crate::flow::{Flow, Path};
 use crate::key::{Key, Keys};
 use crate::session::{EndCause, PendingOk, Reoffer, Session, SessionId, State};
 use crate::transaction::{InviteServer, Server};
@@ -17,44 +17,38 @@ impl Endpoint {
         let lookup = if fields.method == Method::Ack { Method::Invite } else { fields.method };
         let key = request_key(&self.keys, &message, &fields, lookup);
         if let Some(&index) = self.by_key.get(&key) {
-            return self.handle_repeat(now, index, flow, fields.method, &message, &fields);
+            return self.handle_repeat(now, index, fields.method, &message, &fields);
         }
         match fields.method {
             Method::Ack => self.handle_dialog_ack(&message, &fields),
             Method::Cancel => self.handle_cancel(now, flow, &message, &fields),
             _ if !fields.to_tag.is_empty() => self.handle_in_dialog(now, flow, message, fields, key),
-            Method::Invite => self.handle_invite(now, flow, message, fields, key),
-            Method::Options => self.handle_options(now, flow, &message, &fields),
-            Method::Register if self.extensions_known(now, flow, &message, &fields) => {
-                self.handle_register(now, flow, &message, &fields);
+            Method::Invite => self.handle_invite(flow, message, fields, key),
+            Method::Options => self.handle_options(flow, &message, &fields),
+            Method::Register if self.extensions_known(flow, &message, &fields) => {
+                self.handle_register(now, flow, &message, &fields, key);
             }
             Method::Register => {}
-            Method::Message if self.extensions_known(now, flow, &message, &fields) => {
+            Method::Message if !self.is_peer(flow.remote.ip()) => self.answer_code(flow, &message, &fields, 403),
+            Method::Message if self.extensions_known(flow, &message, &fields) => {
                 self.handle_page(now, flow, message, &fields, key);
             }
             Method::Message => {}
-            Method::Bye => self.answer_code(now, flow, &message, &fields, 481),
-            Method::Other => self.answer_code(now, flow, &message, &fields, 501),
+            Method::Bye => self.answer_code(flow, &message, &fields, 481),
+            Method::Other => self.answer_code(flow, &message, &fields, 501),
             Method::Prack
             | Method::Update
             | Method::Info
             | Method::Refer
             | Method::Subscribe
             | Method::Notify
-            | Method::Publish => self.answer_code(now, flow, &message, &fields, 405),
+            | Method::Publish => self.answer_code(flow, &message, &fields, 405),
         }
     }
 
     /// A request that a transaction knows: a retransmission, or the ACK of a refusal.
-    fn handle_repeat(
-        &mut self,
-        now: Mono,
-        index: usize,
-        flow: Flow,
-        method: Method,
-        message: &Message,
-        fields: &Fields,
-    ) {
+    fn handle_repeat(&mut self, now: Mono, index: usize, method: Method, message: &Message, fields: &Fields) {
+        let path = self.transactions[index].path;
         let again = match &mut self.transactions[index].machine {
             Machine::InviteServer(m) if method == Method::Ack => {
                 m.handle_ack(now);
@@ -68,24 +62,26 @@ impl Endpoint {
         };
         if let Some(bytes) = again {
             self.counters.retransmissions += 1;
-            self.send(flow, bytes);
+            self.send(path, bytes);
         }
     }
 
-    fn handle_invite(&mut self, now: Mono, flow: Flow, message: Message, fields: Fields, key: Key) {
-        let merged = merge_key(&self.keys, &message, &fields);
-        let index = self.add_transaction(
-            Machine::InviteServer(InviteServer::proceeding(flow.transport.is_reliable())),
-            key,
-            flow,
-            None,
-        );
-        let tag = self.mint.token();
-        let refusal = if self.invited.contains_key(&merged) { Some(482) } else { refusal_of(&message) };
-        if let Some(code) = refusal {
-            let bytes = self.refusal(&message, flow, code, &tag, None);
-            return self.respond(now, index, code, bytes);
+    fn handle_invite(&mut self, flow: Flow, message: Message, fields: Fields, key: Key) {
+        if !self.is_peer(flow.remote.ip()) {
+            self.counters.strangers += 1;
+            return self.answer_code(flow, &message, &fields, 403);
         }
+        let merged = merge_key(&self.keys, &message, &fields);
+        if self.invited.contains_key(&merged) {
+            return self.answer_code(flow, &message, &fields, 482);
+        }
+        if let Some((code, what)) = refusal_of(&message) {
+            self.answer_code(flow, &message, &fields, code);
+            return self.tell_refused(flow, message, code, what);
+        }
+        let machine = Machine::InviteServer(InviteServer::proceeding(flow.transport.is_reliable()));
+        let index = self.add_transaction(machine, key, Path::of_answer(fields.reply, flow), None);
+        let tag = self.mint.token();
         let sdp = offer_of(&message);
         let id = self.add_session(|generation| Session {
             generation,
@@ -97,6 +93,7 @@ impl Endpoint {
             ack: None,
             bye_wanted: None,
             forgotten: false,
+            probing: false,
             calling: None,
             merged: Some(merged),
             give_up_at: None,
@@ -111,12 +108,12 @@ impl Endpoint {
     /// 100 for an INVITE that its user has heard of and has not answered at once (RFC 3261 17.2.1).
     pub(super) fn say_trying(&mut self, id: SessionId) {
         let Some(session) = self.session(id) else { return };
-        let (index, request) = match (&session.state, &session.reoffer) {
-            (State::Invited { transaction, invite, .. }, _) => (*transaction, invite),
-            (_, Some(reoffer)) => (reoffer.transaction, &reoffer.request),
+        let (index, request, flow) = match (&session.state, &session.reoffer) {
+            (State::Invited { transaction, invite, .. }, _) => (*transaction, invite, session.flow),
+            (_, Some(reoffer)) => (reoffer.transaction, &reoffer.request, reoffer.flow),
             _ => return,
         };
-        let trying = Writer::response(request, 100, b"", session.flow.remote).finish();
+        let trying = Writer::response(request, 100, b"", flow.remote).finish();
         let unanswered = matches!(&self.transactions[index].machine, Machine::InviteServer(m) if m.is_unanswered());
         if unanswered {
             self.respond(self.clock, index, 100, trying);
@@ -154,10 +151,12 @@ impl Endpoint {
         let flow = session.flow;
         let dialog = Dialog::as_server(&invite, &fields, tag.as_bytes(), flow);
         let bytes = self.ok_with_sdp(&invite, flow, tag.as_bytes(), sdp);
+        let path = self.transactions[transaction].path;
         self.by_dialog.insert(dialog_key(&self.keys, &dialog.key), id);
-        let session = self.session(id).expect("the session was there a moment ago");
-        session.dialog = Some(dialog);
-        session.ok = Some(Box::new(PendingOk::new(now, fields.cseq, bytes.clone(), flow)));
+        if let Some(session) = self.session(id) {
+            session.dialog = Some(dialog);
+            session.ok = Some(Box::new(PendingOk::new(now, fields.cseq, bytes.clone(), path)));
+        }
         self.respond(now, transaction, 200, bytes);
         self.settle_session(id);
     }
@@ -175,24 +174,21 @@ impl Endpoint {
 
     /// 200 with the answer to a re-INVITE.
     pub fn answer_reoffer(&mut self, now: Mono, id: SessionId, sdp: &[u8]) {
-        let Some((reoffer, flow)) = self.take_reoffer(id) else { return };
-        let bytes = self.ok_with_sdp(&reoffer.request, flow, b"", sdp);
-        let session = self.session(id).expect("the session was there a moment ago");
-        session.ok = Some(Box::new(PendingOk::new(now, reoffer.cseq, bytes.clone(), flow)));
+        let Some(reoffer) = self.session(id).and_then(|s| s.reoffer.take()) else { return };
+        let bytes = self.ok_with_sdp(&reoffer.request, reoffer.flow, b"", sdp);
+        let path = self.transactions[reoffer.transaction].path;
+        if let Some(session) = self.session(id) {
+            session.ok = Some(Box::new(PendingOk::new(now, reoffer.cseq, bytes.clone(), path)));
+        }
         self.respond(now, reoffer.transaction, 200, bytes);
         self.settle_session(id);
     }
 
     /// A re-INVITE that cannot be met; the session goes on as it was (RFC 3261 14.2).
     pub fn refuse_reoffer(&mut self, now: Mono, id: SessionId, code: u16) {
-        let Some((reoffer, flow)) = self.take_reoffer(id) else { return };
-        let bytes = self.refusal(&reoffer.request, flow, code, "", None);
+        let Some(reoffer) = self.session(id).and_then(|s| s.reoffer.take()) else { return };
+        let bytes = self.refusal(&reoffer.request, reoffer.flow, code, "", None);
         self.respond(now, reoffer.transaction, code, bytes);
-    }
-
-    fn take_reoffer(&mut self, id: SessionId) -> Option<(Reoffer, Flow)> {
-        let session = self.session(id)?;
-        Some((session.reoffer.take()?, session.flow))
     }
 
     fn ok_with_sdp(&self, request: &Message, flow: Flow, tag: &[u8], sdp: &[u8]) -> Bytes {
@@ -235,12 +231,12 @@ impl Endpoint {
 
     fn respond(&mut self, now: Mono, index: usize, code: u16, bytes: Bytes) {
         let transaction = &mut self.transactions[index];
-        let flow = transaction.flow;
+        let path = transaction.path;
         let Machine::InviteServer(machine) = &mut transaction.machine else {
             unreachable!("only INVITE sessions respond through a transaction");
         };
         if machine.respond(now, code, &bytes) {
-            self.send(flow, bytes);
+            self.send(path, bytes);
         }
         self.settle_transaction(index);
     }
@@ -268,10 +264,12 @@ impl Endpoint {
 
     fn handle_cancel(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields) {
         let invite_key = request_key(&self.keys, message, fields, Method::Invite);
-        let Some(&index) = self.by_key.get(&invite_key) else {
-            return self.answer_code(now, flow, message, fields, 481);
+        // Whoever did not send the INVITE cannot take it back.
+        let same = |path: Path| path.flow.remote.ip() == Path::of_answer(fields.reply, flow).flow.remote.ip();
+        let Some(&index) = self.by_key.get(&invite_key).filter(|index| same(self.transactions[**index].path)) else {
+            return self.answer_code(flow, message, fields, 481);
         };
-        self.answer_code(now, flow, message, fields, 200);
+        self.answer_code(flow, message, fields, 200);
         let transaction = &self.transactions[index];
         let proceeding = matches!(&transaction.machine, Machine::InviteServer(m) if m.is_proceeding());
         let Some(id) = transaction.session.filter(|_| proceeding) else { return };
@@ -287,105 +285,117 @@ impl Endpoint {
         self.event(Event::Ended { session: id, cause: EndCause::Cancelled });
     }
 
+    /// Nothing moves before the request is judged: it belongs to a dialog, and it is the next in it.
     fn handle_in_dialog(&mut self, now: Mono, flow: Flow, message: Message, fields: Fields, key: Key) {
         let Some(id) = self.dialog_of(&message, &fields) else {
-            return self.answer_code(now, flow, &message, &fields, 481);
+            return self.answer_code(flow, &message, &fields, 481);
         };
-        let Some(session) = self.session(id) else { return };
-        session.flow = flow;
-        let in_order = session.dialog.as_mut().is_some_and(|d| {
-            d.flow = flow;
-            d.take_remote_cseq(fields.cseq)
-        });
-        if !in_order {
-            return self.answer_code(now, flow, &message, &fields, 500);
-        }
-        match fields.method {
-            Method::Bye => {
-                self.answer_code(now, flow, &message, &fields, 200);
+        let turn = self.session(id).and_then(|s| s.dialog.as_mut()).map(|d| d.take_remote_cseq(fields.cseq));
+        match (turn, fields.method) {
+            (Some(Turn::Next), Method::Bye) => {
+                self.answer_once(now, flow, &message, &fields, key, 200);
                 if self.session(id).is_some_and(|s| matches!(s.state, State::Invited { .. })) {
                     return self.reject_cancelled(now, id);
                 }
                 self.end_session(id, EndCause::RemoteBye);
             }
-            Method::Invite => self.handle_reinvite(now, flow, id, message, fields, key),
-            Method::Options => self.handle_options(now, flow, &message, &fields),
-            Method::Info => self.answer_code(now, flow, &message, &fields, 200),
-            Method::Other => self.answer_code(now, flow, &message, &fields, 501),
-            Method::Ack
-            | Method::Cancel
-            | Method::Register
-            | Method::Prack
-            | Method::Update
-            | Method::Message
-            | Method::Refer
-            | Method::Subscribe
-            | Method::Notify
-            | Method::Publish => self.answer_code(now, flow, &message, &fields, 405),
+            (Some(Turn::Next), Method::Invite) => self.handle_reinvite(now, flow, id, message, fields, key),
+            // What changes nothing is answered as often as it is asked.
+            (Some(Turn::Next | Turn::Again), Method::Options) => self.handle_options(flow, &message, &fields),
+            (Some(Turn::Next | Turn::Again), Method::Info) => self.answer_code(flow, &message, &fields, 200),
+            (Some(Turn::Next | Turn::Again), Method::Other) => self.answer_code(flow, &message, &fields, 501),
+            (None | Some(Turn::Late), _) | (Some(Turn::Again), Method::Bye | Method::Invite) => {
+                self.answer_code(flow, &message, &fields, 500);
+            }
+            (
+                Some(Turn::Next | Turn::Again),
+                Method::Ack
+                | Method::Cancel
+                | Method::Register
+                | Method::Prack
+                | Method::Update
+                | Method::Message
+                | Method::Refer
+                | Method::Subscribe
+                | Method::Notify
+                | Method::Publish,
+            ) => self.answer_code(flow, &message, &fields, 405),
         }
     }
 
     fn handle_reinvite(&mut self, now: Mono, flow: Flow, id: SessionId, message: Message, fields: Fields, key: Key) {
-        let machine = Machine::InviteServer(InviteServer::proceeding(flow.transport.is_reliable()));
-        let index = self.add_transaction(machine, key, flow, None);
-        let session = self.session(id).expect("found by its dialog");
+        let Some(session) = self.session(id) else { return };
         let busy = session.ok.is_some() || session.reoffer.is_some() || !matches!(session.state, State::Established);
-        let refusal = if busy { Some(491) } else { refusal_of(&message) };
+        let refusal = if busy { Some(491) } else { refusal_of(&message).map(|(code, _)| code) };
+        if refusal.is_none()
+            && let Some(dialog) = &mut session.dialog
+        {
+            dialog.refresh_target(&message, flow);
+        }
+        let machine = Machine::InviteServer(InviteServer::proceeding(flow.transport.is_reliable()));
+        let index = self.add_transaction(machine, key, Path::of_answer(fields.reply, flow), None);
         if let Some(code) = refusal {
             let bytes = self.refusal(&message, flow, code, "", None);
             return self.respond(now, index, code, bytes);
         }
-        if let Some(dialog) = &mut session.dialog {
-            dialog.refresh_target(&message);
-        }
         let sdp = offer_of(&message);
-        session.reoffer = Some(Reoffer { transaction: index, request: Box::new(message.clone()), cseq: fields.cseq });
+        if let Some(session) = self.session(id) {
+            let request = Box::new(message);
+            session.reoffer = Some(Reoffer { transaction: index, request, cseq: fields.cseq, flow });
+        }
         self.unanswered.push_back(id);
         self.event(Event::Reoffer { session: id, sdp });
     }
 
-    fn handle_options(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields) {
-        if !self.extensions_known(now, flow, message, fields) {
+    fn handle_options(&mut self, flow: Flow, message: &Message, fields: &Fields) {
+        if !self.extensions_known(flow, message, fields) {
             return;
         }
         let code = if self.draining { 503 } else { 200 };
-        let tag = self.mint.token();
+        let tag = self.stateless_tag(message);
         let mut w = Writer::response(message, code, tag.as_bytes(), flow.remote);
         if self.draining {
             w.header(Name::RetryAfter, "30");
-        } else {
+        } else if self.is_peer(flow.remote.ip()) {
             w.header(Name::Contact, self.contact(flow.transport));
             w.header(Name::Allow, ALLOW);
             w.header(Name::Accept, "application/sdp, multipart/mixed");
         }
         let bytes = w.finish();
-        self.answer_once(now, flow, message, fields, bytes);
+        self.answer_statelessly(Path::of_answer(fields.reply, flow), flow, message, bytes);
     }
 
     /// 420 for anything required that we do not have (RFC 3261 8.2.2.3).
-    fn extensions_known(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields) -> bool {
-        let known = requires_nothing(message);
+    fn extensions_known(&mut self, flow: Flow, message: &Message, fields: &Fields) -> bool {
+        let known = required(message).next().is_none();
         if !known {
-            self.answer_code(now, flow, message, fields, 420);
+            self.answer_code(flow, message, fields, 420);
         }
         known
     }
 
-    pub(super) fn answer_code(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields, code: u16) {
+    /// Answers a request and remembers nothing of it: its repeat is answered alike.
+    pub(super) fn answer_code(&mut self, flow: Flow, message: &Message, fields: &Fields, code: u16) {
         if code >= 300 {
             self.counters.rejected += 1;
         }
-        let tag = self.mint.token();
+        let tag = self.stateless_tag(message);
         let bytes = self.refusal(message, flow, code, &tag, None);
-        self.answer_once(now, flow, message, fields, bytes);
+        self.answer_statelessly(Path::of_answer(fields.reply, flow), flow, message, bytes);
     }
 
-    /// Answers a request other than INVITE and remembers the answer for its repeats.
-    pub(super) fn answer_once(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields, bytes: Bytes) {
-        let key = request_key(&self.keys, message, fields, fields.method);
+    /// Answers a request that changes something, and gives its repeats the same answer.
+    fn answer_once(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields, key: Key, code: u16) {
+        let tag = self.stateless_tag(message);
+        let bytes = self.refusal(message, flow, code, &tag, None);
+        self.remember_answer(now, flow, fields, key, bytes);
+    }
+
+    pub(super) fn remember_answer(&mut self, now: Mono, flow: Flow, fields: &Fields, key: Key, bytes: Bytes) {
+        let path = Path::of_answer(fields.reply, flow);
         let machine = Server::completed(now, bytes.clone(), flow.transport.is_reliable());
-        self.send(flow, bytes);
-        self.add_transaction(Machine::Server(machine), key, flow, None);
+        self.send(path, bytes);
+        self.add_transaction(Machine::Server(machine), key, path, None);
     }
 
     fn dialog_of(&self, message: &Message, fields: &Fields) -> Option<SessionId> {
@@ -408,10 +418,10 @@ impl Endpoint {
         let Some(ok) = &mut session.ok else { return };
         match ok.handle_timeout(now) {
             Some(repeat) => {
-                let again = repeat.then(|| (ok.flow, ok.bytes.clone()));
-                if let Some((flow, bytes)) = again {
+                let again = repeat.then(|| (ok.path, ok.bytes.clone()));
+                if let Some((path, bytes)) = again {
                     self.counters.retransmissions += 1;
-                    self.send(flow, bytes);
+                    self.send(path, bytes);
                 }
                 self.settle_session(id);
             }
@@ -426,33 +436,36 @@ impl Endpoint {
     }
 }
 
-/// The first reason why an INVITE's headers cannot be served.
-fn refusal_of(message: &Message) -> Option<u16> {
-    if !requires_nothing(message) {
-        return Some(420);
+/// The first reason why an INVITE's headers cannot be served. Whoever is in danger and has a poor phone is answered:
+/// extensions that it wants are left out, but for preconditions, without which it would wait for ever.
+fn refusal_of(message: &Message) -> Option<(u16, &'static str)> {
+    if required(message).any(|name| name.eq_ignore_ascii_case(b"precondition")) {
+        return Some((420, "preconditions are required"));
     }
     if message.get(Name::ContentEncoding).is_some_and(|v| !v.eq_ignore_ascii_case(b"identity")) {
-        return Some(415);
+        return Some((415, "the body is encoded"));
     }
     if !message.body().is_empty() {
         let kind = message.get(Name::ContentType).unwrap_or_default();
-        if !multipart::is_type(kind, "application/sdp") && !multipart::is_type(kind, "multipart/mixed") {
-            return Some(415);
-        }
-        if multipart::is_type(kind, "multipart/mixed") && multipart::find(message, "application/sdp").is_none() {
-            return Some(415);
+        let has_sdp =
+            multipart::is_type(kind, "application/sdp") || multipart::find(message, "application/sdp").is_some();
+        // What may be passed over (RFC 5621 8.3) leaves an INVITE without an offer.
+        let disposition = message.get_text("Content-Disposition").unwrap_or_default().to_ascii_lowercase();
+        if !has_sdp && !disposition.windows(17).any(|w| w == b"handling=optional") {
+            return Some((415, "no SDP in the body"));
         }
     }
     let mut accepts = message.all(Name::Accept).flat_map(token_list).peekable();
     let sdp = |a: &[u8]| ["application/sdp", "application/*", "*/*"].iter().any(|t| multipart::is_type(a, t));
     if accepts.peek().is_some() && !accepts.any(sdp) {
-        return Some(406);
+        return Some((406, "SDP is not accepted"));
     }
     None
 }
 
-fn requires_nothing(message: &Message) -> bool {
-    [Name::Require, Name::ProxyRequire].iter().all(|n| message.all(*n).flat_map(token_list).next().is_none())
+/// What a request names as required.
+fn required(message: &Message) -> impl Iterator<Item = &[u8]> {
+    [Name::Require, Name::ProxyRequire].into_iter().flat_map(|n| message.all(n)).flat_map(token_list)
 }
 
 /// The SDP in a message's body.

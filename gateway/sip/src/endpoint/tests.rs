@@ -11,10 +11,12 @@ use expect_test::{Expect, expect};
 
 use super::*;
 
+mod rude;
+
 const A: &str = "127.0.0.1:5061";
 const B: &str = "127.0.0.1:5062";
 
-fn endpoint(address: &str, seed: u64) -> Endpoint {
+fn endpoint(address: &str, seed: u8) -> Endpoint {
     Endpoint::new(Config {
         address: address.parse().expect("an address"),
         realm: "test".into(),
@@ -24,9 +26,13 @@ fn endpoint(address: &str, seed: u64) -> Endpoint {
                 (Algorithm::Md5, ha1(Algorithm::Md5, "1001", "test", "demo")),
                 (Algorithm::Sha256, ha1(Algorithm::Sha256, "1001", "test", "demo")),
             ],
+            networks: vec!["192.0.2.0/24".parse().expect("a network")],
         }],
-        seed,
+        registrar: Rules::default(),
+        peers: vec!["127.0.0.0/8".parse().expect("a network")],
+        seed: [seed; 32],
         shard: 0,
+        call_ids: CallIds::new(&[seed; 32], 1),
         first_page: 0,
     })
 }
@@ -110,6 +116,7 @@ impl Pair {
             from: b"<sip:13800138000@test>".to_vec(),
             to: b"<sip:110@test>".to_vec(),
             sdp: b"v=0\r\n".to_vec(),
+            is_registered: false,
             headers: Vec::new(),
         };
         self.ends[0].invite(self.now, out)
@@ -398,8 +405,8 @@ fn a_phone_registers_by_either_algorithm_and_expires() {
         offered.iter().filter_map(DigestFields::algorithm).collect::<Vec<_>>(),
         [Algorithm::Md5, Algorithm::Sha256]
     );
-    let nonce = nonce_of(&challenge);
     for (i, algorithm) in [Algorithm::Md5, Algorithm::Sha256].into_iter().enumerate() {
+        let nonce = nonce_of(&ask(&mut e, Mono(0), register(None, 60, 10 + i as u32)).0);
         let (ok, events) = ask(&mut e, Mono(1), register(Some((&nonce, algorithm)), 60, 2 + i as u32));
         assert_eq!(ok.code(), Some(200));
         assert!(matches!(&events[..], [Event::Registered { user, .. }] if user == "1001"));

@@ -30,7 +30,8 @@ enum State {
 #[derive(Debug)]
 pub struct InviteClient {
     state: State,
-    request: Bytes,
+    /// What is sent again: the INVITE, after a refusal its ACK.
+    again: Bytes,
     reliable: bool,
 }
 
@@ -38,7 +39,7 @@ impl InviteClient {
     /// The request has just been sent.
     pub fn calling(now: Mono, request: Bytes, reliable: bool) -> Self {
         let repeat = (!reliable).then(|| (now + T1, T1));
-        InviteClient { state: State::Calling { repeat, give_up_at: now + T1_64 }, request, reliable }
+        InviteClient { state: State::Calling { repeat, give_up_at: now + T1_64 }, again: request, reliable }
     }
 
     pub fn handle_response(&mut self, now: Mono, code: u16) -> Verdict {
@@ -50,7 +51,7 @@ impl InviteClient {
             (State::Calling { .. } | State::Proceeding, 200..300) => {
                 self.state = State::Accepted { until: now + T1_64 };
                 // Nothing of it will be sent or copied again, and it is kept for half a minute.
-                self.request = Bytes::new();
+                self.again = Bytes::new();
                 Verdict::Pass
             }
             (State::Calling { .. } | State::Proceeding, _) => {
@@ -72,7 +73,7 @@ impl InviteClient {
             State::Calling { repeat: Some((at, interval)), .. } if *at <= now => {
                 *interval *= 2;
                 *at = now + *interval;
-                Wake::Send(self.request.clone())
+                Wake::Send(self.again.clone())
             }
             State::Completed { until } | State::Accepted { until } if *until <= now => {
                 self.state = State::Terminated;
@@ -101,9 +102,14 @@ impl InviteClient {
         matches!(self.state, State::Proceeding)
     }
 
-    /// The INVITE as it was sent.
-    pub fn request(&self) -> &Bytes {
-        &self.request
+    /// The ACK of a refusal, which goes out with each repeat of it (RFC 3261 17.1.1.3).
+    pub fn acknowledge(&mut self, ack: Bytes) {
+        self.again = ack;
+    }
+
+    /// The ACK, once there has been a refusal.
+    pub fn ack(&self) -> Option<&Bytes> {
+        matches!(self.state, State::Completed { .. }).then_some(&self.again)
     }
 
     /// Gives the transaction up, when a CANCEL stayed without any final response for 64·T1.

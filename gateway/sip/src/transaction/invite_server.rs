@@ -61,7 +61,10 @@ impl InviteServer {
             100..200 => *last = Some(response.clone()),
             200..300 => self.state = State::Accepted { until: now + T1_64 },
             _ => {
-                let repeat = (!self.reliable).then(|| (now + T1, T1));
+                // Whoever has heard nothing of us goes on repeating the INVITE: each repeat gets the refusal again, and
+                // nobody gets eleven for one.
+                let heard = last.is_some();
+                let repeat = (!self.reliable && heard).then(|| (now + T1, T1));
                 self.state = State::Completed { response: response.clone(), repeat, give_up_at: now + T1_64 };
             }
         }
@@ -144,6 +147,7 @@ mod tests {
     #[test]
     fn an_unacknowledged_refusal_repeats_at_g_and_gives_up_at_h() {
         let mut t = InviteServer::proceeding(false);
+        t.respond(at(0), 180, &Bytes::from_static(b"180"));
         t.respond(at(0), 486, &NO);
         let mut sent = Vec::new();
         while let Some((when, _)) = t.poll_timeout() {
@@ -166,6 +170,14 @@ mod tests {
         assert_eq!(t.poll_timeout(), Some((at(32_000), "timer L")));
         assert_eq!(t.handle_timeout(at(32_000)), Wake::Nothing);
         assert!(t.is_over());
+    }
+
+    #[test]
+    fn a_refusal_at_once_is_sent_once_for_each_invite_and_never_by_itself() {
+        let mut t = InviteServer::proceeding(false);
+        t.respond(at(0), 486, &NO);
+        assert_eq!(t.poll_timeout(), Some((at(32_000), "timer H")));
+        assert_eq!(t.handle_retransmission(), Some(NO));
     }
 
     #[test]
