@@ -4,7 +4,7 @@
 //! allocate 50 times a second a leg. Everything else follows the house shape: `poll_event`, `poll_chunk`.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use codecs::audio::FRAME;
@@ -21,6 +21,10 @@ use crate::stream::{Heard, Stream};
 
 /// A party that sends nothing for this long after joining is reported as silent.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// Of whom nothing came for this long it is asked whether they are still there.
+const QUIET_AFTER: Duration = Duration::from_secs(25);
+/// Ticks between looks for that: 1 s.
+const QUIET_TICKS: u64 = 50;
 /// Ticks between RTCP reports: 5 s.
 const REPORT_TICKS: u64 = 250;
 
@@ -46,6 +50,8 @@ pub struct LegConfig {
     pub seed: u64,
     /// Comes back with every packet of the leg: the shell's name for its socket.
     pub tag: u32,
+    /// For a peer behind a NAT: where it signals from.
+    pub near: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,9 +60,11 @@ pub enum Event {
     FirstIn {
         leg: LegId,
     },
-    /// The first audio to this leg went out.
-    FirstOut {
+    /// The first audio of `from` has gone out to this leg, or would have, had it not asked for silence. Said again when
+    /// somebody has joined or left the room.
+    Hears {
         leg: LegId,
+        from: LegId,
     },
     /// What was to be played has been played to its end.
     Played {
@@ -68,6 +76,10 @@ pub enum Event {
     },
     /// Nothing came from this leg for two seconds after it joined a room.
     Silent {
+        leg: LegId,
+    },
+    /// Nothing has come from this leg for 25 s, and again for every 25 s more.
+    Quiet {
         leg: LegId,
     },
 }
@@ -98,8 +110,11 @@ struct Leg {
     direction: Direction,
     room: Option<(u32, u8)>,
     playback: Option<Playback>,
-    sent_first: bool,
+    /// Members of the room, by their place, whose audio this leg has been sent.
+    hears: u16,
     silent_at: Option<Mono>,
+    /// Since when nothing has come, as far as it was looked for.
+    quiet_since: Option<Mono>,
 }
 
 struct Room {
@@ -146,7 +161,7 @@ impl Engine {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let mut stream = Stream::new(agreed.law, agreed.payload_type, agreed.telephone_event, config.seed);
-        stream.set_remote(agreed.remote);
+        stream.source.name(agreed.remote, config.near);
         let index = self.legs.insert(Leg {
             generation,
             tag: config.tag,
@@ -154,18 +169,32 @@ impl Engine {
             direction: agreed.direction,
             room: None,
             playback: None,
-            sent_first: false,
+            hears: 0,
             silent_at: None,
+            quiet_since: None,
         });
         LegId { index: index as u32, generation }
     }
 
     /// What a new offer/answer changed.
-    pub fn renegotiate(&mut self, leg: LegId, agreed: &Agreed) {
+    pub fn renegotiate(&mut self, leg: LegId, agreed: &Agreed, near: Option<IpAddr>) {
         let Some(leg) = self.leg(leg) else { return };
         leg.stream.renegotiate(agreed.law, agreed.payload_type, agreed.telephone_event);
-        leg.stream.set_remote(agreed.remote);
+        leg.stream.source.name(agreed.remote, near);
         leg.direction = agreed.direction;
+    }
+
+    /// Packets of strangers at a leg's socket, if it was never heard itself.
+    pub fn strangers_only(&self, id: LegId) -> u64 {
+        let leg = self.legs.get(id.index as usize).filter(|l| l.generation == id.generation);
+        leg.filter(|l| !l.stream.source.was_heard()).map_or(0, |l| l.stream.strangers)
+    }
+
+    /// The peer has shown that it is there: an ACK came, or a 2xx to our INVITE. Until then nothing is sent to it.
+    pub fn open(&mut self, leg: LegId) {
+        if let Some(leg) = self.leg(leg) {
+            leg.stream.source.open();
+        }
     }
 
     pub fn remove_leg(&mut self, id: LegId) {
@@ -207,12 +236,21 @@ impl Engine {
         let members = &mut self.rooms[room.0 as usize].members;
         assert!(members.len() < ROOM_MAX, "a room holds 16 legs");
         members.push(id.index);
+        self.forget_hearing(room.0);
+    }
+
+    /// Places in the room have changed.
+    fn forget_hearing(&mut self, room: u32) {
+        for member in &self.rooms[room as usize].members {
+            self.legs[*member as usize].hears = 0;
+        }
     }
 
     pub fn leave(&mut self, id: LegId) {
         let Some(leg) = self.leg(id) else { return };
         if let Some((room, _)) = leg.room.take() {
             self.rooms[room as usize].members.retain(|m| *m != id.index);
+            self.forget_hearing(room);
         }
     }
 
@@ -231,7 +269,7 @@ impl Engine {
 
     pub fn handle_rtp(&mut self, now: Mono, id: LegId, source: SocketAddr, bytes: &[u8]) {
         if codecs::rtp::is_rtcp(bytes) {
-            return self.handle_rtcp(now, id, bytes);
+            return self.handle_rtcp(now, id, source, bytes);
         }
         let Some(leg) = self.leg(id) else { return };
         let heard = leg.stream.handle(now, source, bytes);
@@ -243,9 +281,9 @@ impl Engine {
         }
     }
 
-    pub fn handle_rtcp(&mut self, now: Mono, id: LegId, bytes: &[u8]) {
+    pub fn handle_rtcp(&mut self, now: Mono, id: LegId, source: SocketAddr, bytes: &[u8]) {
         if let Some(leg) = self.leg(id) {
-            leg.stream.handle_rtcp(now, bytes);
+            leg.stream.handle_rtcp(now, source, bytes);
         }
     }
 
@@ -269,9 +307,14 @@ impl Engine {
                 // Nobody listens yet: what came is old by the time somebody does.
                 leg.stream.jitter.pull(&mut [0; FRAME]);
                 match leg.next_played(id, out.events) {
-                    Some(codes) => send(leg, id, &codes, &mut out),
+                    Some(codes) => {
+                        send(leg, id, &codes, &mut out);
+                    }
                     None => leg.stream.advance(false),
                 }
+            }
+            if (ticks + index as u64 * 7).is_multiple_of(QUIET_TICKS) && leg.is_quiet(now) {
+                out.events.push_back(Event::Quiet { leg: id });
             }
             if (ticks + index as u64 * 7).is_multiple_of(REPORT_TICKS) {
                 report(now, wall, leg, id, &mut out);
@@ -325,6 +368,20 @@ struct Out<'a> {
 }
 
 impl Leg {
+    /// Whether nothing has come for a while; looked for from the first look on.
+    fn is_quiet(&mut self, now: Mono) -> bool {
+        let since = *self.quiet_since.get_or_insert(now);
+        if self.stream.source.heard_since(since) {
+            self.quiet_since = Some(now);
+            return false;
+        }
+        let quiet = now.since(since) >= QUIET_AFTER;
+        if quiet {
+            self.quiet_since = Some(now);
+        }
+        quiet
+    }
+
     /// The next 20 ms of what is being played, in this leg's law.
     fn next_played(&mut self, id: LegId, events: &mut VecDeque<Event>) -> Option<[u8; FRAME]> {
         let playback = self.playback.as_mut()?;
@@ -355,6 +412,8 @@ impl Leg {
 /// One tick of one room: pull everybody, sum, give each the sum without itself (N−1), record.
 fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, mixer: &mut Mixer, out: &mut Out<'_>) {
     let mut codes = [0u8; FRAME];
+    // By place: whose audio is in this tick's sum.
+    let mut spoke = 0u16;
     mixer.begin();
     for (slot, &member) in room.members.iter().enumerate() {
         let leg = &mut legs[member as usize];
@@ -368,10 +427,11 @@ fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, mixer: &mut Mixer, out:
             }
         }
         if heard {
+            spoke |= 1 << slot;
             leg.silent_at = None;
         } else if leg.silent_at.is_some_and(|at| at <= now) {
             leg.silent_at = None;
-            if !leg.stream.heard_since(now - SILENT_AFTER) {
+            if !leg.stream.source.heard_since(now - SILENT_AFTER) {
                 out.events.push_back(Event::Silent { leg: LegId { index: member, generation: leg.generation } });
             }
         }
@@ -385,7 +445,16 @@ fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, mixer: &mut Mixer, out:
             continue;
         }
         mixer.others(slot, leg.stream.law, &mut codes);
-        send(leg, id, &codes, out);
+        let sent = send(leg, id, &codes, out);
+        let fresh = if sent { spoke & !(1 << slot) & !leg.hears } else { 0 };
+        if fresh != 0 {
+            leg.hears |= fresh;
+            for from in (0..room.members.len()).filter(|place| fresh & 1 << place != 0) {
+                let index = room.members[from];
+                let generation = legs[index as usize].generation;
+                out.events.push_back(Event::Hears { leg: id, from: LegId { index, generation } });
+            }
+        }
     }
     if let Some(recording) = &mut room.recording
         && !room.members.is_empty()
@@ -395,27 +464,28 @@ fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, mixer: &mut Mixer, out:
     }
 }
 
-fn send(leg: &mut Leg, id: LegId, codes: &[u8; FRAME], out: &mut Out<'_>) {
-    let sends = matches!(leg.direction, Direction::SendRecv | Direction::SendOnly);
-    // A party that wants to hear nothing is told nothing, and counts as served.
-    if !sends && !std::mem::replace(&mut leg.sent_first, true) {
-        out.events.push_back(Event::FirstOut { leg: id });
-    }
-    let Some(to) = leg.stream.target().filter(|_| sends) else {
-        return leg.stream.advance(false);
+/// Whether it reached the peer, as far as that can be told: whoever wants to hear nothing is told nothing and counts as
+/// served.
+fn send(leg: &mut Leg, id: LegId, codes: &[u8; FRAME], out: &mut Out<'_>) -> bool {
+    let wanted = matches!(leg.direction, Direction::SendRecv | Direction::SendOnly);
+    let Some(to) = leg.stream.source.target() else {
+        leg.stream.advance(false);
+        return false;
     };
+    if !wanted {
+        leg.stream.advance(false);
+        return true;
+    }
     let at = out.bytes.len();
     out.bytes.resize(at + codecs::rtp::HEADER_LEN + FRAME, 0);
     let len = leg.stream.packetize(codes, &mut out.bytes[at..]);
     leg.stream.advance(true);
     out.sent.push(Sent { leg: id, tag: leg.tag, to, at: at as u32, len: len as u16, rtcp: false });
-    if !std::mem::replace(&mut leg.sent_first, true) {
-        out.events.push_back(Event::FirstOut { leg: id });
-    }
+    true
 }
 
 fn report(now: Mono, wall: Wall, leg: &mut Leg, id: LegId, out: &mut Out<'_>) {
-    let Some(to) = leg.stream.rtcp_target() else { return };
+    let Some(to) = leg.stream.source.reports_to() else { return };
     let at = out.bytes.len();
     out.bytes.resize(at + 256, 0);
     let len = leg.stream.report(now, wall, &mut out.bytes[at..]);
@@ -439,7 +509,11 @@ mod tests {
 
     use super::*;
     use crate::recording::pieces;
-    use crate::stream::Remote;
+    use crate::source::Remote;
+
+    fn config(seed: u64) -> LegConfig {
+        LegConfig { seed, tag: 0, near: None }
+    }
 
     const TONES: [f64; 3] = [500.0, 900.0, 1700.0];
 
@@ -463,7 +537,7 @@ mod tests {
         let laws = [Law::A, Law::Mu, Law::A];
         let legs: Vec<LegId> = (0..3)
             .map(|n| {
-                let leg = engine.add_leg(&agreed(n, laws[n]), LegConfig { seed: n as u64, tag: 0 });
+                let leg = engine.add_leg(&agreed(n, laws[n]), config(n as u64));
                 engine.join(Mono(0), leg, room, n as u8 + 1);
                 leg
             })
@@ -538,12 +612,12 @@ mod tests {
         let (_, _, events) = conference(200);
         let count = |f: fn(&Event) -> bool| events.iter().filter(|e| f(e)).count();
         assert_eq!(count(|e| matches!(e, Event::FirstIn { .. })), 3);
-        assert_eq!(count(|e| matches!(e, Event::FirstOut { .. })), 3);
+        assert_eq!(count(|e| matches!(e, Event::Hears { .. })), 6, "each hears both others");
         assert_eq!(count(|e| matches!(e, Event::Silent { .. })), 0);
 
         let mut engine = Engine::default();
         let room = engine.add_room();
-        let leg = engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1, tag: 0 });
+        let leg = engine.add_leg(&agreed(0, Law::A), config(1));
         engine.join(Mono(0), leg, room, 1);
         for tick in 0..300 {
             engine.tick(Mono::from_millis(tick * 20), Wall(0));
@@ -555,7 +629,8 @@ mod tests {
     #[test]
     fn a_prompt_is_played_in_place_of_the_room_and_then_the_room_goes_on() {
         let mut engine = Engine::default();
-        let leg = engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1, tag: 0 });
+        let leg = engine.add_leg(&agreed(0, Law::A), config(1));
+        engine.open(leg);
         engine.play(leg, vec![0x2A; 250].into(), false);
         let mut played = Vec::new();
         for tick in 0..4 {
@@ -564,17 +639,15 @@ mod tests {
         }
         assert_eq!((played.len(), played[249], played[250]), (320, 0x2A, 0xD5));
         let events: Vec<_> = std::iter::from_fn(|| engine.poll_event()).collect();
-        assert_eq!(events, [Event::FirstOut { leg }, Event::Played { leg }]);
+        assert_eq!(events, [Event::Played { leg }]);
     }
 
     #[test]
     fn what_a_leg_said_before_it_joined_is_not_heard_afterwards() {
         let mut engine = Engine::default();
         let room = engine.add_room();
-        let (a, b) = (
-            engine.add_leg(&agreed(0, Law::A), LegConfig { seed: 1, tag: 0 }),
-            engine.add_leg(&agreed(1, Law::A), LegConfig { seed: 2, tag: 0 }),
-        );
+        let (a, b) = (engine.add_leg(&agreed(0, Law::A), config(1)), engine.add_leg(&agreed(1, Law::A), config(2)));
+        engine.open(b);
         engine.join(Mono(0), b, room, 2);
         let mut heard = Vec::new();
         for tick in 0..30u64 {
@@ -616,6 +689,82 @@ mod tests {
         engine.remove_leg(legs[2]);
         engine.remove_room(RoomId(0));
         assert_eq!(engine.population(), (0, 0));
+    }
+
+    /// One packet of A-law from leg n's own address.
+    fn speak(engine: &mut Engine, now: Mono, leg: LegId, n: u16, sequence: u16) {
+        let mut buffer = [0; 200];
+        let timestamp = u32::from(sequence) * 160;
+        let packet = Packet { payload_type: 8, marker: false, sequence, timestamp, ssrc: 1, payload: &[0x15; 160] };
+        let len = packet.write(&mut buffer);
+        engine.handle_rtp(now, leg, SocketAddr::from(([127, 0, 0, 1], 4000 + n * 2)), &buffer[..len]);
+    }
+
+    #[test]
+    fn whoever_says_nothing_is_heard_by_nobody_whatever_is_sent_in_their_place() {
+        let mut engine = Engine::default();
+        let room = engine.add_room();
+        let [caller, seat] = [0, 1].map(|n| engine.add_leg(&agreed(n, Law::A), config(n as u64)));
+        for leg in [caller, seat] {
+            engine.open(leg);
+            engine.join(Mono(0), leg, room, 1 + leg.index as u8);
+        }
+        let mut events = Vec::new();
+        for tick in 0..100u16 {
+            let now = Mono::from_millis(u64::from(tick) * 20);
+            speak(&mut engine, now, caller, 0, tick);
+            if tick >= 50 {
+                speak(&mut engine, now, seat, 1, tick);
+            }
+            engine.tick(now, Wall(0));
+            assert_eq!(engine.packets().filter(|p| p.leg == caller && !p.rtcp).count(), 1, "silence is sent");
+            events.extend(std::iter::from_fn(|| engine.poll_event()).map(|e| (tick, e)));
+        }
+        let at = |wanted: Event| events.iter().filter(|(_, e)| *e == wanted).map(|(t, _)| *t).collect::<Vec<_>>();
+        assert_eq!(at(Event::FirstIn { leg: seat }), [50]);
+        assert_eq!(at(Event::Hears { leg: caller, from: seat }), [52], "when their audio goes out and not before");
+        assert_eq!(at(Event::Hears { leg: seat, from: caller }), [2]);
+    }
+
+    #[test]
+    fn nothing_goes_out_before_the_peer_has_shown_that_it_is_there() {
+        let mut engine = Engine::default();
+        let room = engine.add_room();
+        let [caller, seat] = [0, 1].map(|n| engine.add_leg(&agreed(n, Law::A), config(n as u64)));
+        engine.open(seat);
+        engine.join(Mono(0), caller, room, 1);
+        engine.join(Mono(0), seat, room, 2);
+        let mut heard = false;
+        for tick in 0..300u16 {
+            let now = Mono::from_millis(u64::from(tick) * 20);
+            speak(&mut engine, now, seat, 1, tick);
+            engine.tick(now, Wall(0));
+            assert!(tick >= 270 || engine.packets().all(|p| p.leg != caller), "neither audio nor reports");
+            heard |= std::iter::from_fn(|| engine.poll_event()).any(|e| e == Event::Hears { leg: caller, from: seat });
+            assert_eq!(heard, tick >= 270);
+            if tick == 269 {
+                engine.open(caller);
+            }
+        }
+    }
+
+    #[test]
+    fn a_leg_of_which_nothing_comes_is_told_after_25_seconds_and_again() {
+        let mut engine = Engine::default();
+        let [quiet, talking] = [0, 1].map(|n| engine.add_leg(&agreed(n, Law::A), config(n as u64)));
+        let mut told = Vec::new();
+        for tick in 0..3000u32 {
+            let now = Mono::from_millis(u64::from(tick) * 20);
+            if tick % 50 == 0 {
+                speak(&mut engine, now, talking, 1, tick as u16);
+            }
+            engine.tick(now, Wall(0));
+            told.extend(std::iter::from_fn(|| engine.poll_event()).filter_map(|e| match e {
+                Event::Quiet { leg } => Some((tick / 50, leg)),
+                _ => None,
+            }));
+        }
+        assert_eq!(told, [(25, quiet), (50, quiet)]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The jitter buffer: companded samples by timestamp in a ring of 400 ms, read out 20 ms at a time.
 //!
 //! Takes any packet length, order and repetition. The delay starts at 40 ms and follows what the network does:
-//! late packets push it up by a frame, a buffer that stays fuller than needed gives one back.
+//! late packets push it up by a frame, a buffer that stays fuller than needed gives one back. It never goes deaf: what
+//! comes late to an empty buffer is what there is to be played, and begins it anew.
 
 use codecs::audio::FRAME;
 use codecs::audio::g711::Law;
@@ -14,8 +15,12 @@ const FRAME_BITS: u64 = (1 << (FRAME / BLOCK)) - 1;
 /// Samples of delay at the start, and at most.
 const DELAY_MIN: i64 = 2 * FRAME as i64;
 const DELAY_MAX: i64 = 10 * FRAME as i64;
+/// And at most where it was the sender's clock that drained the buffer.
+const DELAY_DRAINED: i64 = 4 * FRAME as i64;
 /// Ticks with more buffered than needed before a frame is skipped.
 const PATIENCE: u32 = 100;
+/// Packets in a row that came too late, while others were there to be played, before the buffer follows them.
+const LATE_IN_A_ROW: u32 = 4;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct JitterStats {
@@ -36,6 +41,7 @@ pub(crate) struct Jitter {
     newest: i64,
     delay: i64,
     roomy_ticks: u32,
+    late_run: u32,
     /// Where in the ring the last whole frame lies.
     last: usize,
     missing_run: u32,
@@ -53,6 +59,7 @@ impl Jitter {
             newest: 0,
             delay: DELAY_MIN,
             roomy_ticks: 0,
+            late_run: 0,
             last: 0,
             missing_run: u32::MAX,
             stats: JitterStats::default(),
@@ -85,13 +92,24 @@ impl Jitter {
             at = 0;
         } else if ahead <= 0 {
             self.stats.late += 1;
-            if self.delay < DELAY_MAX {
-                self.delay += FRAME as i64;
-                self.play -= FRAME as i64;
+            self.late_run += 1;
+            if self.newest <= self.play || self.late_run >= LATE_IN_A_ROW {
+                // A sender that pauses without its timestamps noticing, a clock that is slower than ours.
+                self.delay = (self.delay + FRAME as i64).min(DELAY_DRAINED.max(self.delay));
+                self.restart(timestamp);
+                at = 0;
+            } else {
+                // One that lost its way: the others are where they should be, and are played a frame later from here.
+                if self.delay < DELAY_MAX {
+                    self.delay += FRAME as i64;
+                    self.play -= FRAME as i64;
+                }
+                if at + (samples.len() as i64) <= self.play {
+                    return;
+                }
             }
-            if at + (samples.len() as i64) <= self.play {
-                return;
-            }
+        } else {
+            self.late_run = 0;
         }
         // What has been played already is cut off.
         let from = at.max(self.play);
@@ -127,6 +145,7 @@ impl Jitter {
         self.base = Some(timestamp);
         self.play = -self.delay;
         self.newest = 0;
+        self.late_run = 0;
     }
 
     /// The next 20 ms. `false`: nothing was there and it is concealment or silence.
@@ -299,5 +318,69 @@ mod tests {
         }
         assert!(j.stats.skipped > 0);
         assert_eq!(j.delay, DELAY_MIN);
+    }
+
+    /// Plays what a sender says whose 20 ms take `us` microseconds; the longest stretch of ticks in which nothing came.
+    fn longest_gap(seconds: u64, us: u64, timestamp: impl Fn(u64) -> u32) -> u64 {
+        let mut j = Jitter::new(Law::A);
+        let (mut sent, mut gap, mut longest) = (0u64, 0, 0);
+        for tick in 0..seconds * 50 {
+            while sent * us <= tick * 20_000 {
+                j.push(timestamp(sent), &frame(7));
+                sent += 1;
+            }
+            let heard = j.pull(&mut frame(0));
+            gap = if heard { 0 } else { gap + 1 };
+            longest = longest.max(gap);
+        }
+        longest
+    }
+
+    #[test]
+    fn a_clock_that_is_off_by_500_ppm_for_an_hour_or_by_five_percent_never_makes_a_leg_deaf() {
+        for us in [20_010, 19_990, 21_000, 19_000, 22_000] {
+            let gap = longest_gap(if us % 1000 == 0 { 60 } else { 3600 }, us, |n| n as u32 * 160);
+            assert!(gap <= 5, "{us} us a frame: nothing for {gap} ticks");
+        }
+    }
+
+    #[test]
+    fn timestamps_that_stand_still_jump_or_begin_anew_never_make_a_leg_deaf() {
+        for (what, timestamp) in [
+            (
+                "stand for 0.32 s",
+                (|n| {
+                    (if n < 100 {
+                        n
+                    } else if n < 116 {
+                        100
+                    } else {
+                        n - 16
+                    }) as u32
+                        * 160
+                }) as fn(u64) -> u32,
+            ),
+            ("stand for 0.1 s", |n| {
+                (if n < 100 {
+                    n
+                } else if n < 105 {
+                    100
+                } else {
+                    n - 5
+                }) as u32
+                    * 160
+            }),
+            ("jump ahead by 0.3 s", |n| (if n < 100 { n } else { n + 15 }) as u32 * 160),
+            ("jump back by 0.3 s", |n| (if n < 100 { n } else { n - 15 }) as u32 * 160),
+            ("jump back by an hour", |n| {
+                (if n < 100 { n as u32 } else { (n as u32).wrapping_sub(180_000) }).wrapping_mul(160)
+            }),
+            ("begin anew", |n| (n % 100) as u32 * 160),
+            ("never move", |_| 4711),
+            ("run backwards", |n| (n as u32).wrapping_neg().wrapping_mul(160)),
+        ] {
+            let gap = longest_gap(20, 20_000, timestamp);
+            assert!(gap <= 21, "{what}: nothing for {gap} ticks");
+        }
     }
 }

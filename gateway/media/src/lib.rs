@@ -8,10 +8,11 @@ mod jitter;
 mod mixer;
 pub mod negotiate;
 pub mod recording;
+mod source;
 mod stream;
 
 pub use engine::{Engine, Event, LegConfig, LegId, OutPacket, RoomId, Stats};
-pub use stream::Remote;
+pub use source::Remote;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use codecs::address::is_unicast;
 use codecs::audio::g711::Law;
 use codecs::sdp::{Direction, Media, RtpMap, Sdp};
 
-use crate::stream::Remote;
+use crate::source::Remote;
 
 /// What both sides agreed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,12 +29,35 @@ pub enum Refusal {
     Malformed { line: usize, what: &'static str },
     /// No audio medium that we could take: 488.
     NoCommonCodec,
+    /// Audio that we could take, but to nowhere that we send to: a group, everybody, ourselves. 488.
+    NoUsableAddress,
+}
+
+/// Where we are ourselves: never a peer of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Own {
+    /// Bound, and announced.
+    pub addresses: [IpAddr; 2],
+    /// First and last of our media ports.
+    pub ports: (u16, u16),
+    pub sip_port: u16,
+}
+
+impl Own {
+    fn is(&self, at: SocketAddr) -> bool {
+        let ip = at.ip().to_canonical();
+        // Bound to everything we are every address of this host, of which only loopback is known here.
+        let everywhere = self.addresses.iter().any(IpAddr::is_unspecified) && ip.is_loopback();
+        let here = self.addresses.contains(&ip) || everywhere;
+        here && ((self.ports.0..=self.ports.1).contains(&at.port()) || at.port() == self.sip_port)
+    }
 }
 
 /// Our side of the session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Local {
     pub address: IpAddr,
+    pub own: Own,
     pub rtp_port: u16,
     /// Named in our SDP, so that a peer can tell our streams apart; the stream's own if at all.
     pub ssrc: Option<u32>,
@@ -45,14 +69,26 @@ pub struct Local {
 /// Reads an offer and writes the answer to it.
 ///
 /// # Errors
-/// Nothing to answer with: the SDP is malformed, or holds no G.711 audio.
+/// Nothing to answer with: the SDP is malformed, or holds no G.711 audio that could be sent to.
 pub fn answer(offer: &[u8], local: Local) -> Result<(Agreed, Vec<u8>), Refusal> {
     let offer = Sdp::parse(offer).map_err(|e| Refusal::Malformed { line: e.line, what: e.what })?;
-    let chosen = offer.media.iter().position(|m| usable(m).is_some()).ok_or(Refusal::NoCommonCodec)?;
-    let agreed = agreed(&offer.media[chosen]).ok_or(Refusal::NoCommonCodec)?;
+    // The first that is fit in every way; with several, one that cannot be sent to is no reason to refuse the rest.
+    let (mut refusal, mut found) = (Refusal::NoCommonCodec, None);
+    for (i, medium) in offer.media.iter().enumerate() {
+        match agreed(medium, &local.own) {
+            Ok(agreed) => {
+                found = Some((i, agreed));
+                break;
+            }
+            Err(Refusal::NoUsableAddress) => refusal = Refusal::NoUsableAddress,
+            Err(_) => {}
+        }
+    }
+    let (chosen, agreed) = found.ok_or(refusal)?;
     let media = offer.media.iter().enumerate().map(|(i, m)| {
         if i == chosen {
             let mut ours = audio(local.rtp_port, agreed.law, agreed.payload_type, agreed.telephone_event);
+            ours.protocol = m.protocol.clone();
             ours.direction = agreed.direction;
             ours.ssrc = local.ssrc;
             ours
@@ -83,9 +119,9 @@ pub fn offer(local: Local) -> Vec<u8> {
 ///
 /// # Errors
 /// As `answer`.
-pub fn accept(answer: &[u8]) -> Result<Agreed, Refusal> {
+pub fn accept(answer: &[u8], own: &Own) -> Result<Agreed, Refusal> {
     let answer = Sdp::parse(answer).map_err(|e| Refusal::Malformed { line: e.line, what: e.what })?;
-    answer.media.first().and_then(agreed).ok_or(Refusal::NoCommonCodec)
+    agreed(answer.media.first().ok_or(Refusal::NoCommonCodec)?, own)
 }
 
 fn usable(media: &Media) -> Option<(Law, u8)> {
@@ -100,15 +136,19 @@ fn usable(media: &Media) -> Option<(Law, u8)> {
     })
 }
 
-fn agreed(media: &Media) -> Option<Agreed> {
-    let (law, payload_type) = usable(media)?;
+fn agreed(media: &Media, own: &Own) -> Result<Agreed, Refusal> {
+    let (law, payload_type) = usable(media).ok_or(Refusal::NoCommonCodec)?;
     let remote = media.address.filter(|a| !a.is_unspecified()).map(|ip| Remote {
         rtp: SocketAddr::new(ip, media.port),
         rtcp: SocketAddr::new(ip, media.rtcp_port.unwrap_or(media.port.wrapping_add(1))),
     });
+    let sendable = |at: SocketAddr| is_unicast(at.ip()) && !own.is(at) && at.port() > 0;
+    if remote.is_some_and(|r| !sendable(r.rtp) || own.is(r.rtcp)) {
+        return Err(Refusal::NoUsableAddress);
+    }
     // c=0.0.0.0 is the old way to say hold (RFC 3264 8.4).
     let held = media.address.is_some_and(|a| a.is_unspecified()) && media.direction == Direction::SendRecv;
-    Some(Agreed {
+    Ok(Agreed {
         law,
         payload_type,
         telephone_event: media.find("telephone-event"),
@@ -157,8 +197,14 @@ fn map(payload_type: u8, encoding: &'static str) -> RtpMap {
 mod tests {
     use super::*;
 
+    const OWN: Own = Own {
+        addresses: [IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 5))],
+        ports: (20_000, 31_999),
+        sip_port: 5060,
+    };
     const LOCAL: Local = Local {
         address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        own: OWN,
         rtp_port: 20_000,
         ssrc: None,
         session_id: 1,
@@ -182,7 +228,7 @@ mod tests {
             back.media.iter().map(|m| (&*m.kind, m.port)).collect::<Vec<_>>(),
             [("video", 0), ("audio", 20_000)]
         );
-        assert_eq!(accept(&sdp), Err(Refusal::NoCommonCodec), "the first medium of the answer decides");
+        assert_eq!(accept(&sdp, &OWN), Err(Refusal::NoCommonCodec), "the first medium of the answer decides");
     }
 
     #[test]
@@ -205,9 +251,40 @@ mod tests {
     }
 
     #[test]
+    fn media_goes_to_one_host_only_and_never_to_ourselves() {
+        for (address, port) in [
+            ("224.0.0.5", 4000),
+            ("255.255.255.255", 4000),
+            ("0.1.2.3", 4000),
+            ("203.0.113.5", 20_000),
+            ("203.0.113.5", 31_999),
+            ("203.0.113.5", 5060),
+            ("127.0.0.1", 20_004),
+            // Its RTCP would come to the first of our ports.
+            ("127.0.0.1", 19_999),
+        ] {
+            let offer = offered(&format!("m=audio {port} RTP/AVP 8\r\nc=IN IP4 {address}\r\n"));
+            assert_eq!(answer(offer.as_bytes(), LOCAL), Err(Refusal::NoUsableAddress), "{address}:{port}");
+            assert_eq!(accept(offer.as_bytes(), &OWN), Err(Refusal::NoUsableAddress), "{address}:{port}");
+        }
+        for (address, port) in [("203.0.113.5", 40_000), ("127.0.0.1", 40_000), ("198.51.100.1", 20_000)] {
+            let offer = offered(&format!("m=audio {port} RTP/AVP 8\r\nc=IN IP4 {address}\r\n"));
+            assert!(answer(offer.as_bytes(), LOCAL).is_ok(), "{address}:{port}");
+        }
+        let second = offered(
+            "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 224.0.0.5\r\nm=audio 4002 RTP/AVPF 0\r\nc=IN IP4 192.0.2.1\r\n",
+        );
+        let (agreed, sdp) = answer(second.as_bytes(), LOCAL).expect("the second can be had");
+        assert_eq!(agreed.remote.map(|r| r.rtp.port()), Some(4002));
+        let back = Sdp::parse(&sdp).expect("we write sound SDP");
+        assert_eq!((back.media[0].port, &*back.media[1].protocol), (0, "RTP/AVPF"));
+    }
+
+    #[test]
     fn our_offer_is_accepted_by_our_answerer() {
-        let (agreed, sdp) = answer(&offer(LOCAL), LOCAL).expect("answered");
+        let peer = Local { own: Own { ports: (1, 2), ..OWN }, ..LOCAL };
+        let (agreed, sdp) = answer(&offer(LOCAL), peer).expect("answered");
         assert_eq!((agreed.law, agreed.telephone_event), (Law::A, Some(101)));
-        assert_eq!(accept(&sdp).expect("accepted").payload_type, 8);
+        assert_eq!(accept(&sdp, &peer.own).expect("accepted").payload_type, 8);
     }
 }

@@ -1,7 +1,6 @@
 //! One leg's RTP: where it comes from and goes to, numbers and clocks, RTCP (RFC 3550).
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use codecs::audio::FRAME;
 use codecs::audio::g711::Law;
@@ -10,21 +9,15 @@ use codecs::rtp::{Packet, TelephoneEvent};
 use codecs::time::{Mono, Wall};
 
 use crate::jitter::Jitter;
+use crate::source::Source;
 
-/// A source that stays silent this long may be replaced by another port of the same host.
-const RELOCK_AFTER: Duration = Duration::from_secs(2);
-
-/// Where the peer's SDP says it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Remote {
-    pub rtp: SocketAddr,
-    pub rtcp: SocketAddr,
-}
+/// Comfort noise (RFC 3389): somebody is there, and says nothing.
+const COMFORT_NOISE: u8 = 13;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     Nothing,
-    /// The first packet of the stream.
+    /// The first audio of the stream.
     First,
     Audio,
     Digit(char),
@@ -34,9 +27,8 @@ pub(crate) struct Stream {
     pub law: Law,
     pub payload_type: u8,
     pub telephone_event: Option<u8>,
-    pub remote: Option<Remote>,
-    locked: Option<SocketAddr>,
-    last_heard: Option<Mono>,
+    pub source: Source,
+    heard_audio: bool,
     pub jitter: Jitter,
     // Receiving (RFC 3550 6.4.1, A.3, A.8).
     ssrc_in: Option<u32>,
@@ -67,9 +59,8 @@ impl Stream {
             law,
             payload_type,
             telephone_event,
-            remote: None,
-            locked: None,
-            last_heard: None,
+            source: Source::default(),
+            heard_audio: false,
             jitter: Jitter::new(law),
             ssrc_in: None,
             sequence_base: 0,
@@ -100,45 +91,38 @@ impl Stream {
         (self.law, self.payload_type, self.telephone_event) = (law, payload_type, telephone_event);
     }
 
-    pub fn set_remote(&mut self, remote: Option<Remote>) {
-        if remote != self.remote {
-            self.remote = remote;
-            self.locked = None;
-        }
-    }
-
-    /// Where packets go: to whom we hear, else to where the SDP says.
-    pub fn target(&self) -> Option<SocketAddr> {
-        self.locked.or(self.remote.map(|r| r.rtp))
-    }
-
-    pub fn rtcp_target(&self) -> Option<SocketAddr> {
-        self.remote.map(|r| r.rtcp)
-    }
-
-    pub fn heard_since(&self, then: Mono) -> bool {
-        self.last_heard.is_some_and(|at| at > then)
-    }
-
     /// Takes one RTP datagram.
-    pub fn handle(&mut self, now: Mono, source: SocketAddr, bytes: &[u8]) -> Heard {
+    pub fn handle(&mut self, now: Mono, from: SocketAddr, bytes: &[u8]) -> Heard {
         let Some(packet) = Packet::parse(bytes) else { return Heard::Nothing };
-        if !self.source_is_right(now, source) {
+        if !self.source.takes(now, from, &packet) {
             self.strangers += 1;
             return Heard::Nothing;
         }
-        let first = self.last_heard.is_none();
-        self.last_heard = Some(now);
         self.count(now, &packet);
         if Some(packet.payload_type) == self.telephone_event {
             return self.handle_event(&packet);
         }
+        if !self.buffer(&packet) {
+            return Heard::Nothing;
+        }
+        if std::mem::replace(&mut self.heard_audio, true) { Heard::Audio } else { Heard::First }
+    }
+
+    /// `false`: it is nothing that could be played.
+    fn buffer(&mut self, packet: &Packet<'_>) -> bool {
         let law = match packet.payload_type {
             pt if pt == self.payload_type => self.law,
             8 => Law::A,
             0 => Law::Mu,
-            _ => return Heard::Nothing,
+            COMFORT_NOISE => {
+                self.jitter.push(packet.timestamp, &[self.law.silence(); FRAME]);
+                return true;
+            }
+            _ => return false,
         };
+        if packet.payload.is_empty() {
+            return false;
+        }
         if law == self.law {
             self.jitter.push(packet.timestamp, packet.payload);
         } else {
@@ -150,35 +134,7 @@ impl Stream {
             }
             self.jitter.push(packet.timestamp, &recoded[..len]);
         }
-        if first { Heard::First } else { Heard::Audio }
-    }
-
-    /// The first source that may be the peer is locked; nobody else is heard after it.
-    fn source_is_right(&mut self, now: Mono, source: SocketAddr) -> bool {
-        match self.locked {
-            Some(locked) if locked == source => true,
-            // Somebody near was heard first, and now the one that the SDP names: that one is right.
-            Some(_) if self.remote.is_some_and(|r| r.rtp == source) => {
-                self.locked = Some(source);
-                self.jitter.reset();
-                true
-            }
-            Some(locked) => {
-                let silent = self.last_heard.is_none_or(|at| now.since(at) >= RELOCK_AFTER);
-                let moved = locked.ip() == source.ip() && silent;
-                if moved {
-                    self.locked = Some(source);
-                }
-                moved
-            }
-            None => {
-                let near = self.remote.is_none_or(|r| same_network(r.rtp.ip(), source.ip()));
-                if near {
-                    self.locked = Some(source);
-                }
-                near
-            }
-        }
+        true
     }
 
     fn count(&mut self, now: Mono, packet: &Packet<'_>) {
@@ -239,7 +195,11 @@ impl Stream {
         self.marker |= !sent;
     }
 
-    pub fn handle_rtcp(&mut self, now: Mono, bytes: &[u8]) {
+    pub fn handle_rtcp(&mut self, now: Mono, from: SocketAddr, bytes: &[u8]) {
+        if !self.source.takes_reports(from) {
+            self.strangers += 1;
+            return;
+        }
         let Some(heard) = codecs::rtcp::parse(bytes) else { return };
         if let Some((ssrc, sender)) = heard.sender
             && Some(ssrc) == self.ssrc_in
@@ -301,18 +261,10 @@ impl Stream {
     }
 }
 
-/// The same /24 or /64: a peer's media may come from a neighbour of the address it named.
-fn same_network(a: IpAddr, b: IpAddr) -> bool {
-    match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => a.octets()[..3] == b.octets()[..3],
-        (IpAddr::V6(a), IpAddr::V6(b)) => a.octets()[..8] == b.octets()[..8],
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Remote;
 
     fn rtp(pt: u8, sequence: u16, ssrc: u32) -> Vec<u8> {
         let mut buffer = [0; 256];
@@ -331,34 +283,24 @@ mod tests {
     fn stream() -> Stream {
         let mut s = Stream::new(Law::A, 8, Some(101), 7);
         let rtp = "10.0.0.1:4000".parse().expect("an address");
-        s.set_remote(Some(Remote { rtp, rtcp: "10.0.0.1:4001".parse().expect("an address") }));
+        s.source.name(Some(Remote { rtp, rtcp: "10.0.0.1:4001".parse().expect("an address") }), None);
         s
     }
 
     #[test]
-    fn the_first_near_source_is_locked_and_strangers_are_not_heard() {
+    fn the_first_audio_is_told_whatever_came_before_it() {
         let mut s = stream();
-        let near: SocketAddr = "10.0.0.9:5000".parse().expect("an address");
-        let far: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
-        assert_eq!(s.handle(Mono(1), far, &rtp(8, 1, 1)), Heard::Nothing);
-        assert_eq!(s.handle(Mono(1), near, &rtp(8, 1, 1)), Heard::First);
-        assert_eq!(s.target(), Some(near));
-        let other: SocketAddr = "10.0.0.8:4000".parse().expect("an address");
-        assert_eq!(s.handle(Mono(2), other, &rtp(8, 2, 1)), Heard::Nothing);
-        assert_eq!(s.strangers, 2);
-        let moved: SocketAddr = "10.0.0.9:6000".parse().expect("an address");
-        assert_eq!(s.handle(Mono::from_millis(3000), moved, &rtp(8, 3, 1)), Heard::Audio);
-    }
-
-    #[test]
-    fn the_address_of_the_sdp_takes_the_stream_from_whoever_was_first() {
-        let mut s = stream();
-        let near: SocketAddr = "10.0.0.9:5000".parse().expect("an address");
-        let named: SocketAddr = "10.0.0.1:4000".parse().expect("an address");
-        assert_eq!(s.handle(Mono(1), near, &rtp(8, 1, 1)), Heard::First);
-        assert_eq!(s.handle(Mono(2), named, &rtp(8, 9, 2)), Heard::Audio);
-        assert_eq!(s.target(), Some(named));
-        assert_eq!(s.handle(Mono(3), near, &rtp(8, 2, 1)), Heard::Nothing);
+        let from = "10.0.0.1:4000".parse().expect("an address");
+        let key = TelephoneEvent { event: 5, end: true, volume: 10, duration: 160 }.write();
+        let mut event = [0; 64];
+        let len = Packet { payload_type: 101, marker: true, sequence: 1, timestamp: 9, ssrc: 1, payload: &key }
+            .write(&mut event);
+        assert_eq!(s.handle(Mono(0), from, &event[..len]), Heard::Digit('5'), "a key first");
+        assert_eq!(s.handle(Mono(1), from, &rtp(96, 2, 1)), Heard::Nothing, "then something unknown");
+        assert_eq!(s.handle(Mono(2), from, &rtp(8, 3, 1)), Heard::First);
+        assert_eq!(s.handle(Mono(3), from, &rtp(8, 4, 1)), Heard::Audio);
+        let mut quiet = stream();
+        assert_eq!(quiet.handle(Mono(0), from, &rtp(13, 1, 1)), Heard::First, "comfort noise is somebody");
     }
 
     #[test]
