@@ -3,6 +3,7 @@
 //! Machines of decisions; they know no SIP, no packets, no records. A leg is a number, a target a name.
 
 pub mod call;
+pub mod callback;
 pub mod conversation;
 mod escalation;
 pub mod nearest;
@@ -10,7 +11,7 @@ pub mod officer;
 pub mod policy;
 pub mod seat;
 
-pub use call::{CALLER, Call, Fact, Input, Output, Target, Why};
+pub use call::{CALLER, Call, Fact, Gone, Input, Output, SeatFailure, Target, Why};
 pub use escalation::Rung;
 pub use policy::Policy;
 pub use seat::{SeatId, SeatPool};

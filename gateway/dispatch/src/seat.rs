@@ -12,10 +12,11 @@ pub use slots::{Class, Presence, SlotOutput, SlotRule, Slots, Want};
 
 use crate::CallKey;
 
-/// A seat that let a call ring out rests this long, so that the next call does not try it first.
-/// With every further miss in a row the rest doubles, up to five minutes: its phone is probably gone.
-const REST_AFTER_NO_ANSWER: Duration = Duration::from_secs(5);
-const REST_MAX: Duration = Duration::from_secs(300);
+/// A seat that was at fault in two calls in a row rests this long, and longer with each further one: its phone is
+/// probably gone, and every call that tries it first loses a second. Whatever failed it in one call may be the call's.
+const REST: Duration = Duration::from_secs(5);
+const REST_MAX: Duration = Duration::from_secs(20);
+const FAULTS_BEFORE_REST: usize = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SeatId(pub u32);
@@ -69,14 +70,32 @@ pub enum SeatState {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     Talked,
-    NoAnswer,
-    /// The call was over before the seat could be asked.
+    /// It was asked and nobody was heard there, or it dropped the call. Whose fault it was is not known yet.
+    NotReached,
+    /// The call was over, or another seat was quicker.
     Unused,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a call wants of a seat.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CallWant {
+    pub group: GroupId,
+    pub answer_by: Mono,
+    /// One that has all of these is taken before one that has not; nobody waits for a skill.
+    pub skills: u32,
+    /// Seats that failed this call: taken again only when no other is free.
+    pub avoid: Vec<SeatId>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    Reserved { call: CallKey, seat: SeatId, overflow: bool },
+    /// With what the call wanted, should the seat turn out not to be there.
+    Reserved {
+        call: CallKey,
+        seat: SeatId,
+        overflow: bool,
+        want: CallWant,
+    },
     Conversation(SlotOutput),
 }
 
@@ -87,12 +106,12 @@ pub struct SeatPool {
     groups: Vec<Group>,
     seats: Vec<Seat>,
     states: Vec<SeatState>,
-    /// Calls not picked up in a row.
-    misses: Vec<u32>,
+    /// Calls in a row in which a seat was at fault.
+    faults: Vec<Vec<CallKey>>,
     idle: Vec<Idle>,
     away: BTreeSet<(Mono, SeatId)>,
     /// Earliest deadline first; the second part keeps arrivals of one instant in order.
-    waiting: BTreeMap<(Mono, CallKey), (GroupId, u32)>,
+    waiting: BTreeMap<(Mono, CallKey), CallWant>,
     slots: Slots,
     outputs: VecDeque<Output>,
 }
@@ -108,7 +127,7 @@ impl SeatPool {
         SeatPool {
             slots: Slots::new(rules.collect(), seats.iter().map(|s| (s.group, s.skills, s.max_threads))),
             idle: vec![Idle::new(); groups.len()],
-            misses: vec![0; seats.len()],
+            faults: vec![Vec::new(); seats.len()],
             states: vec![SeatState::SignedOff; seats.len()],
             groups,
             seats,
@@ -121,17 +140,18 @@ impl SeatPool {
     pub fn sign_on(&mut self, now: Mono, seat: SeatId) {
         match &mut self.states[seat.0 as usize] {
             SeatState::SignedOff => {
-                self.misses[seat.0 as usize] = 0;
+                self.faults[seat.0 as usize].clear();
                 self.free(now, seat);
             }
             SeatState::Taken { signed_on, .. } => {
                 *signed_on = true;
                 self.slots.set_presence(now, seat, Presence::InCall);
             }
-            // A phone that registers anew after calls it did not pick up is there again; wrap-up is not cut short.
-            SeatState::Away { until } if self.misses[seat.0 as usize] > 0 => {
+            // A phone that registers anew while it rests is there again; wrap-up is not cut short.
+            SeatState::Away { until } if !self.faults[seat.0 as usize].is_empty() => {
                 let until = *until;
                 self.away.remove(&(until, seat));
+                self.faults[seat.0 as usize].clear();
                 self.free(now, seat);
             }
             SeatState::Idle { .. } | SeatState::Away { .. } => {}
@@ -159,10 +179,10 @@ impl SeatPool {
         }
     }
 
-    /// A call wants a seat of `group` by `answer_by`. `Reserved` follows, at once or when one is free.
-    /// One that has all of `skills` is taken before one that has not; nobody waits for a skill.
-    pub fn want(&mut self, now: Mono, call: CallKey, group: GroupId, answer_by: Mono, skills: u32) {
-        self.waiting.insert((answer_by, call), (group, skills));
+    /// A call wants a seat. `Reserved` follows, at once or when one is free. Asked again, it is no second wish.
+    pub fn want(&mut self, now: Mono, call: CallKey, want: CallWant) {
+        self.unwant(call);
+        self.waiting.insert((want.answer_by, call), want);
         self.match_waiting(now);
     }
 
@@ -183,25 +203,40 @@ impl SeatPool {
             return;
         }
         let wrap_up = self.groups[self.seats[seat.0 as usize].group.0 as usize].wrap_up;
-        let away = match outcome {
-            Outcome::Talked => wrap_up,
-            Outcome::NoAnswer => (REST_AFTER_NO_ANSWER * (1 << self.misses[seat.0 as usize].min(6))).min(REST_MAX),
-            Outcome::Unused => Duration::ZERO,
-        };
-        match outcome {
-            Outcome::Talked => self.misses[seat.0 as usize] = 0,
-            Outcome::NoAnswer => self.misses[seat.0 as usize] += 1,
-            Outcome::Unused => {}
+        if outcome == Outcome::Talked {
+            self.faults[seat.0 as usize].clear();
         }
-        if away.is_zero() {
-            self.free(now, seat);
+        if outcome == Outcome::Talked && !wrap_up.is_zero() {
+            self.leave(now, seat, wrap_up, Presence::Away);
         } else {
-            *state = SeatState::Away { until: now + away };
-            self.away.insert((now + away, seat));
-            // Who let a call ring out is probably not there; who writes up a call is.
-            let presence = if outcome == Outcome::NoAnswer { Presence::Off } else { Presence::Away };
-            self.slots.set_presence(now, seat, presence);
+            self.free(now, seat);
         }
+    }
+
+    /// Another seat has taken the call that this one failed: it was at fault. Twice, in different calls and with none
+    /// between that it took, and it rests.
+    pub fn charge(&mut self, now: Mono, call: CallKey, seat: SeatId) {
+        let faults = &mut self.faults[seat.0 as usize];
+        if faults.contains(&call) {
+            return;
+        }
+        faults.push(call);
+        let beyond = faults.len().saturating_sub(FAULTS_BEFORE_REST);
+        if faults.len() < FAULTS_BEFORE_REST {
+            return;
+        }
+        if let SeatState::Idle { since } = self.states[seat.0 as usize] {
+            let rank = !self.seats[seat.0 as usize].preferred;
+            self.idle_of(seat).remove(&(rank, since, seat));
+            // Who fails call after call is probably not there for messages either.
+            self.leave(now, seat, (REST * (1 << beyond.min(4))).min(REST_MAX), Presence::Off);
+        }
+    }
+
+    fn leave(&mut self, now: Mono, seat: SeatId, away: Duration, presence: Presence) {
+        self.states[seat.0 as usize] = SeatState::Away { until: now + away };
+        self.away.insert((now + away, seat));
+        self.slots.set_presence(now, seat, presence);
     }
 
     /// Gives back every seat that a failed call held.
@@ -261,10 +296,12 @@ impl SeatPool {
         }
     }
 
-    /// Takes the best idle seat of a group: with the skills, with nothing unread, preferred, longest idle.
-    fn pop_idle(&mut self, group: GroupId, skills: u32) -> Option<(bool, Mono, SeatId)> {
+    /// Takes the best idle seat of a group: one that has not failed this call, with the skills, with nothing unread,
+    /// preferred, longest idle.
+    fn pop_idle(&mut self, group: GroupId, want: &CallWant) -> Option<(bool, Mono, SeatId)> {
         let rank = |(_, _, s): &&(bool, Mono, SeatId)| {
-            (self.seats[s.0 as usize].skills & skills != skills, self.slots.is_reading(*s))
+            let unskilled = self.seats[s.0 as usize].skills & want.skills != want.skills;
+            (want.avoid.contains(s), unskilled, self.slots.is_reading(*s))
         };
         let best = *self.idle[group.0 as usize].iter().min_by_key(rank)?;
         self.idle[group.0 as usize].remove(&best);
@@ -277,27 +314,32 @@ impl SeatPool {
 
     /// Gives free seats to waiting calls, earliest deadline first; a group's own calls before those overflowing.
     fn match_waiting(&mut self, now: Mono) {
-        let mut matched = Vec::new();
-        let waiting: Vec<_> = self.waiting.iter().map(|(k, v)| (*k, *v)).collect();
-        for (key, (group, skills)) in waiting {
+        let mut left = BTreeMap::new();
+        while let Some((key, want)) = self.waiting.pop_first() {
             if self.idle.iter().all(BTreeSet::is_empty) {
+                left.insert(key, want);
                 break;
             }
-            let overflow = self.groups[group.0 as usize].overflow;
-            let (found, over) = match self.pop_idle(group, skills) {
+            let overflow = self.groups[want.group.0 as usize].overflow;
+            let (found, over) = match self.pop_idle(want.group, &want) {
                 Some(seat) => (Some(seat), false),
-                None => (overflow.and_then(|g| self.pop_idle(g, skills)), true),
+                None => (overflow.and_then(|g| self.pop_idle(g, &want)), true),
             };
-            let Some((_, _, seat)) = found else { continue };
+            let Some((_, _, seat)) = found else {
+                left.insert(key, want);
+                continue;
+            };
             assert!(matches!(self.states[seat.0 as usize], SeatState::Idle { .. }), "an idle list holds idle seats");
             self.states[seat.0 as usize] = SeatState::Taken { call: key.1, signed_on: true };
-            self.outputs.push_back(Output::Reserved { call: key.1, seat, overflow: over });
+            self.outputs.push_back(Output::Reserved { call: key.1, seat, overflow: over, want });
             self.slots.set_presence(now, seat, Presence::InCall);
-            matched.push(key);
         }
-        for key in matched {
-            self.waiting.remove(&key);
-        }
+        self.waiting.append(&mut left);
+    }
+
+    /// Free seats of all groups.
+    pub fn idle(&self) -> usize {
+        self.idle.iter().map(BTreeSet::len).sum()
     }
 
     pub fn seat(&self, seat: SeatId) -> &Seat {
@@ -320,7 +362,7 @@ impl SeatPool {
     }
     /// How many wait for each group, and the earliest deadline among them.
     pub fn waiting(&self) -> impl Iterator<Item = (CallKey, GroupId, Mono)> {
-        self.waiting.iter().map(|(&(by, call), &(group, _))| (call, group, by))
+        self.waiting.iter().map(|(&(by, call), want)| (call, want.group, by))
     }
 }
 
@@ -352,10 +394,14 @@ mod tests {
     fn at(ms: u64) -> Mono {
         Mono::from_millis(ms)
     }
+    fn want(by: u64, avoid: &[u32]) -> CallWant {
+        let avoid = avoid.iter().map(|s| SeatId(*s)).collect();
+        CallWant { group: GroupId(0), answer_by: at(by), skills: 0, avoid }
+    }
     fn reserved(p: &mut SeatPool) -> Vec<(u64, u32, bool)> {
         std::iter::from_fn(|| p.poll_output())
             .filter_map(|o| match o {
-                Output::Reserved { call, seat, overflow } => Some((call.0, seat.0, overflow)),
+                Output::Reserved { call, seat, overflow, .. } => Some((call.0, seat.0, overflow)),
                 Output::Conversation(_) => None,
             })
             .collect()
@@ -368,7 +414,7 @@ mod tests {
             p.sign_on(at(ms), SeatId(seat));
         }
         for call in 0..4 {
-            p.want(at(0), CallKey(call), GroupId(0), at(3000), 0);
+            p.want(at(0), CallKey(call), want(3000, &[]));
         }
         assert_eq!(reserved(&mut p), [(0, 2, false), (1, 1, false), (2, 0, false), (3, 3, true)]);
     }
@@ -376,8 +422,8 @@ mod tests {
     #[test]
     fn the_earliest_deadline_gets_the_next_free_seat() {
         let mut p = pool();
-        p.want(at(0), CallKey(1), GroupId(0), at(5000), 0);
-        p.want(at(0), CallKey(2), GroupId(0), at(4000), 0);
+        p.want(at(0), CallKey(1), want(5000, &[]));
+        p.want(at(0), CallKey(2), want(4000, &[]));
         p.sign_on(at(10), SeatId(0));
         assert_eq!(reserved(&mut p), [(2, 0, false)]);
         p.release(at(20), CallKey(2), SeatId(0), Outcome::Talked);
@@ -391,13 +437,13 @@ mod tests {
         let mut p = pool();
         p.sign_on(at(0), SeatId(0));
         p.sign_on(at(1), SeatId(1));
-        let want = Want { group: GroupId(0), class: Class::Sms, by: at(3000), prefer: None, skills: 0 };
-        p.want_conversation(at(2), AlertNo::LOWEST, want);
+        let wish = Want { group: GroupId(0), class: Class::Sms, by: at(3000), prefer: None, skills: 0 };
+        p.want_conversation(at(2), AlertNo::LOWEST, wish);
         let Some(Output::Conversation(SlotOutput::Given { seat, .. })) = p.poll_output() else { panic!("given") };
         assert_eq!(seat, SeatId(0));
-        p.want(at(3), CallKey(1), GroupId(0), at(3000), 0);
+        p.want(at(3), CallKey(1), want(3000, &[]));
         assert_eq!(reserved(&mut p), [(1, 1, false)]);
-        p.want(at(4), CallKey(2), GroupId(0), at(3000), 0);
+        p.want(at(4), CallKey(2), want(3000, &[]));
         assert_eq!(reserved(&mut p), [(2, 0, false)], "a message never makes a call wait");
     }
 
@@ -406,23 +452,18 @@ mod tests {
         let mut p = pool();
         p.sign_on(at(0), SeatId(0));
         for call in 0..5 {
-            p.want(at(0), CallKey(call), GroupId(0), at(3000), 0);
+            p.want(at(0), CallKey(call), want(3000, &[]));
         }
         p.sign_on(at(1), SeatId(0));
         assert_eq!(reserved(&mut p).len(), 1);
     }
 
     #[test]
-    fn a_seat_that_does_not_answer_rests_and_one_signed_off_is_not_chosen() {
+    fn a_seat_signed_off_is_not_chosen() {
         let mut p = pool();
         p.sign_on(at(0), SeatId(0));
-        p.want(at(0), CallKey(1), GroupId(0), at(3000), 0);
-        reserved(&mut p);
-        p.release(at(1000), CallKey(1), SeatId(0), Outcome::NoAnswer);
-        p.want(at(0), CallKey(1), GroupId(0), at(3000), 0);
-        assert_eq!(reserved(&mut p), []);
         p.sign_off(at(0), SeatId(0));
-        p.handle_timeout(at(60_000));
+        p.want(at(0), CallKey(1), want(3000, &[]));
         assert_eq!(reserved(&mut p), []);
         p.unwant(CallKey(1));
         p.sign_on(at(60_001), SeatId(0));
@@ -430,14 +471,57 @@ mod tests {
     }
 
     #[test]
+    fn a_seat_that_failed_a_call_is_free_for_others_and_gets_that_call_again_only_when_no_other_is() {
+        let mut p = pool();
+        p.sign_on(at(0), SeatId(0));
+        p.sign_on(at(1), SeatId(1));
+        p.want(at(2), CallKey(1), want(3000, &[]));
+        assert_eq!(reserved(&mut p), [(1, 0, false)]);
+        p.release(at(1000), CallKey(1), SeatId(0), Outcome::NotReached);
+        p.want(at(1000), CallKey(1), want(3000, &[0]));
+        assert_eq!(reserved(&mut p), [(1, 1, false)]);
+        p.release(at(2000), CallKey(1), SeatId(1), Outcome::NotReached);
+        p.want(at(2000), CallKey(1), want(3000, &[0, 1]));
+        assert_eq!(reserved(&mut p), [(1, 0, false)], "nobody else is there");
+        p.want(at(2001), CallKey(2), want(5000, &[]));
+        assert_eq!(reserved(&mut p), [(2, 1, false)], "nobody rests for what one call did");
+    }
+
+    #[test]
+    fn a_seat_rests_after_faults_in_two_calls_shortly_and_until_it_registers_anew() {
+        let mut p = pool();
+        p.sign_on(at(0), SeatId(0));
+        let fail = |p: &mut SeatPool, call, ms| {
+            p.want(at(ms), CallKey(call), want(ms, &[]));
+            reserved(p);
+            p.release(at(ms), CallKey(call), SeatId(0), Outcome::NotReached);
+            p.charge(at(ms), CallKey(call), SeatId(0));
+            p.charge(at(ms), CallKey(call), SeatId(0));
+        };
+        fail(&mut p, 1, 10);
+        assert!(matches!(p.state(SeatId(0)), SeatState::Idle { .. }), "once may have been the call's fault");
+        fail(&mut p, 2, 20);
+        assert_eq!(p.state(SeatId(0)), SeatState::Away { until: at(5020) });
+        for call in 3..9 {
+            p.handle_timeout(at(call * 100_000));
+            fail(&mut p, call, call * 100_000);
+        }
+        assert_eq!(p.state(SeatId(0)), SeatState::Away { until: at(820_000) }, "twenty seconds at the most");
+        p.sign_on(at(800_001), SeatId(0));
+        assert_eq!(p.state(SeatId(0)), SeatState::Idle { since: at(800_001) });
+        fail(&mut p, 10, 800_002);
+        assert!(matches!(p.state(SeatId(0)), SeatState::Idle { .. }), "what was before is forgotten");
+    }
+
+    #[test]
     fn a_phone_that_registers_anew_in_a_call_is_not_offered_another() {
         let mut p = pool();
         p.sign_on(at(0), SeatId(0));
-        p.want(at(0), CallKey(1), GroupId(0), at(3000), 0);
+        p.want(at(0), CallKey(1), want(3000, &[]));
         reserved(&mut p);
         p.sign_off(at(0), SeatId(0));
         p.sign_on(at(5), SeatId(0));
-        p.want(at(0), CallKey(2), GroupId(0), at(3000), 0);
+        p.want(at(0), CallKey(2), want(3000, &[]));
         assert_eq!(reserved(&mut p), []);
         p.release(at(6), CallKey(9), SeatId(0), Outcome::Unused);
         assert_eq!(reserved(&mut p), [], "only its own call gives it back");

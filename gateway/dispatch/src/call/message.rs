@@ -27,6 +27,15 @@ pub enum Why {
     Grace,
 }
 
+/// How an answered leg came to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gone {
+    /// They hung up.
+    HungUp,
+    /// They are not there any more: no packets, no answer, no connection.
+    Lost,
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub enum Input {
     /// The desk chose a seat for this call.
@@ -54,17 +63,20 @@ pub enum Input {
     /// An answered leg is gone.
     LegEnded {
         leg: LegNo,
+        gone: Gone,
     },
     /// What was played to the leg is over.
     Played {
         leg: LegNo,
     },
-    /// First audio from the leg, and first audio to it.
+    /// First audio from the leg.
     LegHeard {
         leg: LegNo,
     },
+    /// First audio of `from` has gone out to the leg.
     LegHears {
         leg: LegNo,
+        from: LegNo,
     },
     /// The reporter says nothing: silent, perhaps unable to.
     CallerSilent,
@@ -85,11 +97,17 @@ pub enum Input {
 pub enum Output {
     WantSeat {
         answer_by: Mono,
+        /// Those that have failed this call.
+        avoid: Vec<SeatId>,
     },
     UnwantSeat,
     ReleaseSeat {
         seat: SeatId,
         outcome: Outcome,
+    },
+    /// Another seat has taken the call that this one failed.
+    ChargeSeat {
+        seat: SeatId,
     },
     WantResponder {
         rung: Rung,
@@ -132,11 +150,33 @@ pub enum Output {
     Over,
 }
 
+/// Why a seat was passed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SeatFailure {
+    /// It refused, or did not answer in time.
+    NoAnswer,
+    /// It answered and was not heard.
+    NoAudio,
+    /// It dropped the call within seconds of having it, or is not there any more.
+    Dropped,
+}
+
 /// What goes on the record.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Fact {
     Offered {
+        leg: LegNo,
         seat: SeatId,
+    },
+    /// It has picked up and is not heard yet: another is asked beside it.
+    SeatLate {
+        seat: SeatId,
+    },
+    /// A seat that was offered the call, or had it, and is passed over.
+    SeatFailed {
+        leg: LegNo,
+        seat: SeatId,
+        why: SeatFailure,
     },
     AttendantAnswered {
         after: Duration,
@@ -146,6 +186,11 @@ pub enum Fact {
         seat: SeatId,
         mode: AnswerMode,
         after: Duration,
+    },
+    /// After a taker who dropped the call another has it.
+    TakenOver {
+        leg: LegNo,
+        seat: SeatId,
     },
     TwoWay,
     Silent,
@@ -170,6 +215,7 @@ pub enum Fact {
     LegEnded {
         leg: LegNo,
         role: Role,
+        gone: Gone,
     },
     /// The reporter gave up before a human answered.
     Abandoned {

@@ -4,6 +4,7 @@ use codecs::record::IncidentKind;
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::ResponderId;
 
 struct Story {
     call: Call,
@@ -45,16 +46,31 @@ impl Story {
     /// Seat 7 answers and is heard, as it is on a quiet day.
     fn answered() -> Story {
         let mut s = Story::new();
-        s.at(1, seat(7)).at(50, Input::LegAnswered { leg: LegNo(1) }).at(350, Input::Played { leg: LegNo(1) });
-        s.at(370, Input::LegHears { leg: CALLER }).at(380, Input::LegHeard { leg: CALLER });
+        s.picks_up(1, 7, 1);
+        s.at(370, hears(0, 1)).at(380, heard(0));
         s.text.clear();
         s
+    }
+    /// The seat gets the call, picks up 50 ms later, is heard, and its tone is over after 300.
+    fn picks_up(&mut self, ms: u64, n: u32, leg: u32) -> &mut Self {
+        let leg = LegNo(leg);
+        self.at(ms, seat(n)).at(ms + 49, Input::LegAnswered { leg }).at(ms + 69, Input::LegHeard { leg });
+        self.at(ms + 349, Input::Played { leg })
     }
     fn tells(&self, expected: &Expect) {
         expected.assert_eq(&self.text);
     }
 }
 
+fn heard(leg: u32) -> Input {
+    Input::LegHeard { leg: LegNo(leg) }
+}
+fn hears(leg: u32, from: u32) -> Input {
+    Input::LegHears { leg: LegNo(leg), from: LegNo(from) }
+}
+fn ended(leg: u32) -> Input {
+    Input::LegEnded { leg: LegNo(leg), gone: Gone::HungUp }
+}
 fn seat(n: u32) -> Input {
     Input::SeatReserved { seat: SeatId(n), overflow: false }
 }
@@ -76,11 +92,10 @@ fn line(output: &Output) -> String {
 #[test]
 fn a_free_seat_answers_after_its_tone() {
     let mut s = Story::new();
-    s.at(1, seat(7)).at(50, Input::LegAnswered { leg: LegNo(1) }).at(350, Input::Played { leg: LegNo(1) });
-    s.at(370, Input::LegHears { leg: CALLER }).at(380, Input::LegHeard { leg: CALLER });
+    s.picks_up(1, 7, 1).at(370, hears(0, 1)).at(380, heard(0));
     s.tells(&expect![[r#"
-        0.000 WantSeat answer_by: 3000000000
-        0.001 FactOffered seat: 7
+        0.000 WantSeat answer_by: 3000000000, avoid: []
+        0.001 FactOffered leg: 1, seat: 7
         0.001 StartLeg leg: 1, target: Seat7, role: Taker
         0.050 PlayTone leg: 1
         0.350 Join leg: 1, role: Taker
@@ -94,23 +109,20 @@ fn a_free_seat_answers_after_its_tone() {
 #[test]
 fn an_unattended_call_is_answered_by_the_attendant_before_three_seconds_and_keeps_its_place() {
     let mut s = Story::new();
-    s.until(3500)
-        .at(4000, seat(2))
-        .at(4050, Input::LegAnswered { leg: LegNo(1) })
-        .at(4350, Input::Played { leg: LegNo(1) });
+    s.until(3500).picks_up(4000, 2, 1).at(4370, hears(0, 1));
     s.tells(&expect![[r#"
-        0.000 WantSeat answer_by: 3000000000
+        0.000 WantSeat answer_by: 3000000000, avoid: []
         2.900 AnswerCaller
         2.900 Join leg: 0, role: Reporter
         2.900 PlayAttendant leg: 0
         2.900 FactAttendantAnswered after: 2.9s
         3.000 FactBreach timer: "T1"
-        4.000 FactOffered seat: 2
+        4.000 FactOffered leg: 1, seat: 2
         4.000 StartLeg leg: 1, target: Seat2, role: Taker
-        4.050 PlayTone leg: 1
-        4.350 Join leg: 1, role: Taker
-        4.350 StopPlaying leg: 0
-        4.350 FactAnswered leg: 1, seat: 2, mode: Seat, after: 4.35s
+        4.049 PlayTone leg: 1
+        4.349 Join leg: 1, role: Taker
+        4.349 StopPlaying leg: 0
+        4.370 FactAnswered leg: 1, seat: 2, mode: Seat, after: 4.37s
     "#]]);
 }
 
@@ -119,13 +131,14 @@ fn a_seat_that_does_not_pick_up_is_passed_over_after_a_second() {
     let mut s = Story::new();
     s.at(1, seat(7)).until(1100).at(1101, seat(8));
     s.tells(&expect![[r#"
-        0.000 WantSeat answer_by: 3000000000
-        0.001 FactOffered seat: 7
+        0.000 WantSeat answer_by: 3000000000, avoid: []
+        0.001 FactOffered leg: 1, seat: 7
         0.001 StartLeg leg: 1, target: Seat7, role: Taker
         1.001 DropLeg leg: 1
-        1.001 ReleaseSeat seat: 7, outcome: NoAnswer
-        1.001 WantSeat answer_by: 3000000000
-        1.101 FactOffered seat: 8
+        1.001 FactSeatFailed leg: 1, seat: 7, why: NoAnswer
+        1.001 ReleaseSeat seat: 7, outcome: NotReached
+        1.001 WantSeat answer_by: 3000000000, avoid: [7]
+        1.101 FactOffered leg: 2, seat: 8
         1.101 StartLeg leg: 2, target: Seat8, role: Taker
     "#]]);
 }
@@ -133,10 +146,10 @@ fn a_seat_that_does_not_pick_up_is_passed_over_after_a_second() {
 #[test]
 fn a_caller_who_gives_up_before_the_answer_is_abandoned_and_leaves_nothing_behind() {
     let mut s = Story::new();
-    s.at(1, seat(7)).at(200, Input::LegEnded { leg: CALLER }).at(300, seat(9));
+    s.at(1, seat(7)).at(200, ended(0)).at(300, seat(9));
     s.tells(&expect![[r#"
-        0.000 WantSeat answer_by: 3000000000
-        0.001 FactOffered seat: 7
+        0.000 WantSeat answer_by: 3000000000, avoid: []
+        0.001 FactOffered leg: 1, seat: 7
         0.001 StartLeg leg: 1, target: Seat7, role: Taker
         0.200 FactAbandoned attended: false
         0.200 DropLeg leg: 1
@@ -152,10 +165,8 @@ fn a_caller_who_gives_up_before_the_answer_is_abandoned_and_leaves_nothing_behin
 fn triage_as_a_report_brings_the_officer_and_dropping_a_leg_lets_the_others_talk_on() {
     let mut s = Story::answered();
     s.at(3000, Input::Triaged { kind: IncidentKind::Report }).at(3001, responder(3, Role::Officer));
-    s.at(5000, Input::LegAnswered { leg: LegNo(2) })
-        .at(5020, Input::LegHears { leg: LegNo(2) })
-        .at(5030, Input::LegHeard { leg: LegNo(2) });
-    s.at(9000, Input::LegEnded { leg: LegNo(1) }).at(20_000, Input::LegEnded { leg: CALLER });
+    s.at(5000, Input::LegAnswered { leg: LegNo(2) }).at(5020, hears(2, 0)).at(5030, heard(2));
+    s.at(9000, ended(1)).at(20_000, ended(0));
     s.tells(&expect![[r#"
         3.000 FactResponderWanted why: Triage
         3.000 WantResponder rung: Officer, share: 6.75s
@@ -164,9 +175,8 @@ fn triage_as_a_report_brings_the_officer_and_dropping_a_leg_lets_the_others_talk
         5.000 FactTryEnded leg: 2, responder: 3, result: Answered
         5.000 Join leg: 2, role: Officer
         5.030 FactBridged responder: 3, after: 5.03s
+        9.000 FactLegEnded leg: 1, role: Taker, gone: HungUp
         9.000 ReleaseSeat seat: 7, outcome: Talked
-        9.000 FactLegEnded leg: 1, role: Taker
-        20.000 UnwantSeat
         20.000 DropLeg leg: 2
         20.000 ReleaseResponder responder: 3, result: Answered, after: 1.999s
         20.000 FactEnded
@@ -232,33 +242,55 @@ fn a_consultation_calls_no_officer() {
 #[test]
 fn the_bench_number_is_answered_by_the_attendant_at_once_and_is_no_breach() {
     let mut s = Story::with(Policy { attendant_only: true, ..Policy::default() });
-    s.until(10_000).at(10_001, Input::LegEnded { leg: CALLER });
+    s.until(10_000).at(10_001, ended(0));
     s.tells(&expect![[r#"
         0.000 AnswerCaller
         0.000 Join leg: 0, role: Reporter
         0.000 PlayAttendant leg: 0
         0.000 FactAttendantAnswered after: 0ns
-        10.001 UnwantSeat
         10.001 FactEnded
         10.001 Over
     "#]]);
 }
 
-#[test]
-fn an_abandoned_report_is_called_back_seat_first() {
+fn calling_back() -> Story {
     let mut s = Story { call: Call::calling_back(Mono(0), Policy::default()), now: Mono(0), text: String::new() };
     s.drain();
-    s.at(5, seat(1)).at(50, Input::LegAnswered { leg: LegNo(1) }).at(350, Input::Played { leg: LegNo(1) });
-    s.at(2000, Input::LegAnswered { leg: CALLER }).at(2020, Input::LegHears { leg: CALLER });
+    s
+}
+
+#[test]
+fn whoever_is_called_back_costs_a_seat_only_once_they_have_picked_up_and_waits_like_any_caller() {
+    let mut s = calling_back();
+    s.at(9000, Input::LegAnswered { leg: CALLER }).until(12_500).picks_up(12_600, 1, 1).at(12_970, hears(0, 1));
     s.tells(&expect![[r#"
-        0.000 WantSeat answer_by: 30000000000
-        0.005 FactOffered seat: 1
-        0.005 StartLeg leg: 1, target: Seat1, role: Taker
-        0.050 PlayTone leg: 1
-        0.350 Join leg: 1, role: Taker
-        0.350 StartLeg leg: 0, target: Reporter, role: Reporter
-        2.000 Join leg: 0, role: Reporter
-        2.020 FactAnswered leg: 1, seat: 1, mode: Seat, after: 2.02s
+        0.000 StartLeg leg: 0, target: Reporter, role: Reporter
+        9.000 Join leg: 0, role: Reporter
+        9.000 PlayAttendant leg: 0
+        9.000 WantSeat answer_by: 12000000000, avoid: []
+        12.000 FactBreach timer: "T1"
+        12.600 FactOffered leg: 1, seat: 1
+        12.600 StartLeg leg: 1, target: Seat1, role: Taker
+        12.649 PlayTone leg: 1
+        12.949 Join leg: 1, role: Taker
+        12.949 StopPlaying leg: 0
+        12.970 FactAnswered leg: 1, seat: 1, mode: Seat, after: 3.97s
+    "#]]);
+}
+
+#[test]
+fn a_called_back_reporter_who_hangs_up_before_a_human_was_there_is_unreached_and_not_called_for_ever() {
+    let mut s = calling_back();
+    s.at(9000, Input::LegAnswered { leg: CALLER }).at(10_000, ended(0));
+    s.tells(&expect![[r#"
+        0.000 StartLeg leg: 0, target: Reporter, role: Reporter
+        9.000 Join leg: 0, role: Reporter
+        9.000 PlayAttendant leg: 0
+        9.000 WantSeat answer_by: 12000000000, avoid: []
+        10.000 FactUnreached
+        10.000 UnwantSeat
+        10.000 FactEnded
+        10.000 Over
     "#]]);
 }
 
@@ -278,54 +310,224 @@ fn nobody_rings_for_ever() {
         32.001 ReleaseResponder responder: 1, result: NoAnswer, after: 30s
         32.001 FactNobodyLeft
     "#]]);
-    let mut s = Story { call: Call::calling_back(Mono(0), Policy::default()), now: Mono(0), text: String::new() };
-    s.drain();
-    s.at(5, seat(1)).at(50, Input::LegAnswered { leg: LegNo(1) }).at(350, Input::Played { leg: LegNo(1) });
-    s.text.clear();
+    let mut s = calling_back();
     s.until(60_000);
     s.tells(&expect![[r#"
-        30.350 DropLeg leg: 0
-        30.350 FactUnreached
-        30.350 DropLeg leg: 1
-        30.350 ReleaseSeat seat: 1, outcome: Talked
-        30.350 FactEnded
-        30.350 Over
+        0.000 StartLeg leg: 0, target: Reporter, role: Reporter
+        30.000 DropLeg leg: 0
+        30.000 FactUnreached
+        30.000 FactEnded
+        30.000 Over
     "#]]);
 }
 
 #[test]
 fn a_call_back_that_nobody_picks_up_is_unreached() {
-    let mut s = Story { call: Call::calling_back(Mono(0), Policy::default()), now: Mono(0), text: String::new() };
-    s.drain();
-    s.at(5, seat(1)).at(50, Input::LegAnswered { leg: LegNo(1) }).at(350, Input::Played { leg: LegNo(1) });
-    s.text.clear();
+    let mut s = calling_back();
     s.at(9000, Input::LegFailed { leg: CALLER, result: TryResult::NoAnswer });
     s.tells(&expect![[r#"
+        0.000 StartLeg leg: 0, target: Reporter, role: Reporter
         9.000 FactUnreached
-        9.000 DropLeg leg: 1
-        9.000 ReleaseSeat seat: 1, outcome: Talked
         9.000 FactEnded
         9.000 Over
     "#]]);
 }
 
 #[test]
+fn a_seat_that_answers_and_says_nothing_has_another_beside_it_after_half_a_second() {
+    let mut s = Story::new();
+    s.at(1, seat(7)).at(50, Input::LegAnswered { leg: LegNo(1) }).at(350, Input::Played { leg: LegNo(1) });
+    s.until(560).picks_up(561, 8, 2).at(930, hears(0, 2)).until(20_000);
+    s.tells(&expect![[r#"
+        0.000 WantSeat answer_by: 3000000000, avoid: []
+        0.001 FactOffered leg: 1, seat: 7
+        0.001 StartLeg leg: 1, target: Seat7, role: Taker
+        0.050 PlayTone leg: 1
+        0.550 FactSeatLate seat: 7
+        0.550 WantSeat answer_by: 3000000000, avoid: []
+        0.561 FactOffered leg: 2, seat: 8
+        0.561 StartLeg leg: 2, target: Seat8, role: Taker
+        0.610 PlayTone leg: 2
+        0.910 DropLeg leg: 1
+        0.910 ReleaseSeat seat: 7, outcome: Unused
+        0.910 Join leg: 2, role: Taker
+        0.910 AnswerCaller
+        0.910 Join leg: 0, role: Reporter
+        0.930 FactAnswered leg: 2, seat: 8, mode: Seat, after: 930ms
+        12.000 FactResponderWanted why: Grace
+        12.000 WantResponder rung: Officer, share: 4.5s
+    "#]]);
+}
+
+#[test]
+fn a_late_seat_that_is_heard_first_has_the_caller_all_the_same() {
+    let mut s = Story::new();
+    s.at(1, seat(7)).at(50, Input::LegAnswered { leg: LegNo(1) }).at(350, Input::Played { leg: LegNo(1) });
+    s.at(560, seat(8)).at(600, heard(1)).at(620, hears(0, 1)).at(700, Input::LegAnswered { leg: LegNo(2) });
+    s.tells(&expect![[r#"
+        0.000 WantSeat answer_by: 3000000000, avoid: []
+        0.001 FactOffered leg: 1, seat: 7
+        0.001 StartLeg leg: 1, target: Seat7, role: Taker
+        0.050 PlayTone leg: 1
+        0.550 FactSeatLate seat: 7
+        0.550 WantSeat answer_by: 3000000000, avoid: []
+        0.560 FactOffered leg: 2, seat: 8
+        0.560 StartLeg leg: 2, target: Seat8, role: Taker
+        0.600 DropLeg leg: 2
+        0.600 ReleaseSeat seat: 8, outcome: Unused
+        0.600 Join leg: 1, role: Taker
+        0.600 AnswerCaller
+        0.600 Join leg: 0, role: Reporter
+        0.620 FactAnswered leg: 1, seat: 7, mode: Seat, after: 620ms
+    "#]]);
+}
+
+#[test]
+fn a_seat_that_is_never_heard_fails_after_two_seconds_and_the_caller_is_never_answered_by_it() {
+    let mut s = Story::new();
+    s.at(1, seat(7)).at(50, Input::LegAnswered { leg: LegNo(1) }).at(350, Input::Played { leg: LegNo(1) });
+    s.until(3100);
+    s.tells(&expect![[r#"
+        0.000 WantSeat answer_by: 3000000000, avoid: []
+        0.001 FactOffered leg: 1, seat: 7
+        0.001 StartLeg leg: 1, target: Seat7, role: Taker
+        0.050 PlayTone leg: 1
+        0.550 FactSeatLate seat: 7
+        0.550 WantSeat answer_by: 3000000000, avoid: []
+        2.050 DropLeg leg: 1
+        2.050 FactSeatFailed leg: 1, seat: 7, why: NoAudio
+        2.050 ReleaseSeat seat: 7, outcome: NotReached
+        2.900 AnswerCaller
+        2.900 Join leg: 0, role: Reporter
+        2.900 PlayAttendant leg: 0
+        2.900 FactAttendantAnswered after: 2.9s
+        3.000 FactBreach timer: "T1"
+    "#]]);
+}
+
+#[test]
+fn a_taker_who_drops_within_seconds_puts_the_caller_on_to_the_next_and_never_off() {
+    let mut s = Story::new();
+    s.picks_up(1, 7, 1).at(370, hears(0, 1)).at(380, heard(0)).at(700, ended(1));
+    s.picks_up(701, 8, 2).at(1070, hears(0, 2)).until(7000);
+    s.tells(&expect![[r#"
+        0.000 WantSeat answer_by: 3000000000, avoid: []
+        0.001 FactOffered leg: 1, seat: 7
+        0.001 StartLeg leg: 1, target: Seat7, role: Taker
+        0.050 PlayTone leg: 1
+        0.350 Join leg: 1, role: Taker
+        0.350 AnswerCaller
+        0.350 Join leg: 0, role: Reporter
+        0.370 FactAnswered leg: 1, seat: 7, mode: Seat, after: 370ms
+        0.380 FactTwoWay
+        0.700 FactLegEnded leg: 1, role: Taker, gone: HungUp
+        0.700 PlayAttendant leg: 0
+        0.700 FactSeatFailed leg: 1, seat: 7, why: Dropped
+        0.700 ReleaseSeat seat: 7, outcome: NotReached
+        0.700 WantSeat answer_by: 3000000000, avoid: [7]
+        0.701 FactOffered leg: 2, seat: 8
+        0.701 StartLeg leg: 2, target: Seat8, role: Taker
+        0.750 PlayTone leg: 2
+        1.050 Join leg: 2, role: Taker
+        1.050 StopPlaying leg: 0
+        1.070 FactTakenOver leg: 2, seat: 8
+        6.050 ChargeSeat seat: 7
+    "#]]);
+}
+
+#[test]
+fn a_caller_who_was_dropped_and_gives_up_is_called_back() {
+    let mut s = Story::new();
+    s.picks_up(1, 7, 1).at(370, hears(0, 1)).at(700, ended(1));
+    s.text.clear();
+    s.at(9000, ended(0));
+    s.tells(&expect![[r#"
+        9.000 FactAbandoned attended: true
+        9.000 UnwantSeat
+        9.000 FactEnded
+        9.000 Over
+    "#]]);
+}
+
+#[test]
+fn a_taker_who_hangs_up_after_a_conversation_ends_the_call() {
+    let mut s = Story::answered();
+    s.at(9000, ended(1));
+    s.tells(&expect![[r#"
+        9.000 FactLegEnded leg: 1, role: Taker, gone: HungUp
+        9.000 ReleaseSeat seat: 7, outcome: Talked
+        9.000 DropLeg leg: 0
+        9.000 FactEnded
+        9.000 Over
+    "#]]);
+}
+
+#[test]
+fn a_taker_who_is_lost_at_any_time_leaves_the_caller_to_the_next() {
+    let mut s = Story::answered();
+    s.at(90_000, Input::LegEnded { leg: LegNo(1), gone: Gone::Lost }).at(90_001, seat(8));
+    s.tells(&expect![[r#"
+        12.000 FactResponderWanted why: Grace
+        12.000 WantResponder rung: Officer, share: 4.5s
+        30.000 FactBreach timer: "T2"
+        90.000 FactLegEnded leg: 1, role: Taker, gone: Lost
+        90.000 PlayAttendant leg: 0
+        90.000 FactSeatFailed leg: 1, seat: 7, why: Dropped
+        90.000 ReleaseSeat seat: 7, outcome: NotReached
+        90.000 WantSeat answer_by: 3000000000, avoid: [7]
+        90.001 FactOffered leg: 2, seat: 8
+        90.001 StartLeg leg: 2, target: Seat8, role: Taker
+    "#]]);
+}
+
+#[test]
+fn what_two_seats_fail_is_the_calls_fault_and_its_tries_are_bounded() {
+    let mut s = Story::new();
+    let (mut ms, mut tries) = (1, 0);
+    // Every seat refuses at once, for ever.
+    while ms < 3_600_000 {
+        s.at(ms, seat(tries % 60));
+        let leg = s.text.matches("StartLeg").count() as u32;
+        if leg > tries {
+            tries = leg;
+            s.at(ms + 5, Input::LegFailed { leg: LegNo(leg), result: TryResult::Busy });
+        }
+        ms += if ms < 5000 { 100 } else { 2000 };
+    }
+    assert_eq!(tries, 20, "{}", s.text);
+    assert!(!s.text.contains("ChargeSeat"), "nobody is charged for what the call did");
+    assert!(s.text.contains("2.900 AnswerCaller"), "the attendant has the caller");
+    let within = s.text.lines().filter(|l| l.contains("StartLeg") && l.starts_with("0.")).count();
+    assert_eq!(within, 6, "six are asked one right after the other");
+}
+
+#[test]
+fn a_seat_that_alone_failed_a_call_which_another_has_kept_is_charged() {
+    let mut s = Story::new();
+    s.at(1, seat(7)).at(60, Input::LegFailed { leg: LegNo(1), result: TryResult::NoAnswer });
+    s.picks_up(61, 8, 2).at(430, hears(0, 2)).until(5000);
+    assert!(!s.text.contains("ChargeSeat"));
+    s.until(6000);
+    assert!(s.text.contains("ChargeSeat seat: 7"), "{}", s.text);
+}
+
+#[test]
 fn a_caller_whose_officer_does_not_come_after_the_seat_has_left_gets_a_seat_again() {
     let mut s = Story::answered();
     s.at(2000, Input::TransferTo { responder: ResponderId(5), role: Role::Officer });
-    s.at(3000, Input::LegEnded { leg: LegNo(1) });
+    s.at(3000, ended(1));
     s.at(4000, Input::LegFailed { leg: LegNo(2), result: TryResult::Declined }).at(4001, seat(8));
     s.tells(&expect![[r#"
         2.000 FactTried leg: 2, responder: 5, rung: Officer
         2.000 StartLeg leg: 2, target: Responder5, role: Officer
+        3.000 FactLegEnded leg: 1, role: Taker, gone: HungUp
         3.000 ReleaseSeat seat: 7, outcome: Talked
-        3.000 FactLegEnded leg: 1, role: Taker
         4.000 FactTryEnded leg: 2, responder: 5, result: Declined
         4.000 ReleaseResponder responder: 5, result: Declined, after: 2s
         4.000 FactNobodyLeft
         4.000 PlayAttendant leg: 0
-        4.000 WantSeat answer_by: 7000000000
-        4.001 FactOffered seat: 8
+        4.000 WantSeat answer_by: 7000000000, avoid: []
+        4.001 FactOffered leg: 3, seat: 8
         4.001 StartLeg leg: 3, target: Seat8, role: Taker
     "#]]);
 }
@@ -333,11 +535,12 @@ fn a_caller_whose_officer_does_not_come_after_the_seat_has_left_gets_a_seat_agai
 #[test]
 fn a_human_who_answers_after_the_grace_brings_the_officer_at_once() {
     let mut s = Story::new();
-    s.at(14_000, seat(2)).at(14_050, Input::LegAnswered { leg: LegNo(1) }).at(14_350, Input::Played { leg: LegNo(1) });
+    s.picks_up(14_000, 2, 1);
     s.text.clear();
-    s.until(14_400);
+    s.at(14_360, hears(0, 1)).until(14_400);
     s.tells(&expect![[r#"
-        14.350 FactResponderWanted why: Grace
-        14.350 WantResponder rung: Officer, share: 4s
+        14.360 FactAnswered leg: 1, seat: 2, mode: Seat, after: 14.36s
+        14.360 FactResponderWanted why: Grace
+        14.360 WantResponder rung: Officer, share: 4s
     "#]]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use codecs::record::Address;
 use codecs::sms::{Alphabet, Segment, decode};
-use codecs::time::Wall;
+use codecs::time::Mono;
 
 /// What makes parts belong together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -41,6 +41,8 @@ pub enum Joined {
     Again,
     /// All of it, with the name of its first part.
     Whole { text: String, message_id: String },
+    /// Another text under the same reference: what there was of the one before, gaps marked, and what this part made.
+    Instead { before: Box<Joined>, then: Box<Joined> },
     /// What there is after the time that one waits, gaps marked.
     Partial { key: LongKey, text: String, message_id: String },
     /// A part that came after the rest was given up.
@@ -50,7 +52,7 @@ pub enum Joined {
 struct Slot {
     parts: BTreeMap<u8, (Alphabet, Vec<u8>)>,
     message_id: String,
-    begun: Wall,
+    begun: Mono,
     /// What there was has been handed on; late parts follow singly.
     given_up: bool,
 }
@@ -62,7 +64,7 @@ pub struct Assembly {
     /// How long the place of a message that was given up is kept for late parts.
     keep: Duration,
     slots: BTreeMap<LongKey, Slot>,
-    due: std::collections::BTreeSet<(Wall, LongKey)>,
+    due: std::collections::BTreeSet<(Mono, LongKey)>,
 }
 
 impl Assembly {
@@ -70,13 +72,21 @@ impl Assembly {
         Assembly { wait, keep, slots: BTreeMap::new(), due: std::collections::BTreeSet::new() }
     }
 
-    pub fn add(&mut self, at: Wall, part: Part) -> Joined {
+    pub fn add(&mut self, at: Mono, part: Part) -> Joined {
         let Part { key, number, alphabet, octets, message_id } = part;
         if let Some(slot) = self.slots.get_mut(&key) {
             match slot.parts.get(&number) {
                 Some((_, old)) if *old == octets => return Joined::Again,
-                // References wrap: another text under the same number begins another message.
-                Some(_) => self.remove(&key),
+                // References wrap, and some senders have only one: another text under the same number begins another
+                // message, and what was acknowledged of the one before is handed on as it is.
+                Some(_) if slot.given_up => self.remove(&key),
+                Some(_) => {
+                    let (text, id) = (slot.text(key.total), slot.message_id.clone());
+                    let before = Box::new(Joined::Partial { key: key.clone(), text, message_id: id });
+                    self.remove(&key);
+                    let part = Part { key, number, alphabet, octets, message_id };
+                    return Joined::Instead { before, then: Box::new(self.add(at, part)) };
+                }
                 None if slot.given_up => {
                     let text = decode(alphabet, &octets);
                     slot.parts.insert(number, (alphabet, octets));
@@ -107,7 +117,7 @@ impl Assembly {
     }
 
     /// Gives up the next message whose parts did not come in time.
-    pub fn expire(&mut self, at: Wall) -> Option<Joined> {
+    pub fn expire(&mut self, at: Mono) -> Option<Joined> {
         while let Some((due, key)) = self.due.first().cloned()
             && due <= at
         {
@@ -135,7 +145,7 @@ impl Assembly {
         }
     }
 
-    pub fn next_due(&self) -> Option<Wall> {
+    pub fn next_due(&self) -> Option<Mono> {
         self.due.first().map(|(at, _)| *at)
     }
 
@@ -148,7 +158,7 @@ impl Assembly {
     }
 
     /// Every part that is waiting, for a snapshot.
-    pub fn parts(&self) -> impl Iterator<Item = (Wall, Part)> {
+    pub fn parts(&self) -> impl Iterator<Item = (Mono, Part)> {
         self.slots.iter().filter(|(_, s)| !s.given_up).flat_map(|(key, slot)| {
             slot.parts.iter().map(|(number, (alphabet, octets))| {
                 let part = Part {
@@ -211,10 +221,10 @@ mod tests {
     fn parts_in_any_order_and_twice_make_the_message_once() {
         for order in [[1, 2, 3], [3, 1, 2], [2, 3, 1]] {
             let mut a = assembly();
-            assert_eq!(a.add(Wall(0), part(order[0], "甲")), Joined::Kept);
-            assert_eq!(a.add(Wall(0), part(order[0], "甲")), Joined::Again);
-            assert_eq!(a.add(Wall(1), part(order[1], "乙")), Joined::Kept);
-            let Joined::Whole { text, message_id } = a.add(Wall(2), part(order[2], "丙")) else { panic!("whole") };
+            assert_eq!(a.add(Mono(0), part(order[0], "甲")), Joined::Kept);
+            assert_eq!(a.add(Mono(0), part(order[0], "甲")), Joined::Again);
+            assert_eq!(a.add(Mono(1), part(order[1], "乙")), Joined::Kept);
+            let Joined::Whole { text, message_id } = a.add(Mono(2), part(order[2], "丙")) else { panic!("whole") };
             assert_eq!(text.chars().count(), 3);
             assert_eq!(message_id, format!("m{}", order[0]));
             assert!(a.is_empty() && a.next_due().is_none());
@@ -228,33 +238,37 @@ mod tests {
         high.octets.extend_from_slice(&[0xD8, 0x3D]);
         let mut low = part(2, "");
         low.octets = vec![0xDE, 0x00];
-        a.add(Wall(0), high);
-        a.add(Wall(0), low);
-        let Joined::Whole { text, .. } = a.add(Wall(0), part(3, "y")) else { panic!("whole") };
+        a.add(Mono(0), high);
+        a.add(Mono(0), low);
+        let Joined::Whole { text, .. } = a.add(Mono(0), part(3, "y")) else { panic!("whole") };
         assert_eq!(text, "x😀y");
     }
 
     #[test]
     fn what_is_missing_is_marked_after_a_while_and_may_still_come() {
         let mut a = assembly();
-        a.add(Wall(0), part(1, "甲"));
-        a.add(Wall(5), part(3, "丙"));
-        assert_eq!(a.next_due(), Some(Wall(60)));
-        assert_eq!(a.expire(Wall(59)), None);
-        let Some(Joined::Partial { text, .. }) = a.expire(Wall(60)) else { panic!("given up") };
+        a.add(Mono(0), part(1, "甲"));
+        a.add(Mono(5), part(3, "丙"));
+        assert_eq!(a.next_due(), Some(Mono(60)));
+        assert_eq!(a.expire(Mono(59)), None);
+        let Some(Joined::Partial { text, .. }) = a.expire(Mono(60)) else { panic!("given up") };
         assert_eq!(text, "甲[缺第2段]丙");
-        assert_eq!(a.add(Wall(100), part(2, "乙")), Joined::Late { text: "乙".into() });
-        assert_eq!(a.expire(Wall(660)), None);
+        assert_eq!(a.add(Mono(100), part(2, "乙")), Joined::Late { text: "乙".into() });
+        assert_eq!(a.expire(Mono(660)), None);
         assert!(a.is_empty());
     }
 
     #[test]
-    fn another_text_under_the_same_number_begins_another_message() {
+    fn another_text_under_the_same_number_begins_another_message_and_loses_nothing_of_the_one_before() {
         let mut a = assembly();
-        a.add(Wall(0), part(1, "甲"));
-        assert_eq!(a.add(Wall(1), part(1, "丁")), Joined::Kept);
-        a.add(Wall(2), part(2, "乙"));
-        let Joined::Whole { text, .. } = a.add(Wall(3), part(3, "丙")) else { panic!("whole") };
+        a.add(Mono(0), part(1, "甲"));
+        let Joined::Instead { before, then } = a.add(Mono(1), part(1, "丁")) else { panic!("two messages") };
+        assert!(
+            matches!(*before, Joined::Partial { text, message_id, .. } if text.starts_with('甲') && message_id == "m1")
+        );
+        assert_eq!(*then, Joined::Kept);
+        a.add(Mono(2), part(2, "乙"));
+        let Joined::Whole { text, .. } = a.add(Mono(3), part(3, "丙")) else { panic!("whole") };
         assert_eq!(text, "丁乙丙");
     }
 }

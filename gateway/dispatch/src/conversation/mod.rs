@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use codecs::record::{Address, AlertNo};
-use codecs::time::Wall;
+use codecs::time::Mono;
 
 pub use assembly::{Assembly, Joined, LongKey, Part};
 pub use quota::{Quota, QuotaRule, Spent};
-pub use seen::Seen;
+pub use seen::{Known, Lately, Seen};
 
 /// A sender's thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,7 +23,7 @@ pub struct Thread {
     pub alert: AlertNo,
     /// The alert that their first word began; another after a join.
     pub own: AlertNo,
-    pub last: Wall,
+    pub last: Mono,
 }
 
 /// Who writes to which alert, and who calls from which number.
@@ -32,9 +32,9 @@ pub struct Threads {
     threads: BTreeMap<Address, Thread>,
     by_alert: BTreeMap<AlertNo, BTreeSet<Address>>,
     /// The alert that a telephone number was last heard of in.
-    by_phone: BTreeMap<String, (AlertNo, Wall)>,
-    phone_order: BTreeSet<(Wall, String)>,
-    thread_order: BTreeSet<(Wall, Address)>,
+    by_phone: BTreeMap<String, (AlertNo, Mono)>,
+    phone_order: BTreeSet<(Mono, String)>,
+    thread_order: BTreeSet<(Mono, Address)>,
 }
 
 impl Threads {
@@ -55,7 +55,7 @@ impl Threads {
     }
 
     /// A word of this sender went to `alert`.
-    pub fn note(&mut self, at: Wall, sender: &Address, phone: Option<&str>, alert: AlertNo) {
+    pub fn note(&mut self, at: Mono, sender: &Address, phone: Option<&str>, alert: AlertNo) {
         let before = self.threads.get(sender).copied();
         let keeps = before.filter(|t| t.alert == alert);
         if let Some(old) = before {
@@ -74,7 +74,7 @@ impl Threads {
     }
 
     /// A call from this number is `alert`.
-    pub fn note_phone(&mut self, at: Wall, phone: &str, alert: AlertNo) {
+    pub fn note_phone(&mut self, at: Mono, phone: &str, alert: AlertNo) {
         if phone.is_empty() {
             return;
         }
@@ -117,7 +117,7 @@ impl Threads {
 
     /// Forgets whoever has not been heard of for longer than `keep`. Those whose alert is `open` are looked at again
     /// after as long.
-    pub fn forget(&mut self, now: Wall, keep: Duration, open: impl Fn(AlertNo) -> bool) {
+    pub fn forget(&mut self, now: Mono, keep: Duration, open: impl Fn(AlertNo) -> bool) {
         let before = now - keep;
         while let Some((at, phone)) = self.phone_order.first()
             && *at <= before
@@ -147,7 +147,7 @@ impl Threads {
         }
     }
 
-    fn keep_phone(&mut self, at: Wall, phone: String) {
+    fn keep_phone(&mut self, at: Mono, phone: String) {
         if let Some((_, last)) = self.by_phone.get_mut(&phone) {
             *last = at;
             self.phone_order.insert((at, phone));
@@ -155,7 +155,7 @@ impl Threads {
     }
 
     /// When the next one may be forgotten, if `keep` is how long they are remembered.
-    pub fn next_forgotten(&self, keep: Duration) -> Option<Wall> {
+    pub fn next_forgotten(&self, keep: Duration) -> Option<Mono> {
         let phone = self.phone_order.first().map(|(at, _)| *at);
         let thread = self.thread_order.first().map(|(at, _)| *at);
         [phone, thread].into_iter().flatten().min().map(|at| at + keep)
@@ -185,10 +185,10 @@ mod tests {
     #[test]
     fn a_call_and_a_text_of_one_number_find_the_same_alert() {
         let mut t = Threads::default();
-        t.note_phone(Wall(1), "13800138000", no(1));
+        t.note_phone(Mono(1), "13800138000", no(1));
         let sms = sender("cmcc", "13800138000");
         assert_eq!(t.find(&sms, Some("13800138000")), Some(no(1)));
-        t.note(Wall(2), &sms, Some("13800138000"), no(1));
+        t.note(Mono(2), &sms, Some("13800138000"), no(1));
         assert_eq!(t.find(&sms, None), Some(no(1)));
         assert_eq!(t.find(&sender("wechat", "o1"), None), None);
     }
@@ -197,11 +197,11 @@ mod tests {
     fn what_was_joined_can_be_taken_apart_and_goes_back_to_its_own() {
         let mut t = Threads::default();
         let (sms, wechat) = (sender("cmcc", "13800138000"), sender("wechat", "o1"));
-        t.note(Wall(1), &sms, Some("13800138000"), no(1));
-        t.note(Wall(2), &wechat, None, no(2));
+        t.note(Mono(1), &sms, Some("13800138000"), no(1));
+        t.note(Mono(2), &wechat, None, no(2));
         t.join(no(2), no(1));
         assert_eq!(t.find(&wechat, None), Some(no(1)));
-        t.note(Wall(3), &wechat, None, no(1));
+        t.note(Mono(3), &wechat, None, no(1));
         assert_eq!(t.get(&wechat).map(|t| t.own), Some(no(2)), "a join does not make one forget");
         let own = t.get(&wechat).expect("there").own;
         assert_eq!(t.split(&wechat, own), Some(no(1)));
@@ -211,13 +211,13 @@ mod tests {
     #[test]
     fn whoever_was_not_heard_of_is_forgotten_unless_the_alert_is_open() {
         let mut t = Threads::default();
-        t.note(Wall(1), &sender("cmcc", "1"), Some("1"), no(1));
-        t.note(Wall(2), &sender("cmcc", "2"), Some("2"), no(2));
+        t.note(Mono(1), &sender("cmcc", "1"), Some("1"), no(1));
+        t.note(Mono(2), &sender("cmcc", "2"), Some("2"), no(2));
         let keep = Duration::from_nanos(5);
-        t.forget(Wall(10), keep, |n| n == no(2));
+        t.forget(Mono(10), keep, |n| n == no(2));
         assert_eq!((t.of_phone("1"), t.of_phone("2"), t.len()), (None, Some(no(2)), 1));
-        assert_eq!(t.next_forgotten(keep), Some(Wall(15)), "looked at again, and not at once");
-        t.forget(Wall(15), keep, |_| false);
+        assert_eq!(t.next_forgotten(keep), Some(Mono(15)), "looked at again, and not at once");
+        t.forget(Mono(15), keep, |_| false);
         assert!(t.is_empty() && t.next_forgotten(Duration::ZERO).is_none());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use codecs::record::Address;
-use codecs::time::Wall;
+use codecs::time::Mono;
 
 /// A platform's rule; the default forbids nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,8 +25,8 @@ pub enum Spent {
 
 #[derive(Default)]
 pub struct Quota {
-    users: BTreeMap<Address, (Wall, u32)>,
-    order: BTreeSet<(Wall, Address)>,
+    users: BTreeMap<Address, (Mono, u32)>,
+    order: BTreeSet<(Mono, Address)>,
 }
 
 /// Users remembered; the oldest give way.
@@ -34,7 +34,7 @@ const USERS_MAX: usize = 100_000;
 
 impl Quota {
     /// The user wrote: the count begins anew.
-    pub fn heard(&mut self, at: Wall, from: &Address) {
+    pub fn heard(&mut self, at: Mono, from: &Address) {
         if let Some((old, _)) = self.users.insert(from.clone(), (at, 0)) {
             self.order.remove(&(old, from.clone()));
         }
@@ -50,7 +50,7 @@ impl Quota {
     ///
     /// # Errors
     /// When the rule allows none.
-    pub fn allows(&self, at: Wall, to: &Address, rule: QuotaRule) -> Result<(), Spent> {
+    pub fn allows(&self, at: Mono, to: &Address, rule: QuotaRule) -> Result<(), Spent> {
         if rule == QuotaRule::default() {
             return Ok(());
         }
@@ -65,7 +65,7 @@ impl Quota {
     ///
     /// # Errors
     /// When the rule allows none.
-    pub fn take(&mut self, at: Wall, to: &Address, rule: QuotaRule) -> Result<(), Spent> {
+    pub fn take(&mut self, at: Mono, to: &Address, rule: QuotaRule) -> Result<(), Spent> {
         self.allows(at, to, rule)?;
         if let Some((_, used)) = self.users.get_mut(to) {
             *used += 1;
@@ -83,13 +83,13 @@ mod tests {
         let rule = QuotaRule { within: Some(Duration::from_nanos(100)), replies: Some(2) };
         let user = Address { channel: "wechat".into(), user: "o1".into() };
         let mut q = Quota::default();
-        assert_eq!(q.take(Wall(0), &user, rule), Err(Spent::Window));
-        q.heard(Wall(1), &user);
-        assert_eq!([q.take(Wall(2), &user, rule), q.take(Wall(3), &user, rule)], [Ok(()), Ok(())]);
-        assert_eq!(q.take(Wall(4), &user, rule), Err(Spent::Count));
-        q.heard(Wall(5), &user);
-        assert_eq!(q.take(Wall(104), &user, rule), Ok(()));
-        assert_eq!(q.take(Wall(105), &user, rule), Err(Spent::Window));
-        assert_eq!(q.take(Wall(900), &user, QuotaRule::default()), Ok(()));
+        assert_eq!(q.take(Mono(0), &user, rule), Err(Spent::Window));
+        q.heard(Mono(1), &user);
+        assert_eq!([q.take(Mono(2), &user, rule), q.take(Mono(3), &user, rule)], [Ok(()), Ok(())]);
+        assert_eq!(q.take(Mono(4), &user, rule), Err(Spent::Count));
+        q.heard(Mono(5), &user);
+        assert_eq!(q.take(Mono(104), &user, rule), Ok(()));
+        assert_eq!(q.take(Mono(105), &user, rule), Err(Spent::Window));
+        assert_eq!(q.take(Mono(900), &user, QuotaRule::default()), Ok(()));
     }
 }
