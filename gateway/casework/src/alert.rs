@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use codecs::record::{
     Address, AlertNo, AlertRecord, CallInfo, CallTimes, CloudEvent, Dispatch, Form, Identity, Incident, KeywordHit,
-    Leg, Ownership, Reporter, Role, Route, Safety, Source, Stamp, State, Step, TextLine, Timer, Validity, alert_id,
+    Leg, Ownership, Related, Relation, Reporter, Role, Route, Safety, Source, Stamp, State, Step, TextLine, Timer,
+    Validity, alert_id,
 };
 use codecs::time::Wall;
 
@@ -23,6 +24,14 @@ const TEXT_MAX: usize = 2000;
 /// The longest name of whoever said a line, and the most lines kept on one alert.
 const NAME_MAX: usize = 32;
 const LINES_MAX: usize = 500;
+/// What a list of a record holds at most; the oldest but the first give way.
+const LOCATIONS_MAX: usize = 64;
+const CHANNELS_MAX: usize = 16;
+const LEGS_MAX: usize = 200;
+const RELATED_MAX: usize = 200;
+/// A revision beyond this is the last that takes a further word: what is written goes on in a linked alert. With what
+/// a call still adds to it a record stays below a mebibyte.
+const RECORD_FULL: usize = 768 * 1024;
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
@@ -81,6 +90,8 @@ pub struct Alerts {
     talks: BTreeSet<AlertNo>,
     recent: BTreeMap<AlertNo, Arc<AlertRecord>>,
     recent_order: VecDeque<AlertNo>,
+    /// Alerts whose record is as large as one may be.
+    full: BTreeSet<AlertNo>,
     outputs: VecDeque<Output>,
 }
 
@@ -95,8 +106,14 @@ impl Alerts {
             talks: BTreeSet::new(),
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),
+            full: BTreeSet::new(),
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Whether a further word has to go on in another alert.
+    pub fn is_full(&self, no: AlertNo) -> bool {
+        self.full.contains(&no)
     }
 
     /// Takes up an alert where its last revision left it, after a restart.
@@ -182,6 +199,8 @@ impl Alerts {
             Fact::Received(message) => self.receive(stamp, no, *message),
             Fact::Held { seat } => text::hold(record, &seat),
             Fact::Replied { .. } => self.reply(stamp, no, fact),
+            Fact::AnsweredInWriting { mode, after_ms } => self.answered_in_writing(stamp, no, mode, after_ms),
+            Fact::CalledBackAs { other } => self.called_back_as(stamp, no, other),
             Fact::LineState { line, state, why: _ } => self.line_state(stamp, no, &line, state),
             Fact::SentAgain { line, to } => self.send_again(stamp, no, &line, to),
             Fact::Fetched { .. } => {
@@ -199,7 +218,7 @@ impl Alerts {
     }
 
     fn call_fact(&mut self, stamp: Stamp, no: AlertNo, fact: Fact) {
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let mut hits = Vec::new();
         let mut deadline = None;
         let step = apply(record, stamp, &fact, &mut deadline);
@@ -218,15 +237,18 @@ impl Alerts {
     fn arrive(&mut self, at: Stamp, no: AlertNo, arrival: Arrival) {
         let record = self.new_record(at, no, arrival);
         let record = Arc::make_mut(self.open.entry(no).or_insert_with(|| Arc::new(record)));
-        record.call.legs.push(leg(0, Role::Reporter, record.reporter.phone.clone(), at));
+        let reporter = leg(0, Role::Reporter, record.reporter.phone.clone(), at);
+        add_leg(record, reporter);
         *self.recordings.entry(no).or_default() += 1;
         self.emit(no, Step::Arrived, at, None);
     }
 
     fn new_record(&self, at: Stamp, no: AlertNo, arrival: Arrival) -> AlertRecord {
+        let follows = arrival.follows.map(|other| Related { alert_no: other.to_string(), kind: Relation::FollowUp });
+        let related = follows.into_iter().collect();
         let call = CallInfo { t: CallTimes { arrive: Some(at), ..CallTimes::default() }, ..CallInfo::default() };
         AlertRecord {
-            id: Identity { alert_no: no.to_string(), alert_id: alert_id(no, at.0), related: Vec::new() },
+            id: Identity { alert_no: no.to_string(), alert_id: alert_id(no, at.0), related },
             rev: 0,
             prev_hash: String::new(),
             hash: String::new(),
@@ -266,8 +288,11 @@ impl Alerts {
 
     /// Seals a revision and wraps it.
     fn emit(&mut self, no: AlertNo, step: Step, at: Stamp, deadline: Option<&str>) {
-        let record = self.open.get_mut(&no).expect("emitted for an open alert");
+        let Some(record) = self.open.get_mut(&no) else { return };
         let sealed = Arc::make_mut(record).seal();
+        if sealed.len() > RECORD_FULL && self.full.insert(no) {
+            mark(Arc::make_mut(record), "record_full");
+        }
         assert!(!record.route.owner.is_empty(), "an alert has exactly one owner");
         let event = CloudEvent::new(step, &self.source, at, deadline, Arc::clone(record), sealed);
         self.outputs.push_back(Output::Event(Box::new(event)));
@@ -282,9 +307,9 @@ impl Alerts {
             }
             _ => {}
         }
-        let record = &self.open[&no];
+        let Some(record) = self.open.get(&no) else { return };
         match fact {
-            Fact::Abandoned { .. } if may_be_called_back(record) => {
+            Fact::Abandoned { .. } | Fact::Refused { .. } if may_be_called_back(record) => {
                 let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
                 self.outputs.push_back(Output::CallBack { no, number, trunk });
             }
@@ -293,7 +318,7 @@ impl Alerts {
                 let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
                 self.outputs.push_back(Output::CallBack { no, number, trunk });
             }
-            Fact::Recorded { .. } => self.try_close(no, at),
+            Fact::Recorded { .. } | Fact::Unreached => self.try_close(no, at),
             _ => {}
         }
     }
@@ -301,13 +326,15 @@ impl Alerts {
     /// Closes what has come to its end: no call, no recording to come, no conversation.
     fn try_close(&mut self, no: AlertNo, at: Stamp) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        if !is_finished(record) || self.recordings.get(&no).is_some_and(|left| *left > 0) || self.talks.contains(&no) {
+        let recording = self.recordings.get(&no).is_some_and(|left| *left > 0);
+        if !is_finished(record) || recording || self.talks.contains(&no) || text::owes_an_answer(record) {
             return;
         }
         record.state = State::Closed;
         self.emit(no, Step::Ended, at, None);
-        let record = self.open.remove(&no).expect("looked up above");
+        let Some(record) = self.open.remove(&no) else { return };
         self.recordings.remove(&no);
+        self.full.remove(&no);
         self.keep_recent(no, record);
         self.outputs.push_back(Output::Released { no });
     }
@@ -341,6 +368,8 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
         | Fact::Received(_)
         | Fact::Held { .. }
         | Fact::Replied { .. }
+        | Fact::AnsweredInWriting { .. }
+        | Fact::CalledBackAs { .. }
         | Fact::LineState { .. }
         | Fact::SentAgain { .. }
         | Fact::Fetched { .. }
@@ -349,11 +378,28 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
         | Fact::SplitOff { .. }
         | Fact::SplitFrom { .. }
         | Fact::ConversationEnded => unreachable!("taken by `handle_fact`"),
-        Fact::Offered { seat } => {
+        Fact::Offered { leg: number, seat } => {
             t.ring.get_or_insert(at);
             record.call.seat = Some(seat.clone());
+            add_leg(record, leg(*number, Role::Taker, seat.no.clone(), at));
             advance(record, State::Offered);
             Some(Step::Offered)
+        }
+        Fact::SeatFailed { leg, why } => {
+            end_leg(record, *leg, at, why);
+            None
+        }
+        Fact::TakenOver { leg, seat } => {
+            record.call.seat = Some(seat.clone());
+            take_leg(record, *leg, at);
+            Some(Step::Updated)
+        }
+        Fact::Refused { code, reason } => {
+            mark(record, &format!("refused_{code}"));
+            end_leg(record, 0, at, reason);
+            record.call.t.end = Some(at);
+            record.state = State::Abandoned;
+            Some(Step::Abandoned)
         }
         Fact::AttendantAnswered => {
             t.attendant = Some(at);
@@ -367,10 +413,8 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             record.call.seat = Some(seat.clone());
             record.call.answer_ms = Some(*after_ms);
             answer_leg(record, 0, at);
-            let mut taker = leg(*number, Role::Taker, seat.no.clone(), at);
-            taker.answered = Some(at);
-            record.call.legs.push(taker);
-            meet(record, "T1", at);
+            take_leg(record, *number, at);
+            meet_within(record, "T1", at, *after_ms <= ANSWER_WITHIN.as_millis() as u64);
             if record.source.validity == Validity::Abandoned {
                 record.source.validity = Validity::Valid;
             }
@@ -394,9 +438,13 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             Some(Step::Classified)
         }
         Fact::Located { location, jurisdiction, owner } => {
-            record.location.insert(0, location.clone());
+            add_location(record, location.clone());
             record.route.jurisdiction.clone_from(jurisdiction);
             own(record, at, owner.clone());
+            Some(Step::Located)
+        }
+        Fact::Tracked { location } => {
+            add_location(record, location.clone());
             Some(Step::Located)
         }
         Fact::ResponderWanted { .. } => {
@@ -412,6 +460,7 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             (!again).then_some(Step::Bridging)
         }
         Fact::Tried { leg: number, unit, officer, role, reason } => {
+            bound(&mut record.dispatch, LEGS_MAX);
             record.dispatch.push(Dispatch {
                 unit: unit.clone(),
                 officer: officer.clone(),
@@ -420,7 +469,7 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
                 tried_at: at,
                 result: None,
             });
-            record.call.legs.push(leg(*number, *role, officer.clone(), at));
+            add_leg(record, leg(*number, *role, officer.clone(), at));
             Some(Step::Bridging)
         }
         Fact::TryEnded { leg, officer, result } => {
@@ -437,7 +486,7 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
         Fact::Bridged { after_ms, .. } => {
             t.bridge_ok = Some(at);
             record.call.officer_ms = Some(*after_ms);
-            meet(record, "T2", at);
+            meet_within(record, "T2", at, *after_ms <= OFFICER_WITHIN.as_millis() as u64);
             advance(record, State::Bridged);
             Some(Step::Bridged)
         }
@@ -445,8 +494,8 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             mark(record, "no_officer_reached");
             Some(Step::Bridging)
         }
-        Fact::LegEnded { leg, .. } => {
-            end_leg(record, *leg, at, "hung_up");
+        Fact::LegEnded { leg, cause, .. } => {
+            end_leg(record, *leg, at, cause);
             Some(Step::LegEnded)
         }
         Fact::Abandoned { .. } => {
@@ -472,7 +521,8 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             Some(Step::DeadlineBreach)
         }
         Fact::Said { by, body } => {
-            if record.text.len() >= LINES_MAX {
+            let full = record.marks.iter().any(|m| m == "record_full");
+            if record.text.len() >= LINES_MAX || full {
                 mark(record, "transcript_full");
                 return None;
             }
@@ -512,10 +562,41 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
     }
 }
 
+/// The newest in front, where everybody looks for it.
+fn add_location(record: &mut AlertRecord, location: codecs::record::Location) {
+    record.location.insert(0, location);
+    record.location.truncate(LOCATIONS_MAX);
+}
+
+/// Room for one more: the oldest but the first gives way.
+fn bound<T>(list: &mut Vec<T>, most: usize) {
+    if list.len() >= most {
+        list.remove(1);
+    }
+}
+
+fn add_leg(record: &mut AlertRecord, leg: Leg) {
+    bound(&mut record.call.legs, LEGS_MAX);
+    record.call.legs.push(leg);
+}
+
+/// This taker's leg has the call; whoever else was asked is not needed.
+fn take_leg(record: &mut AlertRecord, number: u32, at: Stamp) {
+    for leg in record.call.legs.iter_mut().filter(|l| l.role == Role::Taker && l.end.is_none()) {
+        if leg.leg_id == number {
+            leg.answered.get_or_insert(at);
+        } else {
+            leg.end = Some(at);
+            leg.cause = Some("superseded".into());
+        }
+    }
+}
+
 /// The alert is this unit's from now on: exactly one owner at every moment.
 fn own(record: &mut AlertRecord, at: Stamp, owner: String) {
     if record.route.owner != owner {
         record.route.owner.clone_from(&owner);
+        bound(&mut record.route.owner_history, LEGS_MAX);
         record.route.owner_history.push(Ownership { owner, from: at });
     }
 }
@@ -552,10 +633,12 @@ fn end_leg(record: &mut AlertRecord, number: u32, at: Stamp, cause: &str) {
     }
 }
 
-fn meet(record: &mut AlertRecord, name: &str, at: Stamp) {
+/// A deadline was met, within its time or after it: durations are counted where they pass, and not by the wall clock,
+/// which may have been set meanwhile.
+fn meet_within(record: &mut AlertRecord, name: &str, at: Stamp, in_time: bool) {
     if let Some(timer) = record.timers.iter_mut().find(|t| t.name == name) {
         timer.met_at = Some(at);
-        timer.breach |= at > timer.due;
+        timer.breach |= !in_time;
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Arrival {
     pub owner: String,
     /// Degradations known already, e.g. `number_unreserved`.
     pub marks: Vec<String>,
+    /// The alert that it goes on from: that one's record is full.
+    pub follows: Option<AlertNo>,
 }
 
 /// A message of the reporter.
@@ -37,6 +39,8 @@ pub struct Message {
     pub receipt: Option<String>,
     /// The reporter says that an answer would endanger them.
     pub silent: bool,
+    /// Of texts that were too long.
+    pub marks: Vec<&'static str>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -67,12 +71,18 @@ pub enum Fact {
     Held {
         seat: SeatInfo,
     },
-    /// A human's line to the reporter, by the channel used last or the one named.
+    /// A human's line to the reporter, by the channel used last or the one named. It is an answer once its channel has
+    /// taken it.
     Replied {
         seat: SeatInfo,
-        mode: AnswerMode,
         body: String,
         channel: Option<String>,
+        /// The line that it answers: it goes to whoever wrote that.
+        answers: Option<String>,
+    },
+    /// The first human line has been taken by its channel.
+    AnsweredInWriting {
+        mode: AnswerMode,
         after_ms: u64,
     },
     /// What became of a line of ours.
@@ -86,6 +96,10 @@ pub enum Fact {
         line: String,
         to: Address,
     },
+    /// Where the reporter is now, as their device says by itself: nobody's words.
+    Tracked {
+        location: Location,
+    },
     /// A file that came with a message has been fetched, or never will be.
     Fetched {
         vendor_id: String,
@@ -93,6 +107,8 @@ pub enum Fact {
         sha256: String,
         kind: String,
         lost: String,
+        /// Octets that it takes here.
+        stored: u64,
     },
     /// This alert goes on as another: the first one keeps the reporter (首问负责).
     JoinedTo {
@@ -114,7 +130,27 @@ pub enum Fact {
     /// The conversation is over.
     ConversationEnded,
     Offered {
+        leg: u32,
         seat: SeatInfo,
+    },
+    /// The seat that was offered it on this leg, or had it there, was passed over: `no_answer`, `no_audio`, `dropped`.
+    SeatFailed {
+        leg: u32,
+        why: &'static str,
+    },
+    /// After a taker who dropped it another has the call.
+    TakenOver {
+        leg: u32,
+        seat: SeatInfo,
+    },
+    /// The call was refused with this status: nobody was ever connected.
+    Refused {
+        code: u16,
+        reason: &'static str,
+    },
+    /// Its reporter is called back for another alert of the same number.
+    CalledBackAs {
+        other: AlertNo,
     },
     AttendantAnswered,
     Answered {
@@ -159,6 +195,8 @@ pub enum Fact {
     LegEnded {
         leg: u32,
         role: Role,
+        /// `hung_up`, or `vanished`.
+        cause: &'static str,
     },
     Abandoned {
         attended: bool,

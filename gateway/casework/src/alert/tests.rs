@@ -26,6 +26,7 @@ pub(super) fn arrival() -> Fact {
         jurisdiction: vec!["370400000000".into()],
         owner: "370400000000".into(),
         marks: vec![],
+        follows: None,
     }))
 }
 
@@ -83,7 +84,7 @@ pub(super) fn feed_to(a: &mut Alerts, no: AlertNo, facts: Vec<Fact>) -> (Vec<Str
 fn a_call_with_an_officer_goes_through_its_steps_in_a_sealed_chain() {
     let facts = vec![
         arrival(),
-        Fact::Offered { seat: seat() },
+        Fact::Offered { leg: 1, seat: seat() },
         Fact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 370 },
         Fact::Triaged { kind: IncidentKind::Report, category: None, level: None, text: "有人持刀".into() },
         Fact::ResponderWanted { why: "triage" },
@@ -177,7 +178,7 @@ fn facts_of_an_alert_that_is_not_open_are_refused() {
 #[test]
 fn a_record_survives_json_and_goes_on_after_a_restart() {
     let mut a = alerts();
-    let (_, revisions) = feed(&mut a, vec![arrival(), Fact::Offered { seat: seat() }]);
+    let (_, revisions) = feed(&mut a, vec![arrival(), Fact::Offered { leg: 1, seat: seat() }]);
     let json = serde_json::to_string(revisions.last().expect("some")).expect("serialises");
     let back: AlertRecord = serde_json::from_str(&json).expect("parses");
     assert_eq!(Some(&back), revisions.last());
@@ -197,8 +198,95 @@ fn a_call_back_that_died_with_the_process_is_owed_again() {
     let (types, _) = feed(&mut a, vec![Fact::Interrupted, recorded()]);
     assert_eq!(types, ["updated", "call back 13800138000", "recorded"]);
     let mut b = alerts();
-    feed(&mut b, vec![arrival(), Fact::Offered { seat: seat() }]);
+    feed(&mut b, vec![arrival(), Fact::Offered { leg: 1, seat: seat() }]);
     let (types, revisions) = feed(&mut b, vec![Fact::Interrupted, recorded()]);
     assert_eq!(types, ["updated", "recorded", "ended", "released"]);
     assert_eq!(revisions[0].marks, ["interrupted_by_restart"]);
+}
+
+#[test]
+fn a_seat_that_was_passed_over_stays_on_the_record_beside_the_one_that_took_the_call() {
+    let mut a = alerts();
+    let other = || SeatInfo { no: "1102".into(), taker_name: "李".into() };
+    let facts = vec![
+        arrival(),
+        Fact::Offered { leg: 1, seat: seat() },
+        Fact::SeatFailed { leg: 1, why: "no_audio" },
+        Fact::Offered { leg: 2, seat: other() },
+        Fact::Answered { leg: 2, seat: other(), mode: AnswerMode::Seat, after_ms: 900 },
+        Fact::LegEnded { leg: 2, role: Role::Taker, cause: "vanished" },
+        Fact::Offered { leg: 3, seat: seat() },
+        Fact::TakenOver { leg: 3, seat: seat() },
+    ];
+    let (_, revisions) = feed(&mut a, facts);
+    let last = revisions.last().expect("some");
+    let legs: Vec<_> =
+        last.call.legs.iter().map(|l| (l.party.as_str(), l.answered.is_some(), l.cause.as_deref())).collect();
+    assert_eq!(
+        legs,
+        [
+            ("13800138000", true, None),
+            ("1101", false, Some("no_audio")),
+            ("1102", true, Some("vanished")),
+            ("1101", true, None)
+        ]
+    );
+    assert_eq!(last.call.seat.as_ref().map(|s| s.no.as_str()), Some("1101"));
+}
+
+#[test]
+fn a_refused_call_is_an_alert_with_its_reason_and_is_called_back() {
+    let mut a = alerts();
+    let refused = Fact::Refused { code: 488, reason: "no_common_codec" };
+    let facts = vec![arrival(), Fact::Breach { timer: "T1" }, refused, Fact::Recorded { media: vec![] }];
+    let (types, revisions) = feed(&mut a, facts);
+    assert_eq!(types, ["arrived", "deadline.breach", "abandoned", "call back 13800138000"]);
+    let last = revisions.last().expect("some");
+    assert_eq!((last.marks.as_slice(), last.timers[0].breach), (&["refused_488".to_owned()][..], true));
+    assert_eq!(last.call.legs[0].cause.as_deref(), Some("no_common_codec"));
+    let (types, _) = feed(&mut a, vec![Fact::CalledBackAs { other: AlertNo::LOWEST }]);
+    assert_eq!(types, ["joined", "ended", "released"]);
+}
+
+#[test]
+fn a_clock_that_was_set_meanwhile_neither_breaks_a_promise_nor_keeps_one() {
+    for (days, after_ms, breach) in [(400i64, 900, false), (-400, 900, false), (0, 3001, true)] {
+        let mut a = alerts();
+        feed(&mut a, vec![arrival()]);
+        let at = Wall(T0 + days * 86_400_000_000_000 + 1);
+        a.handle_fact(at, no(), Fact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms });
+        let Some(Output::Event(event)) = a.poll_output() else { panic!("an event") };
+        assert_eq!(event.data.timers[0].breach, breach, "{days} days, {after_ms} ms");
+    }
+}
+
+#[test]
+fn a_record_stays_below_a_mebibyte_whatever_is_said_and_tried() {
+    let mut a = alerts();
+    feed(&mut a, vec![arrival()]);
+    let line = "报".repeat(3000);
+    let mut last = Vec::new();
+    for n in 0..1200u32 {
+        let officer = format!("{n:064}");
+        let facts = [
+            Fact::Said { by: "caller".into(), body: line.clone() },
+            Fact::Tried {
+                leg: n + 10,
+                unit: officer.clone(),
+                officer,
+                role: Role::Officer,
+                reason: line[..600].into(),
+            },
+        ];
+        for fact in facts {
+            a.handle_fact(Wall(T0), no(), fact);
+            while let Some(output) = a.poll_output() {
+                if let Output::Event(event) = output {
+                    last = event.to_json();
+                }
+            }
+        }
+    }
+    assert!(a.is_full(no()));
+    assert!(last.len() < 1024 * 1024, "{} octets", last.len());
 }

@@ -6,7 +6,10 @@ use codecs::record::{
     Address, AlertNo, Direction, LineState, Related, Relation, Role, SeatInfo, Stamp, State, Step, TextLine, Validity,
 };
 
-use super::{Alerts, Fetch, LINES_MAX, Output, Say, TEXT_MAX, advance, mark, meet, note_keywords};
+use super::{
+    Alerts, CHANNELS_MAX, Fetch, LINES_MAX, Output, Say, TEXT_MAX, add_location, advance, mark, meet_within,
+    note_keywords,
+};
 use crate::fact::{Arrival, Belongings, Fact, Message};
 
 impl Alerts {
@@ -22,7 +25,7 @@ impl Alerts {
 
     pub(super) fn receive(&mut self, at: Stamp, no: AlertNo, message: Message) {
         self.talks.insert(no);
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         for form in &message.forms {
             if !record.source.forms.contains(form) {
                 record.source.forms.push(*form);
@@ -30,11 +33,12 @@ impl Alerts {
         }
         record.reporter.channels.retain(|a| *a != message.address);
         record.reporter.channels.insert(0, message.address.clone());
+        record.reporter.channels.truncate(CHANNELS_MAX);
         self.take_message(at, no, message, Step::Message);
     }
 
     fn take_message(&mut self, at: Stamp, no: AlertNo, message: Message, step: Step) {
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let source = format!("message:{}", message.address.channel);
         let (hits, wants_silence) = note_keywords(record, at, &self.keywords, &message.body, source);
         let was_silent = record.reporter.safety.silent;
@@ -44,8 +48,9 @@ impl Alerts {
             record.source.validity = Validity::Silent;
         }
         let silent = record.reporter.safety.silent;
+        message.marks.iter().for_each(|m| mark(record, m));
         if let Some(place) = message.place {
-            record.location.insert(0, place.location);
+            add_location(record, place.location);
             record.route.jurisdiction = place.jurisdiction;
             super::own(record, at, place.owner);
         }
@@ -62,6 +67,7 @@ impl Alerts {
                 body,
                 dir: Some(Direction::In),
                 channel: message.address.channel.clone(),
+                user: message.address.user.clone(),
                 message_id: message.message_id,
                 state: None,
                 instead_of: String::new(),
@@ -87,32 +93,59 @@ impl Alerts {
         }
     }
 
-    /// A human's line. The first one is the answer.
+    /// A human's line: to whoever wrote the line that it answers, else by the channel named, else to whoever wrote last.
     pub(super) fn reply(&mut self, at: Stamp, no: AlertNo, fact: Fact) {
-        let Fact::Replied { seat, mode, body, channel, after_ms } = fact else { unreachable!("matched by the caller") };
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
-        let address = match channel {
-            Some(channel) => record.reporter.channels.iter().find(|a| a.channel == channel),
-            None => record.reporter.channels.first(),
-        };
-        let Some(address) = address.cloned() else { return };
+        let Fact::Replied { seat, body, channel, answers } = fact else { return };
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
+        let wrote = answers.and_then(|line| {
+            let line = record.text.iter().rev().find(|l| l.message_id == line && l.dir == Some(Direction::In))?;
+            Some(Address { channel: line.channel.clone(), user: line.user.clone() })
+        });
+        let known = |wanted: &Address| record.reporter.channels.contains(wanted);
+        let named = channel.and_then(|c| record.reporter.channels.iter().find(|a| a.channel == c).cloned());
+        let address = wrote.filter(known).or(named).or(record.reporter.channels.first().cloned());
+        let Some(address) = address else { return };
         let first = record.call.t.answer.is_none();
-        record.call.seat = Some(seat.clone());
-        if first {
-            record.call.t.answer = Some(at);
-            record.call.mode = Some(mode);
-            record.call.answer_ms = Some(after_ms);
-            meet(record, "T1", at);
-        }
-        advance(record, State::Answered);
+        record.call.seat = Some(seat);
         let say = queue_line(record, at, no, "seat", body, address);
-        self.emit(no, if first { Step::Answered } else { Step::Message }, at, None);
+        self.emit(no, Step::Message, at, None);
         self.outputs.push_back(Output::Say(Box::new(Say { is_answer: first, ..say })));
+    }
+
+    /// The promise of three seconds is about this: a human's words have been taken by their channel.
+    pub(super) fn answered_in_writing(
+        &mut self,
+        at: Stamp,
+        no: AlertNo,
+        mode: codecs::record::AnswerMode,
+        after_ms: u64,
+    ) {
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
+        if record.call.t.answer.is_some() {
+            return;
+        }
+        record.call.t.answer = Some(at);
+        record.call.mode = Some(mode);
+        record.call.answer_ms = Some(after_ms);
+        let due_ms = super::ANSWER_WITHIN.as_millis() as u64;
+        meet_within(record, "T1", at, after_ms <= due_ms);
+        advance(record, State::Answered);
+        self.emit(no, Step::Answered, at, None);
+        self.try_close(no, at);
+    }
+
+    /// One number is called back once: this alert goes on as the other.
+    pub(super) fn called_back_as(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
+        relate(record, other, Relation::Duplicate);
+        record.state = State::Ended;
+        self.emit(no, Step::Joined, at, None);
+        self.try_close(no, at);
     }
 
     /// What became of a line. Only what has to be told at once makes a revision; the rest goes with the next.
     pub(super) fn line_state(&mut self, at: Stamp, no: AlertNo, line: &str, state: LineState) {
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let Some(found) = record.text.iter_mut().rev().find(|l| l.message_id == line) else { return };
         if found.state.is_some_and(|old| old >= state) {
             return;
@@ -120,13 +153,19 @@ impl Alerts {
         found.state = Some(state);
         if state == LineState::Failed {
             mark(record, "undelivered");
+            let broken = record.state == State::Ended && record.call.t.answer.is_none() && !owes_an_answer(record);
             self.emit(no, Step::Undelivered, at, None);
+            if broken {
+                // Its taker has put it down, and nothing of theirs has got there.
+                self.call_fact(at, no, Fact::Breach { timer: "T1" });
+            }
+            self.try_close(no, at);
         }
     }
 
     /// The same words by another channel, as a line of their own: the record shows both attempts.
     pub(super) fn send_again(&mut self, at: Stamp, no: AlertNo, line: &str, to: Address) {
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let Some(found) = record.text.iter_mut().rev().find(|l| l.message_id == line) else { return };
         found.state = Some(LineState::Failed);
         let (by, body) = (found.by.clone(), found.body.clone());
@@ -139,8 +178,8 @@ impl Alerts {
     }
 
     pub(super) fn fetched(&mut self, at: Stamp, no: AlertNo, fact: Fact) {
-        let Fact::Fetched { vendor_id, uri, sha256, kind, lost } = fact else { unreachable!("matched by the caller") };
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
+        let Fact::Fetched { vendor_id, uri, sha256, kind, lost, .. } = fact else { return };
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let all = record.text.iter_mut().flat_map(|l| l.attachments.iter_mut());
         for file in all.filter(|a| a.vendor_id == vendor_id && a.sha256.is_empty()) {
             (file.uri, file.sha256, file.lost) = (uri.clone(), sha256.clone(), lost.clone());
@@ -172,10 +211,10 @@ impl Alerts {
     }
 
     pub(super) fn join(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         relate(record, other, Relation::Duplicate);
         self.talks.remove(&no);
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up above");
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         if record.call.legs.is_empty() {
             record.state = State::Ended;
             if let Some(timer) = record.timers.iter_mut().find(|t| t.name == "T1" && t.met_at.is_none()) {
@@ -189,7 +228,7 @@ impl Alerts {
 
     pub(super) fn absorb(&mut self, at: Stamp, no: AlertNo, other: AlertNo, belongings: Belongings) {
         let talks = belongings.lines.iter().any(|l| l.dir == Some(Direction::In));
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         relate(record, other, Relation::SameEvent);
         for line in belongings.lines {
             if !record.text.iter().any(|l| !l.message_id.is_empty() && l.message_id == line.message_id) {
@@ -198,12 +237,12 @@ impl Alerts {
         }
         record.text.sort_by_key(|l| l.at);
         for address in belongings.channels {
-            if !record.reporter.channels.contains(&address) {
+            if !record.reporter.channels.contains(&address) && record.reporter.channels.len() < CHANNELS_MAX {
                 record.reporter.channels.push(address);
             }
         }
         for location in belongings.locations {
-            if !record.location.contains(&location) {
+            if !record.location.contains(&location) && record.location.len() < super::LOCATIONS_MAX {
                 record.location.push(location);
             }
         }
@@ -221,7 +260,7 @@ impl Alerts {
     }
 
     pub(super) fn split_off(&mut self, at: Stamp, no: AlertNo, other: AlertNo, address: &Address) {
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         record.id.related.retain(|r| r.alert_no != other.to_string());
         record.reporter.channels.retain(|a| a != address);
         let only_text = record.reporter.channels.is_empty();
@@ -234,7 +273,7 @@ impl Alerts {
     }
 
     pub(super) fn split_from(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         record.id.related.retain(|r| r.alert_no != other.to_string());
         relate(record, other, Relation::SplitFrom);
         record.state = State::Reopened;
@@ -244,7 +283,7 @@ impl Alerts {
 
     pub(super) fn conversation_ended(&mut self, at: Stamp, no: AlertNo) {
         self.talks.remove(&no);
-        let record = self.open.get_mut(&no).map(Arc::make_mut).expect("looked up by the caller");
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let calls_live = record.call.legs.iter().any(|l| l.end.is_none());
         if !calls_live && !matches!(record.state, State::Abandoned | State::Callback) {
             record.state = State::Ended;
@@ -252,6 +291,11 @@ impl Alerts {
         }
         self.try_close(no, at);
     }
+}
+
+/// A human's line that may yet be the answer is on its way.
+pub(super) fn owes_an_answer(record: &codecs::record::AlertRecord) -> bool {
+    record.call.t.answer.is_none() && record.text.iter().any(|l| l.by == "seat" && l.state == Some(LineState::Queued))
 }
 
 /// The channel's text with the alert's number: its last nine digits, which a person can repeat.
@@ -263,6 +307,7 @@ fn fill(template: &str, no: AlertNo) -> String {
 fn relate(record: &mut codecs::record::AlertRecord, other: AlertNo, kind: Relation) {
     let related = Related { alert_no: other.to_string(), kind };
     if !record.id.related.iter().any(|r| r.alert_no == related.alert_no) {
+        super::bound(&mut record.id.related, super::RELATED_MAX);
         record.id.related.push(related);
     }
 }
@@ -298,6 +343,7 @@ fn queue_line(
             body: body.clone(),
             dir: Some(Direction::Out),
             channel: address.channel.clone(),
+            user: address.user.clone(),
             message_id: line.clone(),
             state: Some(LineState::Queued),
             instead_of: String::new(),

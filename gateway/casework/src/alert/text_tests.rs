@@ -27,6 +27,7 @@ fn message(body: &str, id: &str) -> Message {
         place: None,
         receipt: Some("收到 {no}".into()),
         silent: false,
+        marks: vec![],
     }
 }
 
@@ -38,23 +39,31 @@ fn written(body: &str) -> Fact {
 
 fn replied(body: &str) -> Fact {
     let seat = SeatInfo { no: "1101".into(), taker_name: "王".into() };
-    let mode = codecs::record::AnswerMode::Seat;
-    Fact::Replied { seat, mode, body: body.into(), channel: None, after_ms: 900 }
+    Fact::Replied { seat, body: body.into(), channel: None, answers: None }
+}
+
+/// The channel has taken the line that was said `n`th of this alert.
+fn taken(n: u32) -> [Fact; 2] {
+    let line = format!("{}-{n}", number(7));
+    let state = Fact::LineState { line, state: LineState::Sent, why: String::new() };
+    [state, Fact::AnsweredInWriting { mode: codecs::record::AnswerMode::Seat, after_ms: 900 }]
 }
 
 #[test]
 fn a_message_is_received_answered_and_closed_with_three_revisions() {
     let mut a = alerts();
-    let (types, revisions) =
-        feed_to(&mut a, number(7), vec![written("有人打架"), replied("在哪里?"), Fact::ConversationEnded]);
+    let [sent, answered] = taken(2);
+    let facts = vec![written("有人打架"), replied("在哪里?"), sent, answered, Fact::ConversationEnded];
+    let (types, revisions) = feed_to(&mut a, number(7), facts);
     let short = &number(7).to_string()[21..];
     assert_eq!(
         types,
         [
             "arrived",
             &format!("say 13800138000 收到 {short}"),
-            "answered",
+            "message",
             "say 13800138000 在哪里?",
+            "answered",
             "ended",
             "released"
         ]
@@ -62,7 +71,7 @@ fn a_message_is_received_answered_and_closed_with_three_revisions() {
     let last = revisions.last().expect("some");
     assert_eq!(last.call.answer_ms, Some(900));
     assert!(last.timers.iter().all(|t| t.met_at.is_some()), "T1 is met by the human's line, not by the receipt");
-    assert!(revisions[0].timers.iter().all(|t| t.met_at.is_none()));
+    assert!(revisions[1].timers.iter().all(|t| t.met_at.is_none()), "nor by what was only said");
     let dirs: Vec<_> = last.text.iter().map(|l| (l.dir, l.by.as_str())).collect();
     assert_eq!(
         dirs,
@@ -101,12 +110,15 @@ fn a_silent_reporter_who_hung_up_is_not_rung() {
 #[test]
 fn a_word_after_the_end_opens_the_alert_again() {
     let mut a = alerts();
-    feed_to(&mut a, number(7), vec![written("有人打架"), replied("好"), Fact::ConversationEnded]);
+    let [sent, answered] = taken(2);
+    let facts = vec![written("有人打架"), replied("好"), Fact::ConversationEnded, sent, answered];
+    let (types, _) = feed_to(&mut a, number(7), facts);
+    assert_eq!(types[4..], ["answered", "ended", "released"], "it waits for what becomes of the answer");
     assert!(a.is_within_reach(number(7)) && a.open().count() == 0);
     let (types, revisions) = feed_to(&mut a, number(7), vec![Fact::Received(Box::new(message("又来了", "m2")))]);
     assert_eq!(types, ["message"], "no second receipt");
     assert_eq!(revisions[0].state, State::Reopened);
-    assert_eq!(revisions[0].rev, 4);
+    assert_eq!(revisions[0].rev, 5);
 }
 
 #[test]
@@ -154,6 +166,7 @@ fn a_picture_is_asked_for_and_kept_by_its_hash() {
         sha256: "ab".into(),
         kind: "image/jpeg".into(),
         lost: String::new(),
+        stored: 9,
     };
     let (types, revisions) = feed_to(&mut a, number(7), vec![fetched]);
     assert_eq!(types, ["fetched"]);
@@ -183,4 +196,36 @@ fn two_alerts_become_one_and_two_again() {
     let (types, revisions) = feed_to(&mut a, number(7), vec![Fact::SplitFrom { other: number(8) }]);
     assert_eq!((types, revisions[0].state), (vec!["split".to_owned()], State::Reopened));
     let _: Belongings = a.belongings(number(7)).expect("open again");
+}
+
+#[test]
+fn a_line_that_got_nowhere_is_no_answer_and_a_broken_promise_when_it_was_the_last() {
+    let mut a = alerts();
+    let facts = vec![written("有人打架"), replied("好"), Fact::ConversationEnded];
+    let (types, _) = feed_to(&mut a, number(7), facts);
+    assert_eq!(types.last().map(String::as_str), Some("say 13800138000 好"));
+    let line = format!("{}-2", number(7));
+    let failed = Fact::LineState { line, state: LineState::Failed, why: "down".into() };
+    let (types, revisions) = feed_to(&mut a, number(7), vec![failed]);
+    assert_eq!(types, ["undelivered", "deadline.breach", "ended", "released"]);
+    let last = revisions.last().expect("some");
+    assert!(last.call.answer_ms.is_none() && last.timers[0].breach && last.timers[0].met_at.is_none());
+}
+
+#[test]
+fn a_line_goes_to_whoever_wrote_what_it_answers() {
+    let mut a = alerts();
+    let other =
+        Message { address: Address { channel: "wechat".into(), user: "o2".into() }, ..message("我也在", "m2") };
+    feed_to(&mut a, number(7), vec![written("有人打架"), Fact::Received(Box::new(other))]);
+    let seat = || SeatInfo { no: "1101".into(), taker_name: "王".into() };
+    let say = |answers: Option<&str>| Fact::Replied {
+        seat: seat(),
+        body: "好".into(),
+        channel: None,
+        answers: answers.map(Into::into),
+    };
+    let (types, _) = feed_to(&mut a, number(7), vec![say(None), say(Some("m1")), say(Some("no such line"))]);
+    let said: Vec<_> = types.iter().filter(|t| t.starts_with("say")).cloned().collect();
+    assert_eq!(said, ["say o2 好", "say 13800138000 好", "say o2 好"]);
 }
