@@ -1,13 +1,16 @@
 //! All chance of a world comes from here, and here from its seed.
 
-use sip::Mint;
 use std::time::Duration;
+
+use sip::{Mint, Seed};
 
 pub struct Chance(Mint);
 
 impl Chance {
     pub fn new(seed: u64) -> Chance {
-        Chance(Mint::new(seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ 0x1234_5678))
+        let mut bytes = Seed::default();
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        Chance(Mint::new(bytes))
     }
     pub fn below(&mut self, n: u64) -> u64 {
         self.0.next_u64() % n.max(1)
@@ -18,7 +21,7 @@ impl Chance {
     pub fn ms(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_millis(from + self.below(to - from + 1))
     }
-    pub fn seed(&mut self) -> u64 {
-        self.0.next_u64()
+    pub fn seed(&mut self) -> Seed {
+        self.0.seed()
     }
 }

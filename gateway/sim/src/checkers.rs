@@ -56,6 +56,41 @@ pub fn nobody_waits_beside_a_free_seat(gateway: &Gateway) -> Result<(), String> 
     }
 }
 
+/// After a start: whoever was registered before is offered calls at once.
+pub fn registered_are_there(gateway: &Gateway, registered: usize) -> Result<(), String> {
+    let g = gateway.desk.gauges();
+    let there = g.seats_idle + g.seats_busy + g.seats_away;
+    if there < registered {
+        return Err(format!("{registered} seats are registered and {there} are there after a start"));
+    }
+    Ok(())
+}
+
+/// How long a caller may be with the machine while somebody could talk to them: longer than a few seats need to fail.
+const UNHEARD_FOR: Duration = Duration::from_secs(20);
+
+/// A caller who has heard nobody, and a seat that was free all that time.
+#[derive(Default)]
+pub struct Unheard {
+    free_since: Option<Mono>,
+}
+
+impl Unheard {
+    pub fn check(&mut self, now: Mono, seats_idle: usize, unheard_since: Option<Mono>) -> Result<(), String> {
+        if seats_idle == 0 {
+            self.free_since = None;
+            return Ok(());
+        }
+        let free = *self.free_since.get_or_insert(now);
+        match unheard_since {
+            Some(at) if now.since(at.max(free)) > UNHEARD_FOR => {
+                Err(format!("a caller answered at {at} has heard nobody at {now}, beside a free seat"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// At rest: no leg, port, timer, seat or officer is left behind.
 pub fn nothing_left_behind(gateway: &Gateway) -> Result<(), String> {
     let ports = usize::from(PORTS) / gateway.shards.len();

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use codecs::geo::{Point, Polygon};
 use codecs::record::{AlertRecord, Channel, Note, Role};
+use codecs::sip::auth::{Algorithm, ha1};
 use codecs::time::{Mono, Wall};
-use sip::{Binding, Flow};
-use switchboard::route::Route;
+use sip::{Account, Binding, CallIds, Flow, Mint, Rules, Seed};
+use switchboard::route::{Route, Router};
 use switchboard::{
-    Casebook, CasebookConfig, ChannelRule, Desk, DeskConfig, Grid, GridMap, Group, GroupId, Keyword, KeywordTable,
-    Patience, Policy, QuotaRule, Responder, Seat, SerialBlock, Shard, ShardConfig, ToDesk, ToShard, Trunk,
+    Casebook, CasebookConfig, ChannelRule, Desk, DeskConfig, Grid, GridMap, Group, GroupId, Keyword, KeywordTable, Own,
+    Patience, Policy, QuotaRule, Responder, Seat, SerialBlock, Shard, ShardConfig, ToShard, Trunk,
 };
 
+use crate::phones::{REALM, SECRET, users};
 use crate::rules::Rule;
-use crate::world::mono_of;
 use crate::writers::{CHANNELS, SILENT_WORD};
 
 pub const SEATS: u32 = 6;
@@ -31,6 +32,7 @@ pub const PARTIES: [SocketAddr; 3] = [
 ];
 
 pub struct Gateway {
+    pub router: Router,
     pub shards: Vec<Shard>,
     pub desk: Desk,
     pub casebook: Casebook,
@@ -62,10 +64,27 @@ fn responders() -> Vec<Responder> {
     all
 }
 
+fn accounts() -> Vec<Account> {
+    let account = |(user, _): (String, usize)| Account {
+        ha1: vec![(Algorithm::Md5, ha1(Algorithm::Md5, &user, REALM, SECRET))],
+        user,
+        networks: Vec::new(),
+    };
+    users().map(account).collect()
+}
+
 /// One block for each.
 fn cut(block: SerialBlock, parts: u16) -> impl Iterator<Item = SerialBlock> {
     let size = (block.until - block.from) / u32::from(parts);
     (0..u32::from(parts)).map(move |n| SerialBlock { from: block.from + n * size, until: block.from + (n + 1) * size })
+}
+
+/// What a start finds on the disk.
+pub struct Kept {
+    pub serials: [SerialBlock; 2],
+    pub next_sequence: u64,
+    pub open: Vec<AlertRecord>,
+    pub notes: Vec<(Wall, Note)>,
 }
 
 impl Gateway {
@@ -87,15 +106,11 @@ impl Gateway {
     }
 
     /// A start, first or after a crash: what the journal holds open is taken up.
-    pub fn start(
-        seed: u64,
-        shards: u16,
-        [serials, written]: [SerialBlock; 2],
-        next_sequence: u64,
-        open: Vec<AlertRecord>,
-        notes: Vec<(Wall, Note)>,
-        broken: Option<Rule>,
-    ) -> Gateway {
+    pub fn start((now, wall): (Mono, Wall), seed: Seed, shards: u16, kept: Kept, broken: Option<Rule>) -> Gateway {
+        let Kept { serials: [serials, written], next_sequence, open, notes } = kept;
+        let mut mint = Mint::new(seed);
+        let call_ids = CallIds::new(&mint.seed(), 1);
+        let router = Router::new(call_ids, &mint.seed(), shards);
         let grids = Arc::new(grids());
         let keyword = |word: &str, level, silent| Keyword { word: word.into(), level, category: None, silent };
         let silence = broken != Some(Rule::Silence);
@@ -108,6 +123,7 @@ impl Gateway {
             receipt: Some("{no}".into()),
             default_grid: Some("G".into()),
             user_is_phone,
+            proves_phone: false,
             quota: QuotaRule::default(),
             has_template: false,
         };
@@ -128,15 +144,16 @@ impl Gateway {
                     parts_within: Duration::from_secs(20),
                     idle: Duration::from_secs(15),
                 },
+                stored_a_day: None,
                 serials: written,
             },
             next_sequence,
         );
-        for (at, note) in notes {
-            casebook.restore_note(at, note);
+        for (then, note) in notes {
+            casebook.restore_note(now, wall, then, note);
         }
         for record in open {
-            casebook.restore(record);
+            casebook.restore(now, wall, record);
         }
         let seats = (0..SEATS)
             .map(|n| Seat {
@@ -162,18 +179,25 @@ impl Gateway {
             grids: Arc::clone(&grids),
             default_unit: UNIT.into(),
         });
-        let shard = |index: u16, serials| {
+        let mut shard = |index: u16, serials| {
             let mut shard = Shard::new(ShardConfig {
                 shard: index,
                 sip_address: SELF,
                 rtp_address: SELF.ip(),
+                own: Own { addresses: [SELF.ip(); 2], ports: (20_000, 20_999), sip_port: SELF.port() },
+                phones_nat: false,
                 shared_media: false,
-                realm: "sim".into(),
-                accounts: Vec::new(),
-                seed: seed ^ u64::from(index) << 32,
+                realm: REALM.into(),
+                accounts: if index == 0 { accounts() } else { Vec::new() },
+                registrar: Rules { digest: vec![Algorithm::Md5], max_expires: Duration::from_secs(600) },
+                seed: mint.seed(),
+                call_ids,
                 trunks: vec![Trunk {
                     name: "t".into(),
-                    sources: vec![(PARTIES[0].ip(), 32)],
+                    sources: vec![PARTIES[0].ip().into()],
+                    nat: false,
+                    calls_max: 600,
+                    new_calls_max: 100,
                     group: GroupId(0),
                     channel: Channel::Voice110,
                     default_grid: Some("G".into()),
@@ -197,26 +221,23 @@ impl Gateway {
             }
             shard
         };
-        let shards = (0..shards).zip(cut(serials, shards)).map(|(index, block)| shard(index, block)).collect();
-        Gateway { shards, desk, casebook }
-    }
-
-    /// Everybody who can register does.
-    pub fn register_all(&mut self, now: Mono) {
-        let seats = (0..SEATS).map(|n| (format!("1{n:03}"), 1));
-        let officers = (0..OFFICERS).map(|n| (format!("2{n:03}"), 2)).chain([("u1".into(), 2), ("u2".into(), 2)]);
-        for (user, party) in seats.chain(officers) {
-            let contact = format!("sip:{user}@{}", PARTIES[party]).into_bytes();
-            let binding =
-                Binding { contact, flow: Flow::udp(PARTIES[party]), expires_at: now + Duration::from_secs(36_000) };
-            self.desk.handle(now, ToDesk::Registered { user, binding });
+        let mut shards: Vec<Shard> =
+            (0..shards).zip(cut(serials, shards)).map(|(index, block)| shard(index, block)).collect();
+        // Where phones were registered; broken, nobody remembers.
+        let kept: Vec<_> = casebook.bindings(wall).map(|(user, kept)| (user.to_owned(), kept.clone())).collect();
+        for (user, kept) in kept.into_iter().filter(|_| broken != Some(Rule::BindingsKept)) {
+            let left = Duration::from_nanos(u64::try_from(kept.until.0 - wall.0).unwrap_or(0));
+            let flow = Flow::udp(kept.remote);
+            let binding = Binding { contact: kept.contact.into_bytes(), flow, expires_at: now + left };
+            shards[0].restore_binding(now, &user, binding);
         }
+        Gateway { router, shards, desk, casebook }
     }
 
     /// Broken, the casebook's timers are looked at by nobody.
     pub fn next_timeout(&self, broken: Option<Rule>) -> Option<Mono> {
         let served = broken != Some(Rule::CasebookTimers);
-        let casebook = self.casebook.poll_timeout().filter(|_| served).map(|t| mono_of(t.0));
+        let casebook = self.casebook.poll_timeout().filter(|_| served).map(|t| t.0);
         let shards = self.shards.iter().filter_map(|s| s.poll_timeout()).map(|t| t.0);
         shards.chain(self.desk.poll_timeout().map(|t| t.0)).chain(casebook).min()
     }

@@ -8,13 +8,16 @@ mod chance;
 mod checkers;
 mod downstream;
 mod gateway;
+mod outcome;
 mod party;
+mod phones;
 mod rules;
 mod world;
 mod writers;
 
+pub use outcome::Outcome;
 pub use rules::Rule;
-pub use world::{Outcome, Shape, run};
+pub use world::{Shape, run};
 
 #[cfg(test)]
 mod tests {

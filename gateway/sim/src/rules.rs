@@ -39,10 +39,12 @@ pub enum Rule {
     Silence,
     /// Missing parts and idle conversations are given up in time.
     CasebookTimers,
+    /// Whoever was registered before a restart is offered calls after it.
+    BindingsKept,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 18] = [
+    pub const ALL: [Rule; 19] = [
         Rule::ReOffer,
         Rule::Reservation,
         Rule::DeDuplication,
@@ -61,6 +63,7 @@ impl Rule {
         Rule::ConversationRelease,
         Rule::Silence,
         Rule::CasebookTimers,
+        Rule::BindingsKept,
     ];
 
     pub fn name(self) -> &'static str {
@@ -83,6 +86,7 @@ impl Rule {
             Rule::ConversationRelease => "conversation-release",
             Rule::Silence => "silence",
             Rule::CasebookTimers => "casebook-timers",
+            Rule::BindingsKept => "bindings-kept",
         }
     }
 

@@ -1,27 +1,26 @@
 //! One world: everything that is on its way, in the order in which it comes, until nothing is.
 
+mod says;
 mod written;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use codecs::record::{AlertNo, IncidentKind};
+use codecs::record::{AlertNo, IncidentKind, LineState};
 use codecs::sip::{Message, Name};
 use codecs::time::{Mono, Wall};
-use sip::{Flow, Output as SipOutput};
-use switchboard::route;
-use switchboard::{
-    Action, DeskOutput, Fact, Observed, RequestId, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, is_call_unfinished,
-};
+use sip::Flow;
+use switchboard::{Action, Fact, RequestId, TICK, ToCasebook, ToDesk, ToShard, is_call_unfinished};
 
 use crate::chance::Chance;
-use crate::checkers::{self, Unanswered};
+use crate::checkers::{self, Unanswered, Unheard};
 use crate::downstream::{Journal, Sink};
-use crate::gateway::{Gateway, PARTIES, SEATS, SELF};
+use crate::gateway::{Gateway, Kept, PARTIES, SEATS, SELF};
+use crate::outcome::Outcome;
 use crate::party::{self, Deed, Party};
+use crate::phones::Phones;
 use crate::rules::Rule;
 use crate::writers::{Say, Writers};
 
@@ -30,10 +29,6 @@ const BEGIN: Mono = Mono(1_000_000_000_000);
 const FIRST_SAY: u64 = 1 << 41;
 const EPOCH: i64 = 1_795_276_800_000_000_000;
 
-/// The instant of a wall time.
-pub fn mono_of(wall: Wall) -> Mono {
-    Mono(BEGIN.0 + u64::try_from(wall.0 - EPOCH).unwrap_or(0))
-}
 /// After the last report everything must have come to rest within this.
 const REST: Duration = Duration::from_secs(400);
 
@@ -49,60 +44,6 @@ pub struct Shape {
 impl Default for Shape {
     fn default() -> Self {
         Shape { reports: 24, spread: Duration::from_secs(40), tell: false }
-    }
-}
-
-/// What came of a world, or of many.
-#[derive(Clone, Default, PartialEq, Debug)]
-pub struct Outcome {
-    pub violation: Option<String>,
-    pub reached: BTreeMap<&'static str, u64>,
-    pub worst_answer: Duration,
-    pub fingerprint: u64,
-}
-
-/// Everything that the worlds together must have gone through.
-const WANTED: [&str; 20] = [
-    "report",
-    "lost packet",
-    "doubled packet",
-    "crash",
-    "sink refused",
-    "answered by a seat",
-    "answered by the attendant",
-    "bridged",
-    "abandoned",
-    "breach",
-    "triage",
-    "acknowledged",
-    "seat passed over",
-    "written report",
-    "message acknowledged",
-    "message sent twice",
-    "acknowledgement lost",
-    "line to a writer",
-    "conversation taken back",
-    "officer not reached",
-];
-
-impl Outcome {
-    pub fn add(&mut self, other: &Outcome) {
-        for (what, n) in &other.reached {
-            *self.reached.entry(what).or_default() += n;
-        }
-        self.worst_answer = self.worst_answer.max(other.worst_answer);
-    }
-    pub fn unreached(&self) -> Vec<&'static str> {
-        WANTED.into_iter().filter(|w| !self.reached.contains_key(w)).collect()
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (what, n) in &self.reached {
-            writeln!(f, "{n:>8}  {what}")?;
-        }
-        write!(f, "worst answer {:.3} s; every promise held", self.worst_answer.as_secs_f64())
     }
 }
 
@@ -139,6 +80,20 @@ enum Coming {
         n: usize,
     },
     Say(Say),
+    /// What a channel made of a line.
+    LineFate {
+        line: String,
+        state: LineState,
+    },
+    /// A telephone's time to register.
+    Register {
+        phone: usize,
+    },
+    /// And again, when nothing has come of that one.
+    RegisterAgain {
+        phone: usize,
+        cseq: u32,
+    },
     Crash,
     Restart,
     /// A call taker looks at what they have.
@@ -153,6 +108,7 @@ struct World {
     gateway: Option<Gateway>,
     shards: u16,
     parties: [Party; 3],
+    phones: Phones,
     journal: Journal,
     sinks: [Sink; 2],
     queue: BTreeMap<(Mono, u64), Coming>,
@@ -161,6 +117,9 @@ struct World {
     ticking: bool,
     outcome: Outcome,
     unanswered: Unanswered,
+    unheard: Unheard,
+    /// A start that did not keep its promise.
+    broken_start: Option<String>,
     next_request: u64,
     /// Requests out, and those acknowledged with their alert.
     acknowledged: Vec<AlertNo>,
@@ -184,6 +143,7 @@ pub fn run(seed: u64, shape: Shape, broken: Option<Rule>) -> Outcome {
         gateway: None,
         shards,
         parties,
+        phones: Phones::new(),
         journal: Journal::default(),
         sinks: [Sink::default(), Sink::default()],
         queue: BTreeMap::new(),
@@ -192,6 +152,8 @@ pub fn run(seed: u64, shape: Shape, broken: Option<Rule>) -> Outcome {
         ticking: false,
         outcome: Outcome::default(),
         unanswered: Unanswered::default(),
+        unheard: Unheard::default(),
+        broken_start: None,
         next_request: 1,
         acknowledged: Vec::new(),
         want_count: BTreeMap::new(),
@@ -209,8 +171,12 @@ pub fn run(seed: u64, shape: Shape, broken: Option<Rule>) -> Outcome {
 impl World {
     fn live(&mut self) -> Result<(), String> {
         self.start();
+        for phone in 0..self.phones.len() {
+            let at = self.chance.ms(0, 200);
+            self.plan(at, Coming::Register { phone });
+        }
         for n in 0..u64::from(self.shape.reports) {
-            let at = self.chance.ms(10, self.shape.spread.as_millis() as u64);
+            let at = self.chance.ms(1500, self.shape.spread.as_millis() as u64);
             self.plan(at, Coming::Report { n });
         }
         for who in 0..u64::from(self.shape.reports) / 3 {
@@ -283,7 +249,7 @@ impl World {
         }
     }
 
-    fn tell(&self, text: fmt::Arguments<'_>) {
+    fn tell(&self, text: std::fmt::Arguments<'_>) {
         if self.shape.tell {
             println!("{:>9.3} {text}", self.now.since(BEGIN).as_secs_f64());
         }
@@ -310,7 +276,7 @@ impl World {
     fn start(&mut self) {
         let serials = [self.journal.grant(self.broken), self.journal.grant(self.broken)];
         self.journal.durable = self.journal.entries.len();
-        let next = self.journal.entries.len() as u64 + 1;
+        let next_sequence = self.journal.entries.len() as u64 + 1;
         let open = self.journal.open();
         let unfinished = open.iter().filter(|r| is_call_unfinished(r) && r.state != codecs::record::State::Closed);
         let interrupted: Vec<AlertNo> = unfinished.filter_map(|r| AlertNo::parse(&r.id.alert_no)).collect();
@@ -319,10 +285,15 @@ impl World {
             1 => "start with one shard",
             _ => "start with several shards",
         });
-        let mut gateway = Gateway::start(self.chance.seed(), self.shards, serials, next, open, notes, self.broken);
-        gateway.register_all(self.now);
-        gateway.casebook.resume(self.wall());
+        let times = (self.now, self.wall());
+        let seed = self.chance.seed();
+        let kept = Kept { serials, next_sequence, open, notes };
+        let mut gateway = Gateway::start(times, seed, self.shards, kept, self.broken);
+        gateway.casebook.resume(self.now, self.wall());
         self.gateway = Some(gateway);
+        self.settle_desk();
+        let there = self.gateway.as_ref().map(|g| checkers::registered_are_there(g, self.phones.registered_seats()));
+        self.broken_start = there.and_then(Result::err);
         for no in interrupted {
             self.fact(no, Fact::Interrupted);
             self.fact(no, party::recorded(no));
@@ -332,7 +303,7 @@ impl World {
     fn fact(&mut self, no: AlertNo, fact: Fact) {
         let at = self.wall();
         if let Some(gateway) = &mut self.gateway {
-            gateway.casebook.handle(ToCasebook::Fact { no, at, fact, request: RequestId::default() });
+            gateway.casebook.handle(self.now, ToCasebook::Fact { no, at, fact, request: RequestId::default() });
         }
         self.settle_casebook();
     }
@@ -343,17 +314,46 @@ impl World {
             Coming::ToGateway { from, bytes } => {
                 let Some(gateway) = &mut self.gateway else { return };
                 note_arrival(&mut self.unanswered, now, &bytes);
-                let owner = route::of_sip(&bytes, gateway.shards.len() as u16);
+                let owner = gateway.router.of_sip(&bytes);
                 gateway.shards[usize::from(owner)].handle_sip(now, wall, Flow::udp(from), bytes);
             }
             Coming::ToParty { party, bytes } => {
-                self.parties[party].endpoint.handle_message(now, Flow::udp(SELF), bytes)
+                let to_phone = Message::frame(bytes.clone()).ok();
+                match to_phone.and_then(|m| self.phones.answered(&m, &mut self.chance)) {
+                    Some((phone, after)) => self.plan(after, Coming::Register { phone }),
+                    None => self.parties[party].endpoint.handle_message(now, Flow::udp(SELF), bytes),
+                }
+            }
+            Coming::Register { phone } => {
+                // Nobody's telephone refreshes in the last minute, so that the world can come to rest.
+                if now > BEGIN + self.shape.spread + REST - Duration::from_secs(60) {
+                    return;
+                }
+                let (party, bytes) = self.phones.register(phone);
+                self.carry(|| Coming::ToGateway { from: PARTIES[party], bytes: bytes.clone() });
+                // Should nothing come back, again after a while; what comes back plans anew.
+                let again = self.chance.ms(61_000, 65_000);
+                self.plan(again, Coming::RegisterAgain { phone, cseq: self.phones.cseq(phone) });
+            }
+            Coming::RegisterAgain { phone, cseq } => {
+                if self.phones.cseq(phone) == cseq {
+                    self.plan(Duration::ZERO, Coming::Register { phone });
+                }
+            }
+            Coming::LineFate { line, state } => {
+                let why = String::new();
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.casebook.handle(now, ToCasebook::LineState { at: wall, line, state, why });
+                }
+                self.settle_casebook();
             }
             Coming::Deed { party, deed } => {
-                if let Some((port, from, bytes)) = self.parties[party].act(now, deed, &mut self.chance)
-                    && let Some(gateway) = &mut self.gateway
-                {
+                let (spoken, next) = self.parties[party].act(now, deed, &mut self.chance);
+                if let (Some((port, from, bytes)), Some(gateway)) = (spoken, &mut self.gateway) {
                     gateway.of_port(port).handle_media(now, port, false, from, &bytes);
+                }
+                if let Some((after, deed)) = next {
+                    self.plan(after, Coming::Deed { party, deed });
                 }
             }
             Coming::Report { n } => {
@@ -367,8 +367,15 @@ impl World {
             }
             Coming::Tick => {
                 self.ticking = false;
-                if let Some(gateway) = &mut self.gateway {
-                    gateway.shards.iter_mut().for_each(|s| s.tick(now, wall));
+                let Some(gateway) = &mut self.gateway else { return };
+                for shard in &mut gateway.shards {
+                    shard.tick(now, wall);
+                    for (_, to, rtcp, bytes) in shard.packets() {
+                        let voice = bytes.get(12..).is_some_and(|payload| payload.iter().any(|code| *code != 0xD5));
+                        if voice && !rtcp && to.ip() == PARTIES[0].ip() {
+                            self.parties[0].hears(to.port());
+                        }
+                    }
                 }
             }
             Coming::Synced => self.synced(),
@@ -395,7 +402,9 @@ impl World {
                 self.gateway = None;
                 self.journal.crash();
                 self.unanswered.forget();
-                self.queue.retain(|_, c| !matches!(c, Coming::Synced | Coming::Recorded { .. }));
+                self.parties[0].forget();
+                self.queue
+                    .retain(|_, c| !matches!(c, Coming::Synced | Coming::Recorded { .. } | Coming::LineFate { .. }));
                 self.plan(Duration::from_millis(500), Coming::Restart);
             }
             Coming::Restart => self.start(),
@@ -433,7 +442,7 @@ impl World {
             gateway.desk.handle_timeout(now);
             gateway.shards.iter_mut().for_each(|s| s.handle_timeout(now, wall));
             if self.broken != Some(Rule::CasebookTimers) {
-                gateway.casebook.handle_timeout(wall);
+                gateway.casebook.handle_timeout(now, wall);
             }
         }
     }
@@ -464,14 +473,29 @@ impl World {
             }
         }
         self.settle_casebook();
+        if let Some(broken) = self.broken_start.take() {
+            return Err(broken);
+        }
         if let Some(gateway) = &self.gateway {
             checkers::nobody_waits_beside_a_free_seat(gateway)?;
+            let idle = gateway.desk.gauges().seats_idle;
+            self.unheard.check(self.now, idle, self.parties[0].unheard_since())?;
             if gateway.shards.iter().any(|s| s.counts().media_legs > 0) && !self.ticking {
                 self.ticking = true;
                 self.plan(TICK, Coming::Tick);
             }
         }
         Ok(())
+    }
+
+    /// What a start has to tell the desk.
+    fn settle_desk(&mut self) {
+        for index in 0..self.shards {
+            let of = |g: &mut Gateway| g.shards[usize::from(index)].poll_output();
+            while let Some(output) = self.gateway.as_mut().and_then(of) {
+                self.shard_says(index, output);
+            }
+        }
     }
 
     /// Over the wire: late, twice, or never.
@@ -485,147 +509,6 @@ impl World {
             self.reach("doubled packet");
             let latency = self.chance.ms(1, 60);
             self.plan(latency, make());
-        }
-    }
-
-    fn party_says(&mut self, party: usize, output: SipOutput) {
-        match output {
-            SipOutput::Send { bytes, .. } => {
-                self.carry(|| Coming::ToGateway { from: PARTIES[party], bytes: bytes.clone() });
-            }
-            SipOutput::Close { .. } => {}
-            SipOutput::Event(event) => {
-                for (after, deed) in self.parties[party].react(event, &mut self.chance) {
-                    self.plan(after, Coming::Deed { party, deed });
-                }
-            }
-        }
-    }
-
-    fn shard_says(&mut self, index: u16, output: ShardOutput) {
-        let now = self.now;
-        match output {
-            ShardOutput::Send { flow, bytes } => {
-                note_answer(&mut self.unanswered, now, &bytes);
-                self.tell(format_args!("gateway → {} {}", flow.remote, first_line(&bytes)));
-                let party = PARTIES.iter().position(|p| *p == flow.remote);
-                if let Some(party) = party {
-                    self.carry(|| Coming::ToParty { party, bytes: bytes.clone() });
-                }
-            }
-            ShardOutput::Desk(message) => self.tell_desk(message),
-            ShardOutput::Casebook(message) => {
-                if let Some(gateway) = &mut self.gateway {
-                    gateway.casebook.handle(message);
-                }
-                self.settle_casebook();
-            }
-            ShardOutput::RecordingEnded { no, .. } => {
-                if self.broken != Some(Rule::RecordingEnd) {
-                    self.plan(Duration::from_millis(15), Coming::Recorded { no });
-                }
-            }
-            ShardOutput::PortFreed(port) => {
-                if self.broken != Some(Rule::PortRelease)
-                    && let Some(gateway) = &mut self.gateway
-                {
-                    gateway.of_port(port).grant_port(port);
-                }
-            }
-            ShardOutput::WantSerials => {
-                let block = self.journal.grant(self.broken);
-                if let Some(gateway) = &mut self.gateway {
-                    gateway.casebook.take_sequence();
-                    let wall = Wall(EPOCH);
-                    gateway.tell(now, wall, &ToShard::Serials { shard: index, block });
-                }
-            }
-            ShardOutput::Observed(observed) => match observed {
-                Observed::Answered { mode, .. } => self.reach(match mode {
-                    codecs::record::AnswerMode::Attendant => "answered by the attendant",
-                    codecs::record::AnswerMode::Seat | codecs::record::AnswerMode::Overflow => "answered by a seat",
-                }),
-                Observed::Bridged { .. } => self.reach("bridged"),
-                Observed::Breach { .. } => self.reach("breach"),
-                Observed::Panicked => self.reach("panic"),
-                Observed::CallEnded { .. } => {}
-            },
-            ShardOutput::Chunk { .. } | ShardOutput::PortTaken(_) | ShardOutput::Close { .. } => {}
-        }
-    }
-
-    fn tell_desk(&mut self, message: ToDesk) {
-        match &message {
-            ToDesk::WantSeat { call, .. } if self.broken == Some(Rule::Reservation) && self.reserve_twice(*call) => {
-                return;
-            }
-            ToDesk::WantSeat { call, .. } => {
-                let count = self.want_count.entry(call.0).or_default();
-                *count += 1;
-                if *count > 1 {
-                    self.reach("seat passed over");
-                    if self.broken == Some(Rule::ReOffer) {
-                        return;
-                    }
-                }
-            }
-            ToDesk::ReleaseSeat { .. } if self.broken == Some(Rule::SeatRelease) => return,
-            ToDesk::ReleaseConversation { .. } if self.broken == Some(Rule::ConversationRelease) => return,
-            ToDesk::ReleaseResponder { result, .. } => {
-                if matches!(
-                    result,
-                    codecs::record::TryResult::NoAnswer
-                        | codecs::record::TryResult::Busy
-                        | codecs::record::TryResult::Superseded
-                ) {
-                    self.reach("officer not reached");
-                }
-                if self.broken == Some(Rule::ResponderRelease) {
-                    return;
-                }
-            }
-            _ => {}
-        }
-        if let Some(gateway) = &mut self.gateway {
-            gateway.desk.handle(self.now, message);
-        }
-    }
-
-    /// The seat that the last call got is told to this one too, as if it were free.
-    fn reserve_twice(&mut self, call: switchboard::CallKey) -> bool {
-        let Some(ToShard::SeatReserved { seat, overflow, info, contact, .. }) = self.last_reserved.take() else {
-            return false;
-        };
-        let (now, wall) = (self.now, self.wall());
-        let Some(gateway) = &mut self.gateway else { return false };
-        gateway.tell(now, wall, &ToShard::SeatReserved { call, seat, overflow, info, contact });
-        true
-    }
-
-    fn desk_says(&mut self, output: DeskOutput) {
-        let (now, wall) = (self.now, self.wall());
-        match output {
-            DeskOutput::Shard(message) => {
-                let Some(gateway) = &mut self.gateway else { return };
-                if let ToShard::SeatReserved { .. } = &message {
-                    self.last_reserved = Some(message.clone());
-                }
-                gateway.tell(now, wall, &message);
-            }
-            DeskOutput::Reply(_) => {}
-            DeskOutput::Given { alert, seat, overflow } => {
-                if let Some(gateway) = &mut self.gateway {
-                    gateway.casebook.handle(ToCasebook::ConversationGiven { at: wall, alert, seat, overflow });
-                }
-                self.settle_casebook();
-            }
-            DeskOutput::TakenBack { alert, seat } => {
-                self.reach("conversation taken back");
-                if let Some(gateway) = &mut self.gateway {
-                    gateway.casebook.handle(ToCasebook::ConversationTakenBack { alert, seat });
-                }
-                self.settle_casebook();
-            }
         }
     }
 

@@ -55,7 +55,7 @@ impl Writers {
         let incoming = Incoming {
             from: sent.user.clone(),
             message_id: if again { format!("{n}-{}", sent.times) } else { n.to_string() },
-            is_named_by_content: false,
+            session: None,
             to: "12110".into(),
             body: Body::Octets { alphabet: Alphabet::Ucs2, octets, segment: sent.part },
             forms: vec![Form::Text],
@@ -63,6 +63,7 @@ impl Writers {
             location: None,
             phone: None,
             silent: false,
+            is_ping: false,
         };
         (incoming, RequestId(FIRST_REQUEST + n as u64))
     }

@@ -4,6 +4,7 @@
 //! covered every frame of their request: acknowledging, and telling the reporter, always wait for the disk.
 
 mod intake;
+mod stored;
 mod talk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,14 +13,15 @@ use std::time::Duration;
 
 use codecs::journal::Kind;
 use codecs::record::{Address, AlertNo, AlertRecord, Channel, CloudEvent, LineState, Note};
-use codecs::time::Wall;
+use codecs::time::{Mono, Wall};
 
 use casework::{Alerts, Fetch, KeywordTable, Output as AlertOutput};
-use dispatch::conversation::{Assembly, Quota, QuotaRule, Seen, Threads};
+use dispatch::callback::CallBack;
+use dispatch::conversation::{Assembly, Lately, Quota, QuotaRule, Seen, Threads};
 use dispatch::nearest::GridMap;
 use dispatch::seat::GroupId;
 
-use crate::message::{Failure, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
+use crate::message::{Failure, KeptBinding, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
 use crate::serials::{Holder, Serials};
 use crate::shard::Subscriber;
 use talk::Talk;
@@ -38,9 +40,30 @@ pub struct ChannelRule {
     pub default_grid: Option<String>,
     /// Its users are telephone numbers.
     pub user_is_phone: bool,
+    /// The telephone number that comes with a message is the sender's, as the channel has made sure of; otherwise it is
+    /// only claimed.
+    pub proves_phone: bool,
     pub quota: QuotaRule,
     /// Once the quota is spent a line still goes, as the platform's template message.
     pub has_template: bool,
+}
+
+impl ChannelRule {
+    /// Of a channel that the configuration no longer has, and of which something was still to come.
+    fn gone(name: &str) -> ChannelRule {
+        ChannelRule {
+            name: name.to_owned(),
+            channel: Channel::Transferred,
+            group: GroupId(0),
+            skills: 0,
+            receipt: None,
+            default_grid: None,
+            user_is_phone: false,
+            proves_phone: false,
+            quota: QuotaRule::default(),
+            has_template: false,
+        }
+    }
 }
 
 /// How long things are remembered and waited for.
@@ -74,8 +97,13 @@ pub struct CasebookConfig {
     pub grids: Arc<GridMap>,
     pub subscribers: Arc<BTreeMap<String, Subscriber>>,
     pub patience: Patience,
+    /// Octets of revisions and files that one sender may have stored in a day; none: without a bound.
+    pub stored_a_day: Option<u64>,
     pub serials: SerialBlock,
 }
+
+/// Names of messages in one frame of a snapshot.
+const NAMES_A_NOTE: usize = 10_000;
 
 /// A line for a channel to send.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -157,14 +185,23 @@ pub struct Casebook {
     threads: Threads,
     seen: Seen,
     /// Names made of the content: held for minutes.
-    seen_lately: Seen,
+    seen_lately: Lately,
     assembly: Assembly,
     quota: Quota,
     talks: BTreeMap<AlertNo, Talk>,
     /// First lines that are owed, by their deadline.
-    owed: BTreeSet<(Wall, AlertNo)>,
+    owed: BTreeSet<(Mono, AlertNo)>,
     /// Conversations by the time of their last word.
-    idle: BTreeSet<(Wall, AlertNo)>,
+    idle: BTreeSet<(Mono, AlertNo)>,
+    /// The monotonic instant of the input being handled.
+    now: Mono,
+    /// Octets of revisions so far, and of each sender today.
+    written: u64,
+    stored: stored::Stored,
+    /// Files that are not fetched; told after the present fact.
+    refused_files: VecDeque<(AlertNo, casework::Fact)>,
+    /// Where phones have registered.
+    bindings: BTreeMap<String, KeptBinding>,
     serials: Serials,
     next_sequence: u64,
     durable: u64,
@@ -183,12 +220,17 @@ impl Casebook {
             alerts: Alerts::new(config.source.clone(), config.node.to_string(), keywords),
             threads: Threads::default(),
             seen: Seen::new(Duration::from_secs(24 * 3600)),
-            seen_lately: Seen::new(Duration::from_secs(10 * 60)),
+            seen_lately: Lately::new(Duration::from_secs(10 * 60)),
             assembly: Assembly::new(config.patience.parts_within, Duration::from_secs(600)),
             quota: Quota::default(),
             talks: BTreeMap::new(),
             owed: BTreeSet::new(),
             idle: BTreeSet::new(),
+            now: Mono(0),
+            written: 0,
+            stored: stored::Stored::default(),
+            refused_files: VecDeque::new(),
+            bindings: BTreeMap::new(),
             serials: Serials::new(Holder::Casebook, config.serials),
             next_sequence,
             durable: next_sequence.saturating_sub(1),
@@ -200,13 +242,17 @@ impl Casebook {
         }
     }
 
-    pub fn handle(&mut self, message: ToCasebook) {
+    pub fn handle(&mut self, now: Mono, message: ToCasebook) {
+        self.now = now;
         match message {
             ToCasebook::Fact { no, at, fact, request } => {
                 if let casework::Fact::Arrived(arrival) = &fact {
-                    self.call_arrives(at, no, &arrival.caller.clone());
+                    self.call_arrives(no, &arrival.caller.clone());
                 }
-                let joins = self.joined_by_call(at, no, &fact);
+                if let casework::Fact::Fetched { stored, .. } = &fact {
+                    self.charge_file(at, no, *stored);
+                }
+                let joins = self.joined_by_call(no, &fact);
                 let taken = self.fact(at, no, fact);
                 if let Some(from) = joins {
                     // Both are open, as was just seen.
@@ -241,9 +287,36 @@ impl Casebook {
                 let result = self.send(at, line, to, body, notice).map(|()| None);
                 self.answer(request, result);
             }
+            ToCasebook::Binding { at, user, binding } => self.note_binding(at, user, binding),
+            ToCasebook::CallBackDropped { at, no, joined: Some(other) } => {
+                self.fact(at, no, casework::Fact::CalledBackAs { other });
+            }
+            ToCasebook::CallBackDropped { at, no, joined: None } => {
+                self.fact(at, no, casework::Fact::Mark("call_back_given_up"));
+                self.fact(at, no, casework::Fact::Unreached);
+            }
             ToCasebook::Tell { seat } => self.tell(&seat),
         }
         self.release();
+    }
+
+    /// Where a phone is registered, kept for a restart.
+    fn note_binding(&mut self, at: Wall, user: String, binding: Option<KeptBinding>) {
+        let note = match binding {
+            Some(binding) => {
+                let note = binding.note(&user);
+                self.bindings.insert(user, binding);
+                note
+            }
+            None if self.bindings.remove(&user).is_some() => Note::Unbound { user },
+            None => return,
+        };
+        self.note(at, &note);
+    }
+
+    /// Phones that were registered before a restart and whose time is not over.
+    pub fn bindings(&self, at: Wall) -> impl Iterator<Item = (&str, &KeptBinding)> {
+        self.bindings.iter().filter(move |(_, b)| b.until > at).map(|(user, b)| (user.as_str(), b))
     }
 
     /// Feeds one fact; what comes of it is queued in the journal's order.
@@ -252,17 +325,24 @@ impl Casebook {
         while let Some(output) = self.alerts.poll_output() {
             match output {
                 AlertOutput::Event(event) => {
+                    self.written += event.sealed_len() as u64;
                     self.outputs.push_back(Output::Append { sequence: self.next_sequence, at, event });
                     self.next_sequence += 1;
                 }
                 AlertOutput::CallBack { no, number, trunk } => {
-                    self.outputs.push_back(Output::Shard(ToShard::CallBack { no, number, trunk }));
+                    self.outputs.push_back(Output::Desk(ToDesk::CallBack(CallBack { no, number, trunk })));
                 }
-                AlertOutput::Silenced { no } => self.outputs.push_back(Output::Shard(ToShard::Silence { no })),
+                AlertOutput::Silenced { no } => {
+                    self.outputs.push_back(Output::Desk(ToDesk::Silence { no }));
+                    self.outputs.push_back(Output::Shard(ToShard::Silence { no }));
+                }
                 AlertOutput::Say(say) => self.queue_line(at, *say),
-                AlertOutput::Fetch(fetch) => self.defer(Deferred::Fetch(fetch)),
+                AlertOutput::Fetch(fetch) => self.fetch(at, fetch),
                 AlertOutput::Released { no } => self.forget_talk(no),
             }
+        }
+        while let Some((no, fact)) = self.refused_files.pop_front() {
+            self.fact(at, no, fact);
         }
         taken
     }
@@ -354,15 +434,16 @@ impl Casebook {
         self.outputs.pop_front()
     }
 
-    pub fn handle_timeout(&mut self, at: Wall) {
+    pub fn handle_timeout(&mut self, now: Mono, at: Wall) {
+        self.now = now;
         self.talk_timeouts(at);
         self.parts_timeouts(at);
-        self.threads.forget(at, self.config.patience.join_within, |no| self.talks.contains_key(&no));
+        self.threads.forget(now, self.config.patience.join_within, |no| self.talks.contains_key(&no));
         self.release();
     }
 
-    pub fn poll_timeout(&self) -> Option<(Wall, &'static str)> {
-        let first = |set: &BTreeSet<(Wall, AlertNo)>| set.first().map(|(at, _)| *at);
+    pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
+        let first = |set: &BTreeSet<(Mono, AlertNo)>| set.first().map(|(at, _)| *at);
         [
             first(&self.owed).map(|at| (at, "first line")),
             first(&self.idle).map(|at| (at + self.config.patience.idle, "conversation idle")),
@@ -374,19 +455,26 @@ impl Casebook {
         .min()
     }
 
-    /// Takes up what the journal says, one record after the other, before the first message.
-    pub fn restore(&mut self, mut record: AlertRecord) {
+    /// The instant of something of which only the wall time is known: as long ago as the clocks say, and never ahead.
+    fn instant_of(&self, at: Wall, then: Wall) -> Mono {
+        self.now - Duration::from_nanos(u64::try_from(at.0 - then.0).unwrap_or(0))
+    }
+
+    /// Takes up what the journal says, one record after the other, before the first message. `at` is now.
+    pub fn restore(&mut self, now: Mono, at: Wall, mut record: AlertRecord) {
+        self.now = now;
         for line in record.text.iter_mut().filter(|l| l.state.is_some()) {
             if let Some(state) = self.restored_lines.get(&line.message_id) {
                 line.state = line.state.max(Some(*state));
             }
         }
-        self.restore_talk(&record);
+        self.restore_talk(at, &record);
         self.alerts.restore(record);
     }
 
     /// What a restart owes: lines that no channel has taken, takers for conversations. Call once, after `restore`.
-    pub fn resume(&mut self, at: Wall) {
+    pub fn resume(&mut self, now: Mono, at: Wall) {
+        self.now = now;
         self.resume_talks(at);
         self.release();
     }
@@ -400,11 +488,19 @@ impl Casebook {
         self.alerts.get(no)
     }
 
-    /// Everything a start needs besides open alerts: ended ones within reach, parts, names of messages.
+    /// Everything a start needs besides open alerts: ended ones within reach, parts, names of messages, bindings.
     pub fn snapshot(&self) -> (Vec<&AlertRecord>, Vec<Note>) {
         let mut notes: Vec<Note> = self.assembly.parts().map(|(_, part)| intake::part_note(&part)).collect();
-        let names: Vec<String> = self.seen.iter().map(|(_, name)| format!("{name:032x}")).collect();
-        notes.extend(names.chunks(10_000).map(|c| Note::Seen { names: c.to_vec() }));
+        let mut known: Vec<(&str, Vec<(String, String)>)> = Vec::new();
+        for (channel, name, no) in self.seen.iter() {
+            let name = (format!("{name:032x}"), no.map(|n| n.to_string()).unwrap_or_default());
+            match known.last_mut().filter(|(last, names)| *last == channel && names.len() < NAMES_A_NOTE) {
+                Some((_, names)) => names.push(name),
+                None => known.push((channel, vec![name])),
+            }
+        }
+        notes.extend(known.into_iter().map(|(channel, names)| Note::Known { channel: channel.to_owned(), names }));
+        notes.extend(self.bindings.iter().map(|(user, binding)| binding.note(user)));
         (self.alerts.recent().collect(), notes)
     }
 

@@ -1,13 +1,15 @@
 //! The desk: seats, officers, and who waits for whom. One in all, so that nobody is reserved twice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 
-use codecs::record::{AlertNo, SeatInfo};
+use codecs::record::{AlertNo, SeatInfo, TryResult};
 use codecs::time::Mono;
+use dispatch::callback::{CallBacks, Output as CallBackOutput};
 use dispatch::nearest::{self, GridMap};
 use dispatch::officer::{Responder, Roster};
-use dispatch::seat::{self, Group, Outcome, Seat, SeatId, SeatPool, SeatState, SlotOutput};
+use dispatch::seat::{self, CallWant, Group, Outcome, Seat, SeatId, SeatPool, SeatState, SlotOutput};
 use dispatch::{CallKey, ResponderId};
 use sip::Binding;
 
@@ -38,6 +40,11 @@ pub enum Output {
         alert: AlertNo,
         seat: String,
     },
+    /// Nobody is called back for this alert: its number is called back for another, or the time was too long.
+    CallBackDropped {
+        no: AlertNo,
+        joined: Option<AlertNo>,
+    },
 }
 
 /// What the desk looks like from outside, for the metrics.
@@ -52,6 +59,8 @@ pub struct Gauges {
     pub conversations_waiting: usize,
     pub officers_on_duty: usize,
     pub officers_busy: usize,
+    pub call_backs_owed: usize,
+    pub call_backs_ringing: usize,
 }
 
 pub struct Desk {
@@ -62,6 +71,11 @@ pub struct Desk {
     grids: Arc<GridMap>,
     default_unit: String,
     bindings: BTreeMap<String, Binding>,
+    /// Users whose binding is from before a restart and has not been heard of since.
+    unproved: BTreeSet<String>,
+    call_backs: CallBacks,
+    /// Of the input handled last.
+    now: Mono,
     outputs: VecDeque<Output>,
 }
 
@@ -78,15 +92,17 @@ impl Desk {
             grids: config.grids,
             default_unit: config.default_unit,
             bindings: BTreeMap::new(),
+            unproved: BTreeSet::new(),
+            call_backs: CallBacks::default(),
+            now: Mono(0),
             outputs: VecDeque::new(),
         }
     }
 
     pub fn handle(&mut self, now: Mono, message: ToDesk) {
+        self.now = now;
         match message {
-            ToDesk::WantSeat { call, group, answer_by, skills } => {
-                self.seats.want(now, call, group, answer_by, skills);
-            }
+            ToDesk::WantSeat { call, want } => self.seats.want(now, call, want),
             ToDesk::WantConversation { alert, group, class, within, prefer, skills } => {
                 let prefer = prefer.and_then(|seat| self.seats.find(&seat));
                 let want = seat::Want { group, class, by: now + within, prefer, skills };
@@ -95,7 +111,18 @@ impl Desk {
             ToDesk::ConversationAnswered { alert } => self.seats.conversation_answered(alert),
             ToDesk::ReleaseConversation { alert } => self.seats.release_conversation(now, alert),
             ToDesk::UnwantSeat { call } => self.seats.unwant(call),
-            ToDesk::ReleaseSeat { call, seat, outcome } => self.seats.release(now, call, seat, outcome),
+            ToDesk::ReleaseSeat { call, seat, outcome } => {
+                self.seats.release(now, call, seat, outcome);
+                self.prove_seat(now, seat, outcome);
+            }
+            ToDesk::ChargeSeat { call, seat } => self.seats.charge(now, call, seat),
+            ToDesk::CallBack(what) => {
+                let mut chance = DefaultHasher::new();
+                chance.write(what.no.as_str().as_bytes());
+                self.call_backs.owe(now, what, chance.finish());
+            }
+            ToDesk::CallBackOver { no } => self.call_backs.over(no),
+            ToDesk::Silence { no } => self.call_backs.forget(no),
             ToDesk::WantResponder { call, rung, share, place } => {
                 let pick =
                     nearest::reserve(&mut self.roster, &self.grids, call, &place, rung, share, &self.default_unit);
@@ -106,8 +133,10 @@ impl Desk {
             }
             ToDesk::ReleaseResponder { call, responder, result, after } => {
                 self.roster.release(responder, call, result, after);
+                let user = self.roster.get(responder).user.clone();
+                self.prove(&user, !matches!(result, TryResult::NoAnswer | TryResult::Off), result);
             }
-            ToDesk::Registered { user, binding } => self.registered(now, user, binding),
+            ToDesk::Registered { user, binding, restored } => self.registered(now, user, binding, restored),
             ToDesk::Unregistered { user } => self.unregistered(now, &user),
             ToDesk::CallFailed { call } => {
                 self.seats.unwant(call);
@@ -135,6 +164,7 @@ impl Desk {
     }
 
     pub fn handle_timeout(&mut self, now: Mono) {
+        self.now = now;
         self.seats.handle_timeout(now);
         self.settle(now);
     }
@@ -144,10 +174,16 @@ impl Desk {
     }
 
     pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
-        self.seats.poll_timeout()
+        let call_back = self.call_backs.poll_timeout(self.now).map(|at| (at, "call-back"));
+        [self.seats.poll_timeout(), call_back].into_iter().flatten().min()
     }
 
-    fn registered(&mut self, now: Mono, user: String, binding: Binding) {
+    fn registered(&mut self, now: Mono, user: String, binding: Binding, restored: bool) {
+        if restored {
+            self.unproved.insert(user.clone());
+        } else {
+            self.unproved.remove(&user);
+        }
         if let Some(&seat) = self.seat_of_user.get(&user) {
             self.bindings.insert(user, binding);
             self.seats.sign_on(now, seat);
@@ -159,7 +195,28 @@ impl Desk {
         }
     }
 
+    /// What a call came to tells of a seat's binding from before a restart.
+    fn prove_seat(&mut self, now: Mono, seat: SeatId, outcome: Outcome) {
+        let user = self.user_of_seat[seat.0 as usize].clone();
+        if self.unproved.contains(&user) && outcome == Outcome::NotReached {
+            self.seats.sign_off(now, seat);
+        }
+        let result = if outcome == Outcome::Talked { TryResult::Answered } else { TryResult::NoAnswer };
+        if outcome != Outcome::Unused {
+            self.prove(&user, outcome == Outcome::Talked, result);
+        }
+    }
+
+    /// Whoever answered is there; whoever did not is not believed any longer, until they register.
+    fn prove(&mut self, user: &str, answered: bool, result: TryResult) {
+        if result == TryResult::Superseded || !self.unproved.remove(user) || answered {
+            return;
+        }
+        self.outputs.push_back(Output::Shard(ToShard::ForgetBinding { user: user.to_owned() }));
+    }
+
     fn unregistered(&mut self, now: Mono, user: &str) {
+        self.unproved.remove(user);
         self.bindings.remove(user);
         if let Some(&seat) = self.seat_of_user.get(user) {
             self.seats.sign_off(now, seat);
@@ -172,7 +229,7 @@ impl Desk {
     fn settle(&mut self, now: Mono) {
         while let Some(output) = self.seats.poll_output() {
             match output {
-                seat::Output::Reserved { call, seat, overflow } => self.reserved(now, call, seat, overflow),
+                seat::Output::Reserved { call, seat, overflow, want } => self.reserved(now, call, seat, overflow, want),
                 seat::Output::Conversation(SlotOutput::Given { alert, seat, overflow }) => {
                     let seat = self.seat_info(seat);
                     self.outputs.push_back(Output::Given { alert, seat, overflow });
@@ -183,15 +240,24 @@ impl Desk {
                 }
             }
         }
+        let waits = self.seats.waiting().next().is_some();
+        self.call_backs.advance(now, self.seats.idle(), waits);
+        while let Some(output) = self.call_backs.poll_output() {
+            self.outputs.push_back(match output {
+                CallBackOutput::Begin(what) => Output::Shard(ToShard::CallBack(what)),
+                CallBackOutput::JoinedTo { no, other } => Output::CallBackDropped { no, joined: Some(other) },
+                CallBackOutput::GivenUp { no } => Output::CallBackDropped { no, joined: None },
+            });
+        }
     }
 
-    fn reserved(&mut self, now: Mono, call: CallKey, seat: SeatId, overflow: bool) {
+    fn reserved(&mut self, now: Mono, call: CallKey, seat: SeatId, overflow: bool, want: CallWant) {
         let user = &self.user_of_seat[seat.0 as usize];
         let Some(contact) = self.bindings.get(user).map(contact_of) else {
-            let by = self.seats.seat(seat).group;
+            // Its phone is gone: the call wants what it wanted.
             self.seats.sign_off(now, seat);
             self.seats.release(now, call, seat, Outcome::Unused);
-            return self.seats.want(now, call, by, now, 0);
+            return self.seats.want(now, call, want);
         };
         let info = self.seat_info(seat);
         self.outputs.push_back(Output::Shard(ToShard::SeatReserved { call, seat, overflow, info, contact }));
@@ -266,10 +332,11 @@ impl Desk {
         }
         (g.officers_on_duty, g.officers_busy) = self.roster.counts();
         (g.conversations, g.conversations_waiting) = self.seats.conversations();
+        (g.call_backs_owed, g.call_backs_ringing) = self.call_backs.counts();
         g
     }
 }
 
 fn contact_of(binding: &Binding) -> Contact {
-    Contact { flow: binding.flow, uri: binding.contact.clone() }
+    Contact { flow: binding.flow, uri: binding.contact.clone(), is_registered: true }
 }

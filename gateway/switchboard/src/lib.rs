@@ -8,6 +8,7 @@
 
 mod casebook;
 mod desk;
+pub mod limits;
 mod message;
 pub mod route;
 mod serials;
@@ -22,19 +23,28 @@ pub(crate) fn telephone(number: &str) -> String {
     }
 }
 
+/// Whether it is a number that could be dialled: three to twenty digits, as `telephone` leaves them.
+pub(crate) fn is_telephone(number: &str) -> bool {
+    (3..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit() || b"*#".contains(&b))
+}
+
 pub use casebook::{Casebook, CasebookConfig, ChannelRule, News, Notice, Outbound, Output as CasebookOutput, Patience};
 pub use casework::{Fact, Fetch, Keyword, KeywordTable, is_call_unfinished};
 pub use desk::{Desk, DeskConfig, Gauges, Output as DeskOutput};
+pub use dispatch::callback::CallBack;
 pub use dispatch::conversation::QuotaRule;
 pub use dispatch::nearest::{Grid, GridMap, Place};
 pub use dispatch::officer::{Responder, Roster};
 pub use dispatch::seat::{Group, GroupId, Seat, SeatId, SeatState};
 pub use dispatch::{CallKey, Policy};
+pub use media::negotiate::Own;
 pub use media::recording;
 pub use media::{Prompt, Stats as MediaStats, TICK};
 pub use message::{
-    Action, Body, Failure, Incoming, OutgoingMessage, Reply, RequestId, SayRequest, SerialBlock, ToCasebook, ToDesk,
-    ToShard,
+    Action, Body, Failure, Incoming, KeptBinding, OutgoingMessage, Reply, RequestId, SayRequest, SerialBlock,
+    ToCasebook, ToDesk, ToShard,
 };
 pub use shard::{Counts, Observed, Output as ShardOutput, Shard, ShardConfig, Subscriber, Trunk, track_name};
-pub use sip::{Account, Counters as SipCounters, Flow, Transport};
+pub use sip::{
+    Account, Binding, CallIds, Counters as SipCounters, Flow, Mint, Rules as RegistrarRules, Seed, Transport,
+};

@@ -1,16 +1,18 @@
 //! What passes between shard, desk and casebook, and what the outside may ask of them.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use codecs::chat::SharedLocation;
 use codecs::geo::Point;
 use codecs::record::{Address, AlertNo, Attached, Form, IncidentKind, LineState, Role, SeatInfo, TryResult};
 use codecs::sms::{Alphabet, Segment};
-use codecs::time::{Mono, Wall};
+use codecs::time::Wall;
+use dispatch::callback::CallBack;
 use dispatch::nearest::Place;
-use dispatch::seat::{Class, GroupId, Outcome, SeatId};
+use dispatch::seat::{CallWant, Class, GroupId, Outcome, SeatId};
 use dispatch::{CallKey, ResponderId, Rung};
-use sip::{Binding, Flow};
+use sip::{Binding, Flow, Transport};
 
 /// An API request that waits for its answer; 0 when nobody waits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -53,6 +55,8 @@ pub enum Failure {
     Conflict(&'static str),
     /// The reporter must not be heard: nothing is written to them unasked.
     Silent,
+    /// This sender has had stored what one may in a day.
+    Quota,
 }
 
 /// Done and durable, with the alert's number where there is one; or not done.
@@ -94,15 +98,15 @@ pub struct SerialBlock {
 pub struct Contact {
     pub flow: Flow,
     pub uri: Vec<u8>,
+    /// A phone that has registered; else somebody's trunk.
+    pub is_registered: bool,
 }
 
 #[derive(Clone, Debug)]
 pub enum ToDesk {
     WantSeat {
         call: CallKey,
-        group: GroupId,
-        answer_by: Mono,
-        skills: u32,
+        want: CallWant,
     },
     UnwantSeat {
         call: CallKey,
@@ -111,6 +115,21 @@ pub enum ToDesk {
         call: CallKey,
         seat: SeatId,
         outcome: Outcome,
+    },
+    /// Another seat has taken the call that this one failed.
+    ChargeSeat {
+        call: CallKey,
+        seat: SeatId,
+    },
+    /// An abandoned report: its reporter is to be called back when there is room for it.
+    CallBack(CallBack),
+    /// A call-back has come to its end.
+    CallBackOver {
+        no: AlertNo,
+    },
+    /// From now on nothing may ring for this alert.
+    Silence {
+        no: AlertNo,
     },
     WantResponder {
         call: CallKey,
@@ -127,6 +146,8 @@ pub enum ToDesk {
     Registered {
         user: String,
         binding: Binding,
+        /// From before a restart: tried, and dropped when nobody answers there.
+        restored: bool,
     },
     Unregistered {
         user: String,
@@ -188,11 +209,11 @@ pub enum ToShard {
         action: Action,
         request: RequestId,
     },
-    /// An abandoned report: call its reporter back.
-    CallBack {
-        no: AlertNo,
-        number: String,
-        trunk: String,
+    /// Call the reporter back now.
+    CallBack(CallBack),
+    /// Nobody answers at a binding from before a restart.
+    ForgetBinding {
+        user: String,
     },
     /// For the shard that asked.
     Serials {
@@ -243,23 +264,36 @@ pub struct Incoming {
     /// Which of our channels, and who on it.
     pub from: Address,
     pub message_id: String,
-    /// The channel gives messages no number; the name is made of the content and holds for minutes only.
-    pub is_named_by_content: bool,
+    /// The channel gives messages no number: the name is made of the content, and which connection it came by tells
+    /// whether it was said again.
+    pub session: Option<u64>,
     pub to: String,
     pub body: Body,
     pub forms: Vec<Form>,
     pub attachments: Vec<Attached>,
     pub location: Option<SharedLocation>,
-    /// Their telephone number where the channel knows it.
+    /// Their telephone number, as they or their client say it: a hint, until a taker confirms it. What a carrier
+    /// delivers comes from its number, and needs no saying.
     pub phone: Option<String>,
     /// They say that an answer would endanger them.
     pub silent: bool,
+    /// Told by their device by itself, and no word of theirs: where they are.
+    pub is_ping: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Body {
     Text(String),
     Octets { alphabet: Alphabet, octets: Vec<u8>, segment: Option<Segment> },
+}
+
+/// Where a phone was registered, as it is kept over a restart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptBinding {
+    pub contact: String,
+    pub transport: Transport,
+    pub remote: SocketAddr,
+    pub until: Wall,
 }
 
 #[derive(Clone, Debug)]
@@ -326,6 +360,19 @@ pub enum ToCasebook {
         notice: bool,
         request: RequestId,
     },
+    /// A phone has registered, or is gone: kept over a restart.
+    Binding {
+        at: Wall,
+        user: String,
+        binding: Option<KeptBinding>,
+    },
+    /// The desk's word: nobody is called back for this alert by itself.
+    CallBackDropped {
+        at: Wall,
+        no: AlertNo,
+        /// Its number is called back for this one.
+        joined: Option<AlertNo>,
+    },
     /// Tell a seat what it holds, once more.
     Tell {
         seat: String,
@@ -340,6 +387,8 @@ pub struct SayRequest {
     pub body: String,
     /// Another of the reporter's channels than the one used last.
     pub channel: Option<String>,
+    /// The reporter's line that it answers, by its name: it goes to whoever wrote that.
+    pub answers: Option<String>,
     /// The conversation is over with this line.
     pub done: bool,
     /// The taker knows that the reporter must not be heard, and writes all the same.

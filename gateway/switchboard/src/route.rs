@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 use codecs::record::AlertNo;
 use codecs::sip::peek_call_id;
 use dispatch::CallKey;
+use sip::{CallIds, Seed};
 
 use crate::message::{RequestId, ToShard};
 
@@ -28,14 +29,43 @@ pub(crate) fn first_page(shard: u16) -> u64 {
     u64::from(shard) << PAGE_BITS
 }
 
-/// The shard that owns what this SIP message is about: registrations are the first one's; a Call-ID that we minted
-/// carries its shard; any other leads where its hash says.
-pub fn of_sip(bytes: &[u8], shards: u16) -> u16 {
-    if shards < 2 || bytes.starts_with(b"REGISTER ") {
-        return 0;
+/// Says whose a SIP message is. Nobody outside can aim: what leads by its hash does so under a secret, and a Call-ID of
+/// ours proves itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Router {
+    ids: CallIds,
+    secret: u64,
+    shards: u16,
+}
+
+impl Router {
+    pub fn new(ids: CallIds, seed: &Seed, shards: u16) -> Router {
+        let secret = seed[..8].iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
+        Router { ids, secret, shards }
     }
-    let Some(id) = peek_call_id(bytes) else { return 0 };
-    (sip::shard_of_minted(id).map_or_else(|| hash(id), u64::from) % u64::from(shards)) as u16
+
+    pub fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    /// The shard that owns what this SIP message is about: registrations are the first one's; a Call-ID that we minted
+    /// carries its shard; any other leads where its hash says.
+    pub fn of_sip(&self, bytes: &[u8]) -> u16 {
+        let text = &bytes[bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()..];
+        if self.shards < 2 || text.starts_with(b"REGISTER ") {
+            return 0;
+        }
+        let Some(id) = peek_call_id(text) else { return 0 };
+        let number = self.ids.shard_of(id).map_or_else(|| self.hash(id), u64::from);
+        (number % u64::from(self.shards)) as u16
+    }
+
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.secret);
+        hasher.write(bytes);
+        hasher.finish()
+    }
 }
 
 /// The shard that takes a new call which no SIP message began.
@@ -59,7 +89,9 @@ impl ToShard {
                 of_call(*call)
             }
             ToShard::ResponderReserved(reserved) => of_call(reserved.call),
-            ToShard::CallBack { no, .. } => Route::To(of_alert(*no, shards)),
+            ToShard::CallBack(what) => Route::To(of_alert(what.no, shards)),
+            // Registrations are the first one's.
+            ToShard::ForgetBinding { .. } => Route::To(0),
             ToShard::Serials { shard, .. } => of_number(u64::from(*shard), 0),
             ToShard::Silence { .. } => Route::All,
             ToShard::SendMessage(_) => Route::To(0),
@@ -80,28 +112,38 @@ const _: () = assert!((SHARDS_MAX as u64) << KEY_BITS <= 1 << 54);
 mod tests {
     use super::*;
 
+    fn router(shards: u16) -> Router {
+        Router::new(CallIds::new(&[3; 32], 1), &[4; 32], shards)
+    }
+
     #[test]
     fn a_call_and_everything_said_in_it_lead_to_one_shard() {
         let invite = b"INVITE sip:110@x SIP/2.0\r\nVia: SIP/2.0/UDP a\r\nCall-ID: 77@host\r\n\r\n";
         let ack = b"ACK sip:gw@x SIP/2.0\r\ni:77@host\r\nVia: SIP/2.0/UDP b\r\n\r\n";
-        assert_eq!(of_sip(invite, 7), of_sip(ack, 7));
-        let spread: std::collections::BTreeSet<u16> =
-            (0..100).map(|n| of_sip(format!("BYE sip:x SIP/2.0\r\nCall-ID: {n}\r\n\r\n").as_bytes(), 4)).collect();
+        assert_eq!(router(7).of_sip(invite), router(7).of_sip(ack));
+        let one = |n| format!("BYE sip:x SIP/2.0\r\nCall-ID: {n}\r\n\r\n");
+        let spread: std::collections::BTreeSet<u16> = (0..100).map(|n| router(4).of_sip(one(n).as_bytes())).collect();
         assert_eq!(spread.len(), 4);
     }
 
     #[test]
-    fn what_we_began_comes_back_to_whoever_began_it() {
-        let answer = b"SIP/2.0 200 OK\r\nCall-ID: 0123456789abcdef-s3@110.example\r\n\r\n";
-        assert_eq!((of_sip(answer, 4), of_sip(answer, 1)), (3, 0));
-        // A shard that is not there any more since the last start: still one, always the same.
-        let old = b"SIP/2.0 200 OK\r\nCall-ID: 0123456789abcdef-s9@110.example\r\n\r\n";
-        assert_eq!(of_sip(old, 4), 1);
+    fn what_we_began_comes_back_to_whoever_began_it_and_nobody_can_pretend_it() {
+        let id = CallIds::new(&[3; 32], 1).mint(&mut sip::Mint::new([9; 32]), 3, "110.example");
+        let answer = |id: &str| format!("SIP/2.0 200 OK\r\nCall-ID: {id}\r\n\r\n");
+        assert_eq!(router(4).of_sip(answer(&id).as_bytes()), 3);
+        assert_eq!(router(1).of_sip(answer(&id).as_bytes()), 0);
+        let forged: std::collections::BTreeSet<u16> =
+            (0..50).map(|n| router(4).of_sip(answer(&format!("{n:028}-n1s2@110.example")).as_bytes())).collect();
+        assert_eq!(forged.len(), 4, "a Call-ID of that form alone leads nowhere in particular");
     }
 
     #[test]
     fn registrations_are_the_first_shards_and_so_is_what_has_no_call_id() {
-        assert_eq!(of_sip(b"REGISTER sip:x SIP/2.0\r\nCall-ID: 5\r\n\r\n", 4), 0);
-        assert_eq!(of_sip(b"\r\n\r\n", 4), 0);
+        for text in
+            ["REGISTER sip:x SIP/2.0\r\nCall-ID: 5\r\n\r\n", "\r\n\r\nREGISTER sip:x SIP/2.0\r\nCall-ID: 6\r\n\r\n"]
+        {
+            assert_eq!(router(4).of_sip(text.as_bytes()), 0);
+        }
+        assert_eq!(router(4).of_sip(b"\r\n\r\n"), 0);
     }
 }

@@ -3,13 +3,15 @@
 //! It owns no state transitions: an event of `sip` or `media` becomes one input of the call machine, an output of the
 //! call machine becomes one call into `sip` or `media`, or one message.
 
+mod arrival;
 mod calls;
+mod facts;
 mod legs;
 mod pages;
 mod sources;
 mod table;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +21,13 @@ use codecs::geo::Point;
 use codecs::record::{AlertNo, AnswerMode, Channel, Role, SeatInfo};
 use codecs::time::{Mono, Wall};
 use dispatch::nearest::{GridMap, Place};
-use dispatch::seat::GroupId;
+use dispatch::seat::{GroupId, SeatId};
 use dispatch::{Call, CallKey, LegNo, Policy};
+use ipnet::IpNet;
+use media::negotiate::Own;
 use media::recording::Chunk;
 use media::{Engine, LegId, Prompt, RoomId};
-use sip::{Account, Armed, Counters, Endpoint, Flow, Mint, SessionId, TimerQueue};
+use sip::{Account, Armed, CallIds, Counters, Endpoint, Flow, Mint, Seed, SessionId, TimerQueue};
 
 use self::sources::{Origin, Sources};
 use self::table::{Calls, Legs};
@@ -34,8 +38,12 @@ use crate::serials::{Holder, Serials};
 #[derive(Clone, Debug)]
 pub struct Trunk {
     pub name: String,
-    /// Source networks: address and prefix length.
-    pub sources: Vec<(IpAddr, u8)>,
+    pub sources: Vec<IpNet>,
+    /// Its peers stand behind a NAT: their media comes from where their signalling does, from a port still to be learnt.
+    pub nat: bool,
+    /// Calls of it that may be up at one time, and that may begin within a second.
+    pub calls_max: usize,
+    pub new_calls_max: u32,
     pub group: GroupId,
     pub channel: Channel,
     /// Where the caller is believed to be when nothing better is known.
@@ -60,14 +68,22 @@ pub struct Subscriber {
 
 pub struct ShardConfig {
     pub shard: u16,
+    /// Where peers reach us, as Via and Contact say.
     pub sip_address: SocketAddr,
     /// Announced in SDP.
     pub rtp_address: IpAddr,
+    /// Where our own media sockets are, of all shards: nobody is sent there.
+    pub own: Own,
+    /// Phones that register may stand behind a NAT.
+    pub phones_nat: bool,
     /// Every leg uses one of a few ports; peers send from the address that their SDP names.
     pub shared_media: bool,
     pub realm: String,
     pub accounts: Vec<Account>,
-    pub seed: u64,
+    pub registrar: sip::Rules,
+    pub seed: Seed,
+    /// Of the whole process.
+    pub call_ids: CallIds,
     pub trunks: Vec<Trunk>,
     pub subscribers: Arc<BTreeMap<String, Subscriber>>,
     pub grids: Arc<GridMap>,
@@ -85,6 +101,8 @@ pub struct ShardConfig {
 pub enum Output {
     Send {
         flow: Flow,
+        /// Where a new connection is to be made when the flow's is gone.
+        reconnect: Option<SocketAddr>,
         bytes: Bytes,
     },
     Close {
@@ -129,6 +147,24 @@ pub enum Observed {
     Breach {
         timer: &'static str,
     },
+    /// A call was refused: the status, and whose call it was.
+    Refused {
+        trunk: String,
+        code: u16,
+        reason: &'static str,
+    },
+    /// A seat was passed over, or late.
+    SeatFailed {
+        why: &'static str,
+    },
+    /// A leg was missed: nothing came of it, and it did not answer.
+    Vanished {
+        role: Role,
+    },
+    /// A leg was up for two seconds, never heard, and strangers knocked.
+    Deaf {
+        role: Role,
+    },
     /// A call machine panicked; its call was ended, the others go on.
     Panicked,
 }
@@ -155,6 +191,10 @@ struct Leg {
     playing: Option<(Prompt, bool)>,
     /// Where its media comes from, on a shared port.
     origin: Option<Origin>,
+    /// For a peer behind a NAT: where its signalling comes from.
+    signals_from: Option<IpAddr>,
+    /// It may stand behind a NAT, as its account or trunk says.
+    nat: bool,
     /// What its stream's SSRC and numbers follow from.
     seed: u64,
     track: Option<u8>,
@@ -181,12 +221,16 @@ struct CallSlot {
     recorded: bool,
     /// How many legs of each role have had a track: none is given twice.
     tracks: BTreeMap<Role, u8>,
-    /// The desk's word about the seat or responder that the next `StartLeg` is for.
-    seat: Option<(SeatInfo, Contact)>,
+    /// The desk's word about the seats that are asked, or have the call.
+    seats: Vec<(SeatId, SeatInfo, Contact)>,
+    /// The desk's word about the responder that the next `StartLeg` is for.
     responder: Option<Box<ReservedResponder>>,
     /// Names on the record, by responder.
     responders: BTreeMap<u32, String>,
     result: &'static str,
+    /// It counts among its trunk's calls.
+    counted: bool,
+    is_call_back: bool,
     armed: Armed,
 }
 
@@ -196,6 +240,8 @@ pub struct Shard {
     media: Engine,
     mint: Mint,
     calls: Calls,
+    /// By trunk: calls up, and those that began in the present second.
+    shares: Vec<arrival::Share>,
     by_session: HashMap<SessionId, (CallKey, LegNo)>,
     by_media: HashMap<LegId, (CallKey, LegNo)>,
     /// By half the port's number.
@@ -216,19 +262,24 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(mut config: ShardConfig) -> Shard {
+        let mut mint = Mint::new(config.seed);
         let sip = Endpoint::new(sip::Config {
             address: config.sip_address,
             realm: config.realm.clone(),
             accounts: std::mem::take(&mut config.accounts),
-            seed: config.seed,
+            registrar: config.registrar.clone(),
+            peers: config.trunks.iter().flat_map(|t| t.sources.clone()).collect(),
+            seed: mint.seed(),
             shard: config.shard,
+            call_ids: config.call_ids,
             first_page: crate::route::first_page(config.shard),
         });
         Shard {
             sip,
             media: Engine::default(),
-            mint: Mint::new(config.seed ^ 0x006D_6564_6961),
+            mint,
             calls: Calls::new(config.shard),
+            shares: vec![arrival::Share::default(); config.trunks.len()],
             by_session: HashMap::new(),
             by_media: HashMap::new(),
             by_port: Vec::new(),
@@ -257,6 +308,29 @@ impl Shard {
         self.settle(now);
     }
 
+    /// What was to be sent over a TCP connection could not be, nor over a new one to `remote`.
+    pub fn handle_unreachable(&mut self, now: Mono, wall: Wall, connection: u32, remote: SocketAddr) {
+        self.wall = wall;
+        self.sip.handle_unreachable(now, connection, remote);
+        self.settle(now);
+    }
+
+    /// Takes up where a phone was registered before a restart. `false`: there is no such account.
+    pub fn restore_binding(&mut self, now: Mono, user: &str, binding: sip::Binding) -> bool {
+        let known = self.sip.restore_binding(user, binding.clone());
+        if known {
+            let user = user.to_owned();
+            self.outputs.push_back(Output::Desk(ToDesk::Registered { user, binding, restored: true }));
+        }
+        self.settle(now);
+        known
+    }
+
+    /// TCP connections that carry a call or a registration.
+    pub fn connections(&self) -> BTreeSet<u32> {
+        self.sip.connections()
+    }
+
     /// A TCP connection is gone.
     pub fn handle_closed(&mut self, now: Mono, wall: Wall, connection: u32) {
         self.wall = wall;
@@ -273,7 +347,7 @@ impl Shard {
         };
         let Some(leg) = leg else { return };
         if rtcp {
-            self.media.handle_rtcp(now, leg, bytes);
+            self.media.handle_rtcp(now, leg, source, bytes);
         } else {
             self.media.handle_rtp(now, leg, source, bytes);
         }

@@ -1,6 +1,7 @@
 //! Written reports in the world: the carrier's insistence, the takers' lines, and what the casebook says.
 
-use switchboard::{CasebookOutput, RequestId, SayRequest, ToCasebook, ToShard};
+use codecs::record::LineState;
+use switchboard::{CasebookOutput, RequestId, SayRequest, ToCasebook, ToDesk};
 
 use super::{Coming, FIRST_SAY, World};
 use crate::rules::Rule;
@@ -19,7 +20,7 @@ impl World {
         let at = self.wall();
         let (message, request) = self.writers.incoming(n, self.broken);
         if let Some(gateway) = &mut self.gateway {
-            gateway.casebook.handle(ToCasebook::Incoming { at, message: Box::new(message), request });
+            gateway.casebook.handle(self.now, ToCasebook::Incoming { at, message: Box::new(message), request });
         }
         self.settle_casebook();
     }
@@ -34,7 +35,7 @@ impl World {
             self.gateway.as_ref().and_then(|g| g.casebook.record(alert)).is_some_and(|r| r.reporter.safety.silent);
         let Some(gateway) = &mut self.gateway else { return };
         if silent {
-            gateway.casebook.handle(ToCasebook::Done { at, no: alert, seat: seat.clone(), request });
+            gateway.casebook.handle(self.now, ToCasebook::Done { at, no: alert, seat: seat.clone(), request });
         }
         let line = SayRequest {
             at,
@@ -42,11 +43,12 @@ impl World {
             seat,
             body: "收到".into(),
             channel: None,
+            answers: None,
             done,
             despite_silence: false,
             request,
         };
-        gateway.casebook.handle(ToCasebook::Say(Box::new(line)));
+        gateway.casebook.handle(self.now, ToCasebook::Say(Box::new(line)));
         self.settle_casebook();
     }
 
@@ -61,8 +63,17 @@ impl World {
                 CasebookOutput::Frame { at, payload, .. } => {
                     self.journal.note(at, codecs::record::Note::parse(&payload).expect("the casebook wrote it"));
                 }
+                CasebookOutput::Desk(ToDesk::CallBack(_)) if self.broken == Some(Rule::CallBack) => {}
                 CasebookOutput::Desk(message) => self.tell_desk(message),
-                CasebookOutput::Outbound(_) => self.reach("line to a writer"),
+                CasebookOutput::Outbound(outbound) => {
+                    self.reach("line to a writer");
+                    let after = self.chance.ms(3, 200);
+                    let state = if self.chance.percent(5) { LineState::Failed } else { LineState::Sent };
+                    if state == LineState::Failed {
+                        self.reach("line that got nowhere");
+                    }
+                    self.plan(after, Coming::LineFate { line: outbound.line.clone(), state });
+                }
                 CasebookOutput::Notice(notice) => self.noticed(notice),
                 CasebookOutput::WantSerials => wants_serials = true,
                 CasebookOutput::Fetch(_) | CasebookOutput::Counted { .. } => {}
@@ -81,9 +92,6 @@ impl World {
                     }
                 }
                 CasebookOutput::Shard(message) => {
-                    if matches!(message, ToShard::CallBack { .. }) && self.broken == Some(Rule::CallBack) {
-                        continue;
-                    }
                     let (now, wall) = (self.now, self.wall());
                     if let Some(gateway) = &mut self.gateway {
                         gateway.tell(now, wall, &message);

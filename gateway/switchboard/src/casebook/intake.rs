@@ -1,41 +1,58 @@
 //! Messages in: known or new, whole or in parts, and to which alert they belong.
 
 use codecs::chat::SharedLocation;
-use codecs::geo::to_wgs84;
+use codecs::geo::{distance_m, to_wgs84};
 use codecs::record::{
     Address, AlertNo, Channel, Location, LocationSource, Note, Original, Stamp, Subscriber as RecordSubscriber,
 };
 use codecs::sms::decode;
-use codecs::time::Wall;
+use codecs::time::{Mono, Wall};
 
 use casework::{Arrival, Fact, Message, Place as FactPlace};
-use dispatch::conversation::{Joined, Part, Seen};
+use dispatch::conversation::{Joined, Known, Part, Seen};
 use dispatch::nearest::Place;
 
-use super::{Casebook, Output};
-use crate::message::{Body, Failure, Incoming, RequestId};
-use crate::telephone;
+use super::{Casebook, ChannelRule, Output};
+use crate::limits::{self, Cutter};
+use crate::message::{Body, Failure, Incoming, KeptBinding, RequestId};
+use crate::{is_telephone, telephone};
+
+/// A device that tells its position by itself is believed to have moved from here on.
+const MOVED_M: f64 = 50.0;
 
 impl Casebook {
-    pub(super) fn incoming(&mut self, at: Wall, message: Incoming, request: RequestId) {
+    pub(super) fn incoming(&mut self, at: Wall, mut message: Incoming, request: RequestId) {
         let Some(rule) = self.channel(&message.from.channel) else {
             return self.answer(request, Err(Failure::NotFound("no such channel")));
         };
         let channel = rule.name.clone();
-        let name = Seen::name(&channel, &message.message_id);
-        let fresh =
-            if message.is_named_by_content { self.seen_lately.note(at, name) } else { self.seen.note(at, name) };
-        if !fresh {
-            self.count(&channel, "duplicate");
+        let marks = bound(&mut message);
+        if message.is_ping {
+            self.ping(at, &message);
             return self.answer(request, Ok(None));
         }
+        let name = Seen::name(&channel, &message.message_id);
+        let known = match message.session {
+            Some(session) => self.seen_lately.note(self.now, name, session, self.durable),
+            None => self.seen.note(self.now, &channel, name),
+        };
+        if let Known::Before(no) = known {
+            self.count(&channel, "duplicate");
+            return self.answer(request, Ok(no));
+        }
+        if self.is_spent(at, &message.from) {
+            self.seen.forget(name);
+            self.count(&channel, "quota");
+            return self.answer(request, Err(Failure::Quota));
+        }
         self.count(&channel, "received");
-        self.note_heard(at, &message.from);
+        self.note_heard(&message.from);
+        let (before, from, session) = (self.written, message.from.clone(), message.session);
         let no = match message.body.clone() {
-            Body::Text(text) => Some(self.deliver(at, message, text)),
+            Body::Text(text) => Some(self.deliver(at, message, text, marks)),
             Body::Octets { alphabet, octets, segment: None } => {
                 let text = decode(alphabet, &octets);
-                Some(self.deliver(at, message, text))
+                Some(self.deliver(at, message, text, marks))
             }
             Body::Octets { alphabet, octets, segment: Some(segment) } => {
                 let id = message.message_id.clone();
@@ -43,62 +60,114 @@ impl Casebook {
                 self.part(at, message, part)
             }
         };
+        self.charge(at, &from, before);
+        match (session, no) {
+            (Some(_), no) => self.seen_lately.belongs(name, no, self.next_sequence - 1),
+            (None, Some(no)) => self.seen.belongs(name, no),
+            (None, None) => {}
+        }
         self.answer(request, Ok(no));
     }
 
     fn part(&mut self, at: Wall, message: Incoming, part: Part) -> Option<AlertNo> {
         let note = part_note(&part);
-        match self.assembly.add(at, part) {
+        let joined = self.assembly.add(self.now, part);
+        self.joined(at, message, joined, &note)
+    }
+
+    fn joined(&mut self, at: Wall, message: Incoming, joined: Joined, note: &Note) -> Option<AlertNo> {
+        match joined {
             Joined::Kept => {
-                self.note(at, &note);
+                self.note(at, note);
                 None
             }
             Joined::Again => None,
             // The revision names the message, so that a restart does not wait for its parts again.
             Joined::Whole { text, message_id } => {
-                let last = Seen::name(&message.from.channel, &message.message_id);
-                let no = self.deliver(at, Incoming { message_id, ..message }, text);
-                self.note(at, &Note::Seen { names: vec![format!("{last:032x}")] });
+                let channel = message.from.channel.clone();
+                let last = Seen::name(&channel, &message.message_id);
+                let no = self.deliver(at, Incoming { message_id, ..message }, text, Vec::new());
+                let names = vec![(format!("{last:032x}"), no.to_string())];
+                self.note(at, &Note::Known { channel, names });
                 Some(no)
             }
             Joined::Late { text } => {
                 let text = format!("[补] {text}");
-                Some(self.deliver(at, message, text))
+                Some(self.deliver(at, message, text, Vec::new()))
             }
-            Joined::Partial { .. } => unreachable!("only time makes a message partial"),
+            Joined::Instead { before, then } => {
+                self.partial(at, *before);
+                self.joined(at, message, *then, note)
+            }
+            partial @ Joined::Partial { .. } => {
+                self.partial(at, partial);
+                None
+            }
         }
     }
 
+    /// Of a long message what there is.
+    fn partial(&mut self, at: Wall, joined: Joined) {
+        let Joined::Partial { key, text, message_id } = joined else { return };
+        self.count(&key.sender.channel.clone(), "parts_missing");
+        let message = Incoming {
+            from: key.sender,
+            message_id,
+            session: None,
+            to: key.to,
+            body: Body::Text(String::new()),
+            forms: vec![codecs::record::Form::Text],
+            attachments: Vec::new(),
+            location: None,
+            phone: None,
+            silent: false,
+            is_ping: false,
+        };
+        self.deliver(at, message, text, Vec::new());
+    }
+
     pub(super) fn parts_timeouts(&mut self, at: Wall) {
-        while let Some(Joined::Partial { key, text, message_id }) = self.assembly.expire(at) {
-            self.count(&key.sender.channel.clone(), "parts_missing");
-            let message = Incoming {
-                from: key.sender,
-                message_id,
-                is_named_by_content: false,
-                to: key.to,
-                body: Body::Text(String::new()),
-                forms: vec![codecs::record::Form::Text],
-                attachments: Vec::new(),
-                location: None,
-                phone: None,
-                silent: false,
-            };
-            self.deliver(at, message, text);
+        while let Some(partial) = self.assembly.expire(self.now) {
+            self.partial(at, partial);
+        }
+    }
+
+    /// Where somebody is who has an alert open: no report, and no line of theirs.
+    fn ping(&mut self, at: Wall, message: &Incoming) {
+        let alert = self.threads.get(&message.from).map(|t| t.alert).filter(|no| self.talks.contains_key(no));
+        let (Some(no), Some(shared)) = (alert, &message.location) else { return };
+        let place = self.place_of(at, shared);
+        let last = self.alerts.get(no).and_then(|r| r.location.first().and_then(|l| l.wgs84));
+        let moved = match (last, place.location.wgs84) {
+            (Some(a), Some(b)) => distance_m(a, b) >= MOVED_M,
+            _ => true,
+        };
+        if moved {
+            self.fact(at, no, Fact::Tracked { location: place.location });
         }
     }
 
     /// A whole message goes to its sender's alert, or begins one.
-    fn deliver(&mut self, at: Wall, m: Incoming, text: String) -> AlertNo {
-        let rule = self.channel(&m.from.channel).expect("a message comes by a channel that there is").clone();
-        let own_number = rule.user_is_phone.then(|| telephone(&m.from.user));
-        let phone = m.phone.as_deref().map(telephone).or(own_number);
-        // Their own thread's alert; where that is long over, the one that their telephone is heard of in.
+    fn deliver(&mut self, at: Wall, m: Incoming, text: String, mut marks: Vec<&'static str>) -> AlertNo {
+        // A channel that a configuration no longer has may have had parts waiting.
+        let rule = self.channel(&m.from.channel).cloned().unwrap_or_else(|| ChannelRule::gone(&m.from.channel));
+        // An empty one says that the sender is a pseudonym.
+        let is_number = rule.user_is_phone && m.phone.is_none();
+        let named = m.phone.as_deref().map(telephone);
+        let (proven, claimed) = if rule.proves_phone { (named, None) } else { (None, named) };
+        let own_number = proven.or_else(|| is_number.then(|| telephone(&m.from.user))).filter(|n| is_telephone(n));
+        let claimed = claimed.filter(|n| is_telephone(n) && own_number.is_none());
+        // Their own thread's alert; where that is long over, the one that their telephone is heard of in. A number that
+        // is only claimed finds nobody.
         let by_thread = self.threads.get(&m.from).map(|t| t.alert);
-        let by_phone = phone.as_deref().and_then(|p| self.threads.of_phone(p));
+        let by_phone = own_number.as_deref().and_then(|p| self.threads.of_phone(p));
         let known = [by_thread, by_phone].into_iter().flatten().find(|no| self.alerts.is_within_reach(*no));
+        let full = known.filter(|no| self.alerts.is_full(*no));
         let place = m.location.as_ref().map(|l| self.place_of(at, l));
         let address = m.from.clone();
+        if claimed.is_some() {
+            marks.push("phone_unproven");
+        }
         let message = Message {
             address: m.from,
             message_id: m.message_id,
@@ -106,23 +175,29 @@ impl Casebook {
             forms: m.forms,
             attachments: m.attachments,
             place,
-            receipt: rule.receipt.clone(),
-            silent: m.silent,
+            receipt: rule.receipt.clone().filter(|_| full.is_none()),
+            silent: m.silent || full.is_some_and(|no| self.alerts.is_silent(no)),
+            marks,
         };
-        let no = match known {
+        let no = match known.filter(|_| full.is_none()) {
             Some(no) => {
                 self.fact(at, no, Fact::Received(Box::new(message)));
                 no
             }
             None => {
                 let (no, reserved) = self.mint_number(at);
-                let arrival = self.written_arrival(at, &rule, &message, m.to, phone.clone(), reserved);
+                let phone = (own_number.clone(), claimed);
+                let mut arrival = self.written_arrival(at, &rule, &message, m.to, phone, reserved);
+                arrival.follows = full;
                 self.fact(at, no, Fact::Written(Box::new(arrival), Box::new(message)));
                 no
             }
         };
-        self.threads.note(at, &address, phone.as_deref(), no);
+        self.threads.note(self.now, &address, own_number.as_deref(), no);
         self.heard(at, no, &rule);
+        if let Some(full) = full {
+            self.end_talk(at, full);
+        }
         no
     }
 
@@ -132,10 +207,10 @@ impl Casebook {
         rule: &super::ChannelRule,
         message: &Message,
         to: String,
-        phone: Option<String>,
+        (proven, claimed): (Option<String>, Option<String>),
         reserved: bool,
     ) -> Arrival {
-        let subscriber = phone.as_ref().and_then(|p| self.config.subscribers.get(p));
+        let subscriber = proven.as_ref().and_then(|p| self.config.subscribers.get(p));
         let point = subscriber.and_then(|s| s.at);
         let place = match point {
             Some(_) => Place { grid: None, point },
@@ -153,7 +228,7 @@ impl Casebook {
         });
         Arrival {
             channel: rule.channel,
-            caller: phone.unwrap_or_default(),
+            caller: proven.or(claimed).unwrap_or_default(),
             called: to,
             trunk: rule.name.clone(),
             message_id: message.message_id.clone(),
@@ -162,6 +237,7 @@ impl Casebook {
             jurisdiction,
             owner,
             marks: if reserved { Vec::new() } else { vec!["number_unreserved".into()] },
+            follows: None,
         }
     }
 
@@ -190,37 +266,48 @@ impl Casebook {
         self.outputs.push_back(Output::Counted { channel: channel.to_owned(), what });
     }
 
-    /// A call: texts of the same number belong to it.
-    pub(super) fn call_arrives(&mut self, at: Wall, no: AlertNo, caller: &str) {
+    /// A call: texts of the same number belong to it. Whoever withholds their number is nobody's acquaintance.
+    pub(super) fn call_arrives(&mut self, no: AlertNo, caller: &str) {
         let phone = telephone(caller);
         let earlier = self.threads.of_phone(&phone).filter(|n| self.talks.contains_key(n));
-        if earlier.is_none() {
-            self.threads.note_phone(at, &phone, no);
+        if earlier.is_none() && is_telephone(&phone) {
+            self.threads.note_phone(self.now, &phone, no);
         }
     }
 
     /// The open written alert of whoever calls; it goes on as the call's.
-    pub(super) fn joined_by_call(&mut self, at: Wall, no: AlertNo, fact: &Fact) -> Option<AlertNo> {
+    pub(super) fn joined_by_call(&mut self, no: AlertNo, fact: &Fact) -> Option<AlertNo> {
         let Fact::Arrived(arrival) = fact else { return None };
         let phone = telephone(&arrival.caller);
         let earlier = self.threads.of_phone(&phone).filter(|n| *n != no && self.talks.contains_key(n))?;
-        self.threads.note_phone(at, &phone, no);
+        self.threads.note_phone(self.now, &phone, no);
         Some(earlier)
     }
 
-    /// Takes up what the journal noted; before the records.
-    pub fn restore_note(&mut self, at: Wall, note: Note) {
+    /// Takes up what the journal noted at `then`; before the records. `at` is now.
+    pub fn restore_note(&mut self, now: Mono, at: Wall, then: Wall, note: Note) {
+        self.now = now;
+        let instant = self.instant_of(at, then);
         match note {
             Note::Part { sender, to, reference, total, number, alphabet, octets, message_id } => {
                 let key = dispatch::conversation::LongKey { sender, to, reference, total };
                 let name = Seen::name(&key.sender.channel, &message_id);
-                self.seen.note(at, name);
+                self.seen.note(instant, &key.sender.channel, name);
                 let octets = unhex(&octets);
-                let _ = self.assembly.add(at, Part { key, number, alphabet, octets, message_id });
+                let _ = self.assembly.add(instant, Part { key, number, alphabet, octets, message_id });
             }
             Note::Seen { names } => {
                 for name in names.iter().filter_map(|n| u128::from_str_radix(n, 16).ok()) {
-                    self.seen.note(at, name);
+                    self.seen.note(instant, "", name);
+                }
+            }
+            Note::Known { channel, names } => {
+                for (name, no) in names {
+                    let Ok(name) = u128::from_str_radix(&name, 16) else { continue };
+                    self.seen.note(instant, &channel, name);
+                    if let Some(no) = AlertNo::parse(&no) {
+                        self.seen.belongs(name, no);
+                    }
                 }
             }
             Note::Line { line, state } => {
@@ -231,8 +318,39 @@ impl Casebook {
                 let outbound = super::Outbound { notice, ..plain };
                 self.restored_outbound.insert(line, outbound);
             }
+            Note::Binding { user, contact, transport, remote, until } => {
+                let transport = if transport == "TCP" { sip::Transport::Tcp } else { sip::Transport::Udp };
+                if let Ok(remote) = remote.parse() {
+                    let binding = KeptBinding { contact, transport, remote, until: Wall(until) };
+                    self.bindings.insert(user, binding);
+                }
+            }
+            Note::Unbound { user } => {
+                self.bindings.remove(&user);
+            }
         }
     }
+}
+
+/// Cuts what is too long; the marks of what was.
+fn bound(message: &mut Incoming) -> Vec<&'static str> {
+    let mut cutter = Cutter::default();
+    cutter.cut(limits::USER, &mut message.from.user);
+    cutter.cut(limits::MESSAGE_ID, &mut message.message_id);
+    cutter.cut(limits::NUMBER, &mut message.to);
+    if let Some(phone) = &mut message.phone {
+        cutter.cut(limits::NUMBER, phone);
+    }
+    if let Some(location) = &mut message.location {
+        cutter.cut(limits::LABEL, &mut location.label);
+    }
+    for file in &mut message.attachments {
+        cutter.cut(limits::FILE_NAME, &mut file.vendor_id);
+    }
+    if let Body::Text(text) = &mut message.body {
+        cutter.cut(limits::LINE, text);
+    }
+    cutter.marks
 }
 
 pub(super) fn part_note(part: &Part) -> Note {

@@ -1,11 +1,9 @@
 //! Conversations: their taker, the first line that is owed, lines out, and two that become one.
 
-use std::time::Duration;
-
 use codecs::record::{
     Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, SeatInfo, Stamp, State, TextLine,
 };
-use codecs::time::Wall;
+use codecs::time::{Mono, Wall};
 
 use casework::{Fact, Say, is_call_unfinished};
 use dispatch::conversation::{QuotaRule, Seen};
@@ -15,12 +13,12 @@ use dispatch::seat::{Class, GroupId};
 use super::intake::{class_of, senders};
 use super::{Casebook, ChannelRule, Deferred, Outbound, Output, is_final};
 use crate::message::{Failure, SayRequest, ToDesk};
-use crate::telephone;
+use crate::{is_telephone, telephone};
 
 /// An alert in which people write.
 pub(super) struct Talk {
-    arrived: Wall,
-    last: Wall,
+    arrived: Mono,
+    last: Mono,
     group: GroupId,
     skills: u32,
     class: Class,
@@ -64,13 +62,14 @@ impl News {
 impl Casebook {
     /// The reporter has written: somebody is to read it.
     pub(super) fn heard(&mut self, at: Wall, no: AlertNo, rule: &ChannelRule) {
+        let now = self.now;
         let Some(record) = self.alerts.get(no) else { return };
         let class = class_under_overload(record, rule);
         if let Some(talk) = self.talks.get_mut(&no) {
             self.idle.remove(&(talk.last, no));
-            talk.last = at;
+            talk.last = now;
             talk.class = talk.class.min(class);
-            self.idle.insert((at, no));
+            self.idle.insert((now, no));
             if let Some(seat) = talk.seat.clone() {
                 self.notice(&seat.no, no, News::Line);
             }
@@ -81,8 +80,8 @@ impl Casebook {
         let live = is_call_unfinished(record) && record.call.t.end.is_none();
         let prefer = record.call.seat.as_ref().filter(|_| live).map(|s| s.no.clone());
         let talk = Talk {
-            arrived: record.call.t.arrive.map_or(at, |s| s.0),
-            last: at,
+            arrived: record.call.t.arrive.map_or(now, |s| self.instant_of(at, s.0)),
+            last: now,
             group: rule.group,
             skills: rule.skills,
             class,
@@ -94,14 +93,13 @@ impl Casebook {
         if !answered && !missed {
             self.owed.insert((talk.arrived + ANSWER_WITHIN, no));
         }
-        self.idle.insert((at, no));
-        self.want(at, no, &talk, prefer);
+        self.idle.insert((now, no));
+        self.want(no, &talk, prefer);
         self.talks.insert(no, talk);
     }
 
-    fn want(&mut self, at: Wall, alert: AlertNo, talk: &Talk, prefer: Option<String>) {
-        let due = talk.arrived + ANSWER_WITHIN;
-        let within = Duration::from_nanos(u64::try_from(due.0 - at.0).unwrap_or(0));
+    fn want(&mut self, alert: AlertNo, talk: &Talk, prefer: Option<String>) {
+        let within = (talk.arrived + ANSWER_WITHIN).since(self.now);
         let (group, class, skills) = (talk.group, talk.class, talk.skills);
         self.outputs.push_back(Output::Desk(ToDesk::WantConversation { alert, group, class, within, prefer, skills }));
     }
@@ -152,7 +150,7 @@ impl Casebook {
     }
 
     pub(super) fn say(&mut self, say: SayRequest) {
-        let SayRequest { at, no, seat, body, channel, done, despite_silence, request } = say;
+        let SayRequest { at, no, seat, body, channel, answers, done, despite_silence, request } = say;
         let allowed = self.holds(no, &seat).and_then(|()| {
             if self.alerts.is_silent(no) && !despite_silence {
                 return Err(Failure::Silent);
@@ -167,23 +165,41 @@ impl Casebook {
         if let Err(failure) = allowed {
             return self.answer(request, Err(failure));
         }
-        let talk = self.talks.get_mut(&no).expect("held, as was checked");
-        let seat = talk.seat.clone().expect("held, as was checked");
-        let first = !std::mem::replace(&mut talk.answered, true);
-        let after_ms = u64::try_from((at.0 - talk.arrived.0) / 1_000_000).unwrap_or(0);
-        let mode = if talk.overflow { AnswerMode::Overflow } else { AnswerMode::Seat };
+        let now = self.now;
+        let Some(talk) = self.talks.get_mut(&no) else { return };
+        let Some(seat) = talk.seat.clone() else { return };
         self.idle.remove(&(talk.last, no));
-        talk.last = at;
-        self.idle.insert((at, no));
-        if first {
-            self.owed.remove(&(talk.arrived + ANSWER_WITHIN, no));
-        }
+        talk.last = now;
+        self.idle.insert((now, no));
         self.outputs.push_back(Output::Desk(ToDesk::ConversationAnswered { alert: no }));
-        self.fact(at, no, Fact::Replied { seat, mode, body, channel, after_ms });
+        self.fact(at, no, Fact::Replied { seat, body, channel, answers });
         if done {
             self.end_talk(at, no);
         }
         self.answer(request, Ok(Some(no)));
+    }
+
+    /// A human's line has been taken by its channel: the first one is the answer.
+    fn taken_by_channel(&mut self, at: Wall, no: AlertNo, line: &str) {
+        let Some(record) = self.alerts.get(no) else { return };
+        let human = record.text.iter().rev().any(|l| l.message_id == line && l.by == "seat");
+        if !human || record.call.t.answer.is_some() {
+            return;
+        }
+        let arrived = record.call.t.arrive.map_or(at, |s| s.0);
+        let talk = self.talks.get_mut(&no);
+        let overflow = talk.as_ref().is_some_and(|t| t.overflow);
+        let since = match talk {
+            Some(talk) => {
+                talk.answered = true;
+                talk.arrived
+            }
+            None => self.instant_of(at, arrived),
+        };
+        self.owed.remove(&(since + ANSWER_WITHIN, no));
+        let after_ms = self.now.since(since).as_millis() as u64;
+        let mode = if overflow { AnswerMode::Overflow } else { AnswerMode::Seat };
+        self.fact(at, no, Fact::AnsweredInWriting { mode, after_ms });
     }
 
     /// A line of an alert goes to its channel once it is durable, if the channel still allows one.
@@ -201,7 +217,7 @@ impl Casebook {
             is_receipt: say.is_receipt,
             is_answer: say.is_answer,
         };
-        match self.take_quota(at, &outbound.to) {
+        match self.take_quota(&outbound.to) {
             Some(templated) => self.defer(Deferred::Outbound(Box::new(Outbound { templated, ..outbound }))),
             None => {
                 self.line_state(at, outbound.line, LineState::Failed, "the platform allows no further reply".into())
@@ -210,17 +226,17 @@ impl Casebook {
     }
 
     /// A channel without a quota needs no count.
-    pub(super) fn note_heard(&mut self, at: Wall, from: &Address) {
+    pub(super) fn note_heard(&mut self, from: &Address) {
         if self.channel(&from.channel).is_some_and(|c| c.quota != QuotaRule::default()) {
-            self.quota.heard(at, from);
+            self.quota.heard(self.now, from);
         }
     }
 
     /// Counts a line to `to`: whether it goes as a template, or not at all.
-    fn take_quota(&mut self, at: Wall, to: &Address) -> Option<bool> {
+    fn take_quota(&mut self, to: &Address) -> Option<bool> {
         let rule = self.channel(&to.channel)?;
         let (quota, has_template) = (rule.quota, rule.has_template);
-        if self.quota.take(at, to, quota).is_ok() {
+        if self.quota.take(self.now, to, quota).is_ok() {
             return Some(false);
         }
         self.count(&to.channel.clone(), "quota_spent");
@@ -229,7 +245,7 @@ impl Casebook {
 
     /// Where else the reporter can be written to: by a channel they wrote by, or by SMS to their mobile telephone. Not
     /// by one that failed for these words before, and never unasked to whoever must not be heard.
-    fn other_way(&self, at: Wall, record: &AlertRecord, line: &str) -> Option<Address> {
+    fn other_way(&self, record: &AlertRecord, line: &str) -> Option<Address> {
         let failed_before = |l: &TextLine| l.message_id == line && l.state == Some(LineState::Failed);
         if record.reporter.safety.silent || record.text.iter().any(failed_before) {
             return None;
@@ -241,12 +257,14 @@ impl Casebook {
             name = &found.instead_of;
         }
         let mobile = telephone(&record.reporter.phone);
-        let is_mobile = mobile.len() == 11 && mobile.starts_with('1');
+        // A number that is only claimed may be anybody's.
+        let proven = !record.marks.iter().any(|m| m == "phone_unproven");
+        let is_mobile = proven && mobile.len() == 11 && mobile.starts_with('1');
         let sms = self.config.channels.iter().filter(|c| is_mobile && c.channel == codecs::record::Channel::Sms12110);
         let by_sms = sms.map(|c| Address { channel: c.name.clone(), user: mobile.clone() });
         let mut ways = senders(record).cloned().chain(by_sms).filter(|a| !tried.contains(&a.channel.as_str()));
         ways.find(|a| {
-            self.channel(&a.channel).is_some_and(|c| c.has_template || self.quota.allows(at, a, c.quota).is_ok())
+            self.channel(&a.channel).is_some_and(|c| c.has_template || self.quota.allows(self.now, a, c.quota).is_ok())
         })
     }
 
@@ -257,13 +275,16 @@ impl Casebook {
         };
         self.note(at, &Note::Line { line: line.clone(), state });
         if state == LineState::Failed
-            && let Some(to) = self.alerts.get(no).and_then(|record| self.other_way(at, record, &line))
+            && let Some(to) = self.alerts.get(no).and_then(|record| self.other_way(record, &line))
             && self.fact(at, no, Fact::SentAgain { line: line.clone(), to: to.clone() })
         {
             return self.count(&to.channel, "sent_again");
         }
-        if !self.fact(at, no, Fact::LineState { line, state, why }) {
+        if !self.fact(at, no, Fact::LineState { line: line.clone(), state, why }) {
             return;
+        }
+        if matches!(state, LineState::Sent | LineState::Delivered) {
+            self.taken_by_channel(at, no, &line);
         }
         if let (true, Some(seat)) = (is_final(state), self.talks.get(&no).and_then(|t| t.seat.clone())) {
             self.notice(&seat.no, no, News::State);
@@ -281,11 +302,14 @@ impl Casebook {
     ) -> Result<(), Failure> {
         let rule = self.channel(&to.channel).ok_or(Failure::NotFound("no such channel"))?;
         let phone = rule.user_is_phone.then(|| telephone(&to.user));
+        if phone.as_deref().is_some_and(|p| !is_telephone(p)) {
+            return Err(Failure::Conflict("this is no telephone number"));
+        }
         let alert = self.threads.find(&to, phone.as_deref());
         if alert.is_some_and(|no| self.alerts.is_silent(no)) {
             return Err(Failure::Silent);
         }
-        let Some(templated) = self.take_quota(at, &to) else {
+        let Some(templated) = self.take_quota(&to) else {
             return Err(Failure::Conflict("the platform allows no further message to this user now"));
         };
         self.note(at, &Note::Outbound { line: line.clone(), to: to.clone(), body: body.clone(), notice });
@@ -345,7 +369,7 @@ impl Casebook {
                     self.owed.insert((talk.arrived + ANSWER_WITHIN, to));
                 }
                 self.idle.insert((talk.last, to));
-                self.want(at, to, &talk, prefer);
+                self.want(to, &talk, prefer);
                 self.talks.insert(to, talk);
             }
             (_, true) => {
@@ -393,6 +417,7 @@ impl Casebook {
             jurisdiction: record.route.jurisdiction.clone(),
             owner: record.route.owner.clone(),
             marks: Vec::new(),
+            follows: None,
         };
         let message = casework::Message {
             address: sender.clone(),
@@ -403,6 +428,7 @@ impl Casebook {
             place: None,
             receipt: None,
             silent: record.reporter.safety.silent,
+            marks: Vec::new(),
         };
         let (to, _) = self.mint_number(at);
         self.fact(at, to, Fact::Written(Box::new(arrival), Box::new(message)));
@@ -411,7 +437,7 @@ impl Casebook {
 
     pub(super) fn talk_timeouts(&mut self, at: Wall) {
         while let Some(&(due, no)) = self.owed.first()
-            && due <= at
+            && due <= self.now
         {
             self.owed.pop_first();
             self.fact(at, no, Fact::Breach { timer: "T1" });
@@ -419,7 +445,7 @@ impl Casebook {
             self.count(&channel, "breach");
         }
         while let Some(&(last, no)) = self.idle.first()
-            && last + self.config.patience.idle <= at
+            && last + self.config.patience.idle <= self.now
         {
             self.idle.pop_first();
             self.end_talk(at, no);
@@ -427,16 +453,21 @@ impl Casebook {
     }
 
     /// Names, threads and numbers of a record that the journal had.
-    pub(super) fn restore_talk(&mut self, record: &AlertRecord) {
+    pub(super) fn restore_talk(&mut self, at: Wall, record: &AlertRecord) {
         let Some(no) = AlertNo::parse(&record.id.alert_no) else { return };
         for line in record.text.iter().filter(|l| l.dir == Some(Direction::In)) {
-            self.seen.note(line.at.0, Seen::name(&line.channel, &line.message_id));
+            let (then, name) = (self.instant_of(at, line.at.0), Seen::name(&line.channel, &line.message_id));
+            self.seen.note(then, &line.channel, name);
+            self.seen.belongs(name, no);
+            self.seen_lately.restore(then, name, no);
             self.assembly.forget(&line.channel, &line.message_id);
         }
         let last = record.text.last().map(|l| l.at).or(record.call.t.arrive).unwrap_or(Stamp(Wall(0))).0;
+        let last = self.instant_of(at, last);
         let joined = record.id.related.iter().find(|r| r.kind == codecs::record::Relation::Duplicate);
         let alert = joined.and_then(|r| AlertNo::parse(&r.alert_no)).unwrap_or(no);
-        let phone = Some(telephone(&record.reporter.phone)).filter(|p| !p.is_empty());
+        let proven = !record.marks.iter().any(|m| m == "phone_unproven");
+        let phone = Some(telephone(&record.reporter.phone)).filter(|p| proven && is_telephone(p));
         for sender in senders(record) {
             self.threads.note(last, sender, phone.as_deref(), alert);
         }
@@ -456,8 +487,9 @@ impl Casebook {
         let open: Vec<(AlertNo, Vec<Outbound>, Option<ChannelRule>)> =
             self.alerts.open().map(|(no, r)| (*no, unsent(r), self.rule_of(r))).collect();
         for (no, lines, rule) in open {
+            self.answered_before(at, no);
             for line in lines {
-                self.note_heard(at, &line.to);
+                self.note_heard(&line.to);
                 self.defer(Deferred::Outbound(Box::new(line)));
             }
             let writes =
@@ -468,9 +500,23 @@ impl Casebook {
         }
     }
 
+    /// A line that its channel had taken when the process died, before that could be told.
+    fn answered_before(&mut self, at: Wall, no: AlertNo) {
+        let Some(record) = self.alerts.get(no).filter(|r| r.call.t.answer.is_none()) else { return };
+        let taken = |l: &&TextLine| l.by == "seat" && l.state.is_some_and(|s| s >= LineState::Sent) && !failed(l);
+        let Some(line) = record.text.iter().find(taken) else { return };
+        let arrived = record.call.t.arrive.map_or(line.at.0, |s| s.0);
+        let after_ms = u64::try_from((line.at.0.0 - arrived.0) / 1_000_000).unwrap_or(0);
+        self.fact(at, no, Fact::AnsweredInWriting { mode: AnswerMode::Seat, after_ms });
+    }
+
     fn rule_of(&self, record: &AlertRecord) -> Option<ChannelRule> {
         self.channel(&senders(record).next()?.channel).cloned()
     }
+}
+
+fn failed(line: &TextLine) -> bool {
+    line.state == Some(LineState::Failed)
 }
 
 /// Lines of ours that no channel had taken when the process died.

@@ -3,17 +3,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use codecs::record::{AlertNo, Location, LocationSource, Role, Stamp, Subscriber as RecordSubscriber, TryResult};
-use codecs::sip::{Name, NameAddr, Scheme, Uri, split_commas};
-use codecs::time::Mono;
-use dispatch::nearest::Place;
-use dispatch::{CALLER, Call, CallKey, Fact, Input, LegNo, Output as CallOutput, Policy, Why};
+use codecs::record::{AlertNo, Location, LocationSource, Stamp, TryResult};
+use codecs::time::{Mono, Wall};
+use dispatch::seat::CallWant;
+use dispatch::{CALLER, Call, CallKey, Gone, Input, LegNo, Output as CallOutput};
 use media::Event as MediaEvent;
-use sip::{EndCause, Event as SipEvent, Invitation, Output as SipOutput};
+use sip::{Binding, EndCause, Event as SipEvent, Output as SipOutput};
 
 use super::{CallSlot, Observed, Output, Shard};
-use crate::message::{Action, RequestId, ToCasebook, ToDesk, ToShard};
-use crate::telephone;
+use crate::message::{Action, KeptBinding, RequestId, ToCasebook, ToDesk, ToShard};
 
 impl Shard {
     /// Carries every consequence of an input to its end.
@@ -21,7 +19,9 @@ impl Shard {
         loop {
             if let Some(output) = self.sip.poll_output() {
                 match output {
-                    SipOutput::Send { flow, bytes } => self.outputs.push_back(Output::Send { flow, bytes }),
+                    SipOutput::Send { flow, reconnect, bytes } => {
+                        self.outputs.push_back(Output::Send { flow, reconnect, bytes });
+                    }
                     SipOutput::Close { flow } => self.outputs.push_back(Output::Close { flow }),
                     SipOutput::Event(event) => self.sip_event(now, event),
                 }
@@ -48,37 +48,73 @@ impl Shard {
     fn sip_event(&mut self, now: Mono, event: SipEvent) {
         match event {
             SipEvent::Invited(invitation) => self.invited(now, *invitation),
+            SipEvent::Refused(refused) => self.refused_by_protocol(&refused),
             SipEvent::Confirmed { session, sdp } => self.confirmed(now, session, sdp),
             SipEvent::Progress { session, .. } => self.session_input(now, session, |leg| Input::LegRinging { leg }),
             SipEvent::Answered { session, sdp } => self.answered(now, session, sdp),
             SipEvent::Reoffer { session, sdp } => self.reoffered(now, session, sdp),
             SipEvent::Ended { session, cause } => self.session_ended(now, session, cause),
-            SipEvent::Registered { user, binding } => {
-                self.outputs.push_back(Output::Desk(ToDesk::Registered { user, binding }));
-            }
+            SipEvent::Registered { user, binding, refreshed } => self.registered(now, user, binding, refreshed),
             SipEvent::Paged { page, flow, message } => self.paged(now, page, flow, &message),
             SipEvent::PageAnswered { page, code } => self.page_answered(page, code),
-            SipEvent::Unregistered { user } => self.outputs.push_back(Output::Desk(ToDesk::Unregistered { user })),
+            SipEvent::Unregistered { user } => {
+                let kept = ToCasebook::Binding { at: self.wall, user: user.clone(), binding: None };
+                self.outputs.push_back(Output::Casebook(kept));
+                self.outputs.push_back(Output::Desk(ToDesk::Unregistered { user }));
+            }
         }
     }
 
+    /// What a restart needs to know of it goes to the casebook; a mere refresh is nothing new.
+    fn registered(&mut self, now: Mono, user: String, binding: Binding, refreshed: bool) {
+        if !refreshed {
+            let left = binding.expires_at.since(now);
+            let kept = KeptBinding {
+                contact: String::from_utf8_lossy(&binding.contact).into_owned(),
+                transport: binding.flow.transport,
+                remote: binding.flow.remote,
+                until: Wall(self.wall.0 + left.as_nanos() as i64),
+            };
+            let kept = ToCasebook::Binding { at: self.wall, user: user.clone(), binding: Some(kept) };
+            self.outputs.push_back(Output::Casebook(kept));
+        }
+        self.outputs.push_back(Output::Desk(ToDesk::Registered { user, binding, restored: false }));
+    }
+
     fn media_event(&mut self, now: Mono, event: MediaEvent) {
-        let leg = match event {
-            MediaEvent::FirstIn { leg }
-            | MediaEvent::FirstOut { leg }
-            | MediaEvent::Played { leg }
-            | MediaEvent::Digit { leg, .. }
-            | MediaEvent::Silent { leg } => leg,
-        };
-        let Some(&(key, leg)) = self.by_media.get(&leg) else { return };
-        let input = match event {
-            MediaEvent::FirstIn { .. } => Input::LegHeard { leg },
-            MediaEvent::FirstOut { .. } => Input::LegHears { leg },
-            MediaEvent::Played { .. } => Input::Played { leg },
-            MediaEvent::Silent { .. } if leg == CALLER => Input::CallerSilent,
-            MediaEvent::Silent { .. } | MediaEvent::Digit { .. } => return,
-        };
-        self.input(now, key, input);
+        let of = |leg| self.by_media.get(&leg).copied();
+        match event {
+            MediaEvent::FirstIn { leg } => {
+                if let Some((key, leg)) = of(leg) {
+                    self.input(now, key, Input::LegHeard { leg });
+                }
+            }
+            MediaEvent::Hears { leg, from } => {
+                if let (Some((key, leg)), Some((_, from))) = (of(leg), of(from)) {
+                    self.input(now, key, Input::LegHears { leg, from });
+                }
+            }
+            MediaEvent::Played { leg } => {
+                if let Some((key, leg)) = of(leg) {
+                    self.input(now, key, Input::Played { leg });
+                }
+            }
+            MediaEvent::Silent { leg } => {
+                if let Some((key, leg)) = of(leg) {
+                    self.note_strangers(key, leg);
+                    if leg == CALLER {
+                        self.input(now, key, Input::CallerSilent);
+                    }
+                }
+            }
+            MediaEvent::Quiet { leg } => {
+                let session = of(leg).and_then(|(key, leg)| self.session_of(key, leg));
+                if let Some(session) = session {
+                    self.sip.probe(now, session);
+                }
+            }
+            MediaEvent::Digit { .. } => {}
+        }
     }
 
     fn session_input(&mut self, now: Mono, session: sip::SessionId, make: impl FnOnce(LegNo) -> Input) {
@@ -92,9 +128,17 @@ impl Shard {
         let Some(slot) = self.calls.get_mut(&key) else { return };
         let Some(entry) = slot.legs.get_mut(&leg) else { return };
         entry.session = None;
-        let answered = entry.answered;
+        let (answered, role) = (entry.answered, entry.role);
+        let gone = match cause {
+            EndCause::RemoteBye | EndCause::Cancelled => Gone::HungUp,
+            EndCause::NoAck | EndCause::Unreachable | EndCause::Vanished => Gone::Lost,
+            EndCause::Refused(_) | EndCause::TimedOut => Gone::HungUp,
+        };
+        if cause == EndCause::Vanished {
+            self.outputs.push_back(Output::Observed(Observed::Vanished { role }));
+        }
         let input = if leg == CALLER && !matches!(cause, EndCause::Refused(_) | EndCause::TimedOut) || answered {
-            Input::LegEnded { leg }
+            Input::LegEnded { leg, gone }
         } else {
             Input::LegFailed { leg, result: result_of(cause) }
         };
@@ -102,99 +146,7 @@ impl Shard {
         self.input(now, key, input);
     }
 
-    fn invited(&mut self, now: Mono, invitation: Invitation) {
-        let source = invitation.flow.remote.ip();
-        let Some(trunk) = self.trunk_of(source) else {
-            self.sip.reject(now, invitation.session, 403, Some("X.local;cause=2101;text=\"GW-2101 unknown trunk\""));
-            return;
-        };
-        let called = dialled(&invitation.message);
-        let caller = calling_number(&invitation.message);
-        let attendant_only = self.config.trunks[trunk].attendant_user.as_deref() == Some(called.as_str());
-        let policy = Policy { attendant_only, ..self.config.policy.clone() };
-        let (no, reserved) = self.mint_number();
-        let call_id = String::from_utf8_lossy(invitation.message.get(Name::CallId).unwrap_or_default()).into_owned();
-        let slot = self.new_slot(no, trunk, caller.clone());
-        let key = self.calls.insert(slot);
-        if !self.take_caller_leg(now, key, &invitation) {
-            return;
-        }
-        let arrival = self.arrival(trunk, caller, called, call_id, !reserved);
-        self.calls.get_mut(&key).expect("inserted above").place = arrival.1;
-        self.record(no, casework::Fact::Arrived(Box::new(arrival.0)));
-        self.begin(now, key, Call::arrived(now, policy));
-    }
-
-    /// Everything known of the report at its first byte, and the place that follows from it.
-    fn arrival(
-        &self,
-        trunk: usize,
-        caller: String,
-        called: String,
-        message_id: String,
-        unreserved: bool,
-    ) -> (casework::Arrival, Place) {
-        let trunk = &self.config.trunks[trunk];
-        let subscriber = self.config.subscribers.get(&caller);
-        let point = subscriber.and_then(|s| s.at);
-        let (place, source) = match point {
-            Some(_) => (Place { grid: None, point }, LocationSource::Subscriber),
-            None => (Place { grid: trunk.default_grid.clone(), point: None }, LocationSource::TrunkDefault),
-        };
-        let (jurisdiction, owner) = super::jurisdiction(&self.config.unit, &self.config.grids, &place);
-        let location = Location {
-            wgs84: place.point,
-            original: None,
-            civic: subscriber.map(|s| s.address.clone()).unwrap_or_default(),
-            grid_code: self.config.grids.of(&place).map(|g| g.id.clone()).unwrap_or_default(),
-            source,
-            at: Stamp(self.wall),
-        };
-        let arrival = casework::Arrival {
-            channel: trunk.channel,
-            caller,
-            called,
-            trunk: trunk.name.clone(),
-            message_id,
-            subscriber: subscriber.map(|s| RecordSubscriber { name: s.name.clone(), address: s.address.clone() }),
-            location: Some(location),
-            jurisdiction,
-            owner,
-            marks: if unreserved { vec!["number_unreserved".into()] } else { Vec::new() },
-        };
-        (arrival, place)
-    }
-
-    fn new_slot(&self, no: AlertNo, trunk: usize, number: String) -> CallSlot {
-        CallSlot {
-            call: None,
-            no,
-            trunk,
-            number,
-            place: Place::default(),
-            legs: super::table::Legs::default(),
-            room: None,
-            recorded: false,
-            tracks: std::collections::BTreeMap::new(),
-            seat: None,
-            responder: None,
-            responders: std::collections::BTreeMap::new(),
-            result: "abandoned",
-            armed: sip::Armed::default(),
-        }
-    }
-
-    /// The next number, and whether its serial was reserved on disk.
-    fn mint_number(&mut self) -> (AlertNo, bool) {
-        let (serial, reserved) = self.serials.next(self.wall);
-        if self.serials.wants_more() {
-            self.outputs.push_back(Output::WantSerials);
-        }
-        let date = self.wall.beijing_date();
-        (AlertNo::mint(&self.config.unit, date, self.config.node, serial), reserved)
-    }
-
-    fn begin(&mut self, now: Mono, key: CallKey, call: Call) {
+    pub(super) fn begin(&mut self, now: Mono, key: CallKey, call: Call) {
         self.calls.get_mut(&key).expect("its slot is there").call = Some(call);
         self.with_call(now, key, |_| {});
     }
@@ -234,16 +186,23 @@ impl Shard {
         }
     }
 
-    /// The call machine is gone: every leg is hung up from the leg table, seats and officers are given back.
+    /// The call machine is gone: every leg is hung up from the leg table, seats and officers are given back. Whoever had
+    /// not been answered is a report that was not answered, and is called back like any other.
     fn abandon_panicked(&mut self, now: Mono, key: CallKey) {
         self.outputs.push_back(Output::Observed(Observed::Panicked));
         let Some(slot) = self.calls.get(&key) else { return };
-        let no = slot.no;
+        let (no, answered, is_call_back) = (slot.no, slot.result == "answered", slot.is_call_back);
         let legs: Vec<LegNo> = slot.legs.keys().copied().collect();
         for leg in legs {
             self.drop_leg(now, key, leg);
         }
         self.record(no, casework::Fact::Mark("call_machine_failed"));
+        if is_call_back && !answered {
+            self.record(no, casework::Fact::Unreached);
+        } else if !answered {
+            self.breach(no, "T1");
+            self.record(no, casework::Fact::Abandoned { attended: false });
+        }
         self.record(no, casework::Fact::Ended);
         self.outputs.push_back(Output::Desk(ToDesk::CallFailed { call: key }));
         self.close(now, key);
@@ -263,6 +222,12 @@ impl Shard {
         }
         let Some(mut slot) = self.calls.remove(&key) else { return };
         self.timers.rearm(key, &mut slot.armed, None);
+        if slot.counted {
+            self.shares[slot.trunk].up -= 1;
+        }
+        if slot.is_call_back {
+            self.outputs.push_back(Output::Desk(ToDesk::CallBackOver { no: slot.no }));
+        }
         let trunk = self.config.trunks[slot.trunk].name.clone();
         self.outputs.push_back(Output::Observed(Observed::CallEnded { trunk, result: slot.result }));
         // Also without any audio: the casebook closes the alert on the recorder's word.
@@ -273,9 +238,13 @@ impl Shard {
         let Some(slot) = self.calls.get(&key) else { return };
         let no = slot.no;
         match output {
-            CallOutput::WantSeat { answer_by } => {
-                let (group, skills) = (self.config.trunks[slot.trunk].group, self.config.trunks[slot.trunk].skills);
-                self.outputs.push_back(Output::Desk(ToDesk::WantSeat { call: key, group, answer_by, skills }));
+            CallOutput::WantSeat { answer_by, avoid } => {
+                let trunk = &self.config.trunks[slot.trunk];
+                let want = CallWant { group: trunk.group, answer_by, skills: trunk.skills, avoid };
+                self.outputs.push_back(Output::Desk(ToDesk::WantSeat { call: key, want }));
+            }
+            CallOutput::ChargeSeat { seat } => {
+                self.outputs.push_back(Output::Desk(ToDesk::ChargeSeat { call: key, seat }));
             }
             CallOutput::UnwantSeat => self.outputs.push_back(Output::Desk(ToDesk::UnwantSeat { call: key })),
             CallOutput::ReleaseSeat { seat, outcome } => {
@@ -301,86 +270,14 @@ impl Shard {
         }
     }
 
-    pub(super) fn record(&mut self, no: AlertNo, fact: casework::Fact) {
-        self.record_for(no, fact, RequestId::default());
-    }
-
-    fn record_for(&mut self, no: AlertNo, fact: casework::Fact, request: RequestId) {
-        self.outputs.push_back(Output::Casebook(ToCasebook::Fact { no, at: self.wall, fact, request }));
-    }
-
-    /// The call machine's numbers become the record's names.
-    fn fact(&mut self, key: CallKey, no: AlertNo, fact: Fact) {
-        let slot = self.calls.get_mut(&key).expect("a fact of a living call");
-        let name = |slot: &CallSlot, id: dispatch::ResponderId| slot.responders.get(&id.0).cloned().unwrap_or_default();
-        let seat = || slot.seat.as_ref().map(|(info, _)| info.clone()).unwrap_or_default();
-        let told = match fact {
-            Fact::Offered { .. } => casework::Fact::Offered { seat: seat() },
-            Fact::AttendantAnswered { after } => {
-                slot.result = "attendant";
-                let trunk = self.config.trunks[slot.trunk].name.clone();
-                let mode = codecs::record::AnswerMode::Attendant;
-                self.outputs.push_back(Output::Observed(Observed::Answered { trunk, mode, after }));
-                casework::Fact::AttendantAnswered
-            }
-            Fact::Answered { leg, mode, after, .. } => {
-                let seat = seat();
-                slot.result = "answered";
-                let trunk = self.config.trunks[slot.trunk].name.clone();
-                self.outputs.push_back(Output::Observed(Observed::Answered { trunk, mode, after }));
-                casework::Fact::Answered { leg: leg.0, seat, mode, after_ms: after.as_millis() as u64 }
-            }
-            Fact::TwoWay => casework::Fact::TwoWay,
-            Fact::Silent => casework::Fact::Silent,
-            Fact::ResponderWanted { why } => casework::Fact::ResponderWanted {
-                why: match why {
-                    Why::Triage => "triage",
-                    Why::Action => "three-way",
-                    Why::Grace => "no triage in time",
-                },
-            },
-            Fact::Tried { leg, responder, rung } => {
-                let Some(r) = slot.responder.as_deref() else { return };
-                slot.responders.insert(responder.0, r.no.clone());
-                casework::Fact::Tried {
-                    leg: leg.0,
-                    unit: r.unit.clone(),
-                    officer: r.no.clone(),
-                    role: rung,
-                    reason: r.reason.clone(),
-                }
-            }
-            Fact::TryEnded { leg, responder, result } => {
-                casework::Fact::TryEnded { leg: leg.0, officer: name(slot, responder), result }
-            }
-            Fact::Bridged { responder, after } => {
-                self.outputs.push_back(Output::Observed(Observed::Bridged { after }));
-                casework::Fact::Bridged { officer: name(slot, responder), after_ms: after.as_millis() as u64 }
-            }
-            Fact::NobodyLeft => casework::Fact::NobodyLeft,
-            Fact::LegEnded { leg, role } => casework::Fact::LegEnded { leg: leg.0, role },
-            Fact::Abandoned { attended } => {
-                slot.result = "abandoned";
-                casework::Fact::Abandoned { attended }
-            }
-            Fact::Unreached => {
-                slot.result = "unreached";
-                casework::Fact::Unreached
-            }
-            Fact::Breach { timer } => {
-                self.outputs.push_back(Output::Observed(Observed::Breach { timer }));
-                casework::Fact::Breach { timer }
-            }
-            Fact::Ended => casework::Fact::Ended,
-        };
-        self.record(no, told);
-    }
-
     pub(super) fn take_message(&mut self, now: Mono, message: ToShard) {
         match message {
             ToShard::SeatReserved { call, seat, overflow, info, contact } => {
                 match self.calls.get_mut(&call) {
-                    Some(slot) => slot.seat = Some((info, contact)),
+                    Some(slot) => {
+                        slot.seats.retain(|(known, ..)| *known != seat);
+                        slot.seats.push((seat, info, contact));
+                    }
                     None => {
                         let outcome = dispatch::seat::Outcome::Unused;
                         self.outputs.push_back(Output::Desk(ToDesk::ReleaseSeat { call, seat, outcome }));
@@ -391,7 +288,8 @@ impl Shard {
             ToShard::ResponderReserved(reserved) => self.responder_reserved(now, reserved),
             ToShard::NoResponder { call } => self.input(now, call, Input::NoResponder),
             ToShard::Action { call, action, request } => self.act(now, call, action, request),
-            ToShard::CallBack { no, number, trunk } => self.call_back(now, no, number, &trunk),
+            ToShard::CallBack(what) => self.call_back(now, what),
+            ToShard::ForgetBinding { user } => self.sip.forget_binding(&user),
             ToShard::Silence { no } => self.silence(now, no),
             ToShard::SendMessage(message) => self.send_page(now, &message),
             ToShard::AnswerMessage { page, status } => self.sip.answer_page(now, sip::PageId(page), status),
@@ -458,7 +356,6 @@ impl Shard {
         }
     }
 
-    /// By the seats of the trunk it came from, out over whichever trunk takes outgoing calls.
     /// Nothing may ring for this alert any more.
     fn silence(&mut self, now: Mono, no: AlertNo) {
         let ringing = |s: &CallSlot| s.no == no && s.call.as_ref().is_some_and(Call::is_calling_back);
@@ -467,56 +364,6 @@ impl Shard {
             self.input(now, key, Input::HangUp);
         }
     }
-
-    fn call_back(&mut self, now: Mono, no: AlertNo, number: String, trunk: &str) {
-        let trunk = self.config.trunks.iter().position(|t| t.name == trunk).unwrap_or(0);
-        if self.dial_out(trunk, &number).is_none() {
-            // Nowhere to call: said at once, no seat is spent on it.
-            self.record(no, casework::Fact::CallingBack);
-            self.record(no, casework::Fact::Unreached);
-            self.outputs.push_back(Output::RecordingEnded { key: 0, no });
-            return;
-        }
-        let mut slot = self.new_slot(no, trunk, number);
-        slot.result = "callback";
-        slot.legs.insert(
-            CALLER,
-            super::Leg {
-                role: Role::Reporter,
-                session: None,
-                media: None,
-                port: None,
-                answered: false,
-                sdp: super::LocalSdp::default(),
-                playing: None,
-                origin: None,
-                seed: 0,
-                track: None,
-            },
-        );
-        let key = self.calls.insert(slot);
-        self.record(no, casework::Fact::CallingBack);
-        self.begin(now, key, Call::calling_back(now, self.config.policy.clone()));
-    }
-
-    /// The trunk of a source address: the longest prefix wins.
-    pub(super) fn trunk_of(&self, source: std::net::IpAddr) -> Option<usize> {
-        let source = source.to_canonical();
-        let matching = self.config.trunks.iter().enumerate().flat_map(|(i, t)| {
-            t.sources.iter().filter(move |(net, len)| in_network(source, *net, *len)).map(move |(_, len)| (*len, i))
-        });
-        matching.max_by_key(|(len, i)| (*len, usize::MAX - *i)).map(|(_, i)| i)
-    }
-}
-
-fn in_network(address: std::net::IpAddr, network: std::net::IpAddr, prefix: u8) -> bool {
-    let bits = |ip: std::net::IpAddr| match ip {
-        std::net::IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 32),
-        std::net::IpAddr::V6(v6) => (u128::from(v6), 128),
-    };
-    let ((a, width), (n, other)) = (bits(address), bits(network));
-    let prefix = u32::from(prefix).min(width);
-    width == other && (prefix == 0 || (a ^ n) >> (128 - prefix) == 0)
 }
 
 fn result_of(cause: EndCause) -> TryResult {
@@ -524,26 +371,12 @@ fn result_of(cause: EndCause) -> TryResult {
         EndCause::Refused(486 | 600) => TryResult::Busy,
         EndCause::Refused(603 | 403) => TryResult::Declined,
         EndCause::Refused(404 | 410 | 480) => TryResult::Off,
-        EndCause::Refused(_) | EndCause::TimedOut | EndCause::NoAck | EndCause::Cancelled | EndCause::RemoteBye => {
-            TryResult::NoAnswer
-        }
+        EndCause::Unreachable => TryResult::Off,
+        EndCause::Refused(_)
+        | EndCause::TimedOut
+        | EndCause::NoAck
+        | EndCause::Cancelled
+        | EndCause::RemoteBye
+        | EndCause::Vanished => TryResult::NoAnswer,
     }
-}
-
-pub(super) fn dialled(message: &codecs::sip::Message) -> String {
-    let uri = Uri::parse(message.request_uri());
-    let number = uri.as_ref().map(Uri::number).unwrap_or_default();
-    String::from_utf8_lossy(number).into_owned()
-}
-
-/// P-Asserted-Identity from the trunk, then From. Never refused for being odd.
-pub(super) fn calling_number(message: &codecs::sip::Message) -> String {
-    let asserted = message.all(Name::PAssertedIdentity).flat_map(split_commas);
-    let from = message.get(Name::From).into_iter();
-    let found = asserted.chain(from).find_map(|value| {
-        let uri = NameAddr::parse(value)?.uri()?;
-        let wanted = matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel);
-        (wanted && !uri.number().is_empty()).then(|| String::from_utf8_lossy(uri.number()).into_owned())
-    });
-    telephone(&found.unwrap_or_default())
 }

@@ -1,10 +1,13 @@
 //! Legs: a SIP session, a media leg and a port each, and how they are made and let go.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
+use codecs::address::is_special_purpose;
 use codecs::record::Role;
 use codecs::sip::{Host, Uri};
 use codecs::time::Mono;
-use dispatch::{CALLER, CallKey, Input, LegNo, Target};
+use dispatch::{CALLER, CallKey, Gone, Input, LegNo, Target};
 use media::negotiate::{self, Agreed, Local, Refusal};
 use media::{LegConfig, LegId, Prompt};
 use sip::{Flow, Invitation, OutgoingInvite, SessionId};
@@ -14,26 +17,21 @@ use super::{CallSlot, Leg, LocalSdp, Output, Shard};
 use crate::message::{Contact, ReservedResponder};
 
 impl Shard {
-    /// Makes the caller's leg from the INVITE. `false`: refused, and the call does not begin.
-    pub(super) fn take_caller_leg(&mut self, now: Mono, key: CallKey, invitation: &Invitation) -> bool {
-        let session = invitation.session;
+    /// Makes the caller's leg from the INVITE; else why it is refused: the status, the reason on the record, the number of
+    /// the error, and what it says.
+    pub(super) fn take_caller_leg(&mut self, key: CallKey, invitation: &Invitation) -> Result<(), Refused> {
         let Some(port) = self.take_port() else {
-            self.calls.remove(&key);
-            self.sip.reject(now, session, 503, Some("X.local;cause=2102;text=\"GW-2102 no media port\""));
-            return false;
+            return Err((503, "no_media_port", "2102", "no media port".into()));
         };
         let seed = self.mint.next_u64();
+        let slot_trunk = self.calls.get(&key).map_or(0, |slot| slot.trunk);
         let mut leg = Leg {
-            role: Role::Reporter,
-            session: Some(session),
-            media: None,
+            session: Some(invitation.session),
             port: Some(port),
-            answered: false,
-            sdp: LocalSdp::default(),
-            playing: None,
-            origin: None,
+            signals_from: Some(invitation.flow.remote.ip().to_canonical()),
+            nat: self.config.trunks[slot_trunk].nat,
             seed,
-            track: None,
+            ..Leg::blank(Role::Reporter)
         };
         let agreed = match &invitation.sdp {
             None => {
@@ -47,22 +45,22 @@ impl Shard {
                     Some(agreed)
                 }
                 Err(refusal) => {
-                    self.calls.remove(&key);
                     self.free_port(port);
-                    let (code, reason) = refusal_code(refusal);
-                    self.sip.reject(now, session, code, Some(&reason));
-                    return false;
+                    return Err(refusal_code(refusal));
                 }
             },
         };
         leg.sdp.version = 1;
-        self.by_session.insert(session, (key, CALLER));
-        let slot = self.calls.get_mut(&key).expect("the call's slot");
+        let Some(slot) = self.calls.get_mut(&key) else {
+            self.free_port(port);
+            return Err((500, "no_call", "2100", "the call is gone".into()));
+        };
         slot.legs.insert(CALLER, leg);
+        self.by_session.insert(invitation.session, (key, CALLER));
         if let Some(agreed) = agreed {
             self.add_media(key, CALLER, &agreed);
         }
-        true
+        Ok(())
     }
 
     pub(super) fn ring_caller(&mut self, now: Mono, key: CallKey) {
@@ -84,7 +82,7 @@ impl Shard {
     pub(super) fn start_leg(&mut self, now: Mono, key: CallKey, leg: LegNo, target: Target, role: Role) {
         let Some(slot) = self.calls.get(&key) else { return };
         let contact = match target {
-            Target::Seat(_) => slot.seat.as_ref().map(|(_, contact)| contact.clone()),
+            Target::Seat(seat) => slot.seats.iter().find(|(s, ..)| *s == seat).map(|(.., contact)| contact.clone()),
             Target::Responder(_) => slot.responder.as_deref().and_then(|r| self.responder_contact(r)),
             Target::Reporter => self.dial_out(slot.trunk, &slot.number),
         };
@@ -95,32 +93,32 @@ impl Shard {
             return;
         };
         let seed = self.mint.next_u64();
-        let slot = self.calls.get(&key).expect("found above");
+        let Some(slot) = self.calls.get(&key) else { return self.free_port(port) };
         let sdp = negotiate::offer(self.local(key, leg, port, 1, seed));
         let out = OutgoingInvite {
             flow: contact.flow,
             uri: contact.uri.clone(),
-            from: format!("\"{0}\" <sip:{0}@{1}>", printable(&slot.number), self.config.realm).into_bytes(),
+            from: identity(&slot.number, &self.config.realm),
             to: [b"<", &contact.uri[..], b">"].concat(),
             sdp,
+            is_registered: contact.is_registered,
             headers: headers_for(role, slot),
         };
+        let nat = if contact.is_registered { self.config.phones_nat } else { self.config.trunks[slot.trunk].nat };
         let session = self.sip.invite(now, out);
         self.by_session.insert(session, (key, leg));
-        let sdp = LocalSdp { version: 1, text: Vec::new(), offered: true };
         let entry = Leg {
-            role,
             session: Some(session),
-            media: None,
             port: Some(port),
-            answered: false,
-            sdp,
-            playing: None,
-            origin: None,
+            sdp: LocalSdp { version: 1, text: Vec::new(), offered: true },
+            signals_from: Some(contact.flow.remote.ip().to_canonical()),
+            nat,
             seed,
-            track: None,
+            ..Leg::blank(role)
         };
-        self.calls.get_mut(&key).expect("found above").legs.insert(leg, entry);
+        if let Some(slot) = self.calls.get_mut(&key) {
+            slot.legs.insert(leg, entry);
+        }
     }
 
     fn responder_contact(&self, responder: &ReservedResponder) -> Option<Contact> {
@@ -132,7 +130,7 @@ impl Shard {
             let parsed = Uri::parse(&uri)?;
             let Host::Ip(ip) = parsed.host else { return None };
             let flow = Flow::udp((ip, parsed.port.unwrap_or(5060)).into());
-            return Some(Contact { flow, uri });
+            return Some(Contact { flow, uri, is_registered: false });
         }
         let trunk = self.config.trunks.iter().position(|t| t.outbound.is_some())?;
         self.dial_out(trunk, &responder.phone)
@@ -144,13 +142,14 @@ impl Shard {
         let peer = own.or_else(|| self.config.trunks.iter().find_map(|t| t.outbound))?;
         let dialable =
             !number.is_empty() && number.bytes().all(|b| b.is_ascii_alphanumeric() || b"*#+-._".contains(&b));
-        dialable.then(|| Contact { flow: Flow::udp(peer), uri: format!("sip:{number}@{peer}").into_bytes() })
+        let uri = || format!("sip:{number}@{peer}").into_bytes();
+        dialable.then(|| Contact { flow: Flow::udp(peer), uri: uri(), is_registered: false })
     }
 
     /// Their 200: the media leg stands, the call machine hears of it.
     pub(super) fn answered(&mut self, now: Mono, session: SessionId, sdp: Option<Bytes>) {
         let Some(&(key, leg)) = self.by_session.get(&session) else { return };
-        let agreed = sdp.as_deref().map(negotiate::accept);
+        let agreed = sdp.as_deref().map(|sdp| negotiate::accept(sdp, &self.config.own));
         let Some(Ok(agreed)) = agreed else {
             self.drop_leg(now, key, leg);
             return self.input(now, key, Input::LegFailed { leg, result: codecs::record::TryResult::Off });
@@ -160,29 +159,40 @@ impl Shard {
             entry.sdp.offered = false;
         }
         self.add_media(key, leg, &agreed);
+        self.open_media(key, leg);
         self.input(now, key, Input::LegAnswered { leg });
+    }
+
+    /// The peer has shown that it is there: it may be sent to.
+    fn open_media(&mut self, key: CallKey, leg: LegNo) {
+        if let Some(media) = self.calls.get(&key).and_then(|s| s.legs.get(&leg)).and_then(|l| l.media) {
+            self.media.open(media);
+        }
     }
 
     /// Their ACK; with a delayed offer it carries their answer.
     pub(super) fn confirmed(&mut self, now: Mono, session: SessionId, sdp: Option<Bytes>) {
         let Some(&(key, leg)) = self.by_session.get(&session) else { return };
+        self.open_media(key, leg);
+        let own = self.config.own;
         let Some(entry) = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)) else { return };
         if !std::mem::take(&mut entry.sdp.offered) {
             return;
         }
         let (media, role) = (entry.media, entry.role);
-        match sdp.as_deref().map(negotiate::accept) {
+        match sdp.as_deref().map(|sdp| negotiate::accept(sdp, &own)) {
             Some(Ok(agreed)) => match media {
                 Some(media) => self.renegotiate(key, leg, media, &agreed),
                 None => {
                     self.add_media(key, leg, &agreed);
+                    self.open_media(key, leg);
                     self.join(now, key, leg, role);
                 }
             },
             // Without an answer there will be no audio: end it rather than leave it deaf.
             _ if media.is_none() => {
                 self.drop_leg(now, key, leg);
-                self.input(now, key, Input::LegEnded { leg });
+                self.input(now, key, Input::LegEnded { leg, gone: Gone::Lost });
             }
             _ => {}
         }
@@ -208,16 +218,18 @@ impl Shard {
                 Err(refusal) => return self.sip.refuse_reoffer(now, session, refusal_code(refusal).0),
             },
         };
-        let entry = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)).expect("found above");
-        entry.sdp = LocalSdp { version, text: Vec::new(), offered: sdp.is_none() };
+        if let Some(entry) = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)) {
+            entry.sdp = LocalSdp { version, text: Vec::new(), offered: sdp.is_none() };
+        }
         self.sip.answer_reoffer(now, session, &text);
     }
 
     fn add_media(&mut self, key: CallKey, leg: LegNo, agreed: &Agreed) {
-        let entry = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)).expect("media belongs to a leg");
-        let seed = entry.seed;
+        let shared = self.config.shared_media;
+        let Some(entry) = self.calls.get_mut(&key).and_then(|s| s.legs.get_mut(&leg)) else { return };
+        let near = near(entry, agreed).filter(|_| !shared);
         let tag = entry.port.map_or(0, u32::from);
-        let media = self.media.add_leg(agreed, LegConfig { seed, tag });
+        let media = self.media.add_leg(agreed, LegConfig { seed: entry.seed, tag, near });
         self.by_media.insert(media, (key, leg));
         entry.media = Some(media);
         if let Some(place) = entry.port.and_then(|port| self.by_port.get_mut(usize::from(port / 2))) {
@@ -230,7 +242,9 @@ impl Shard {
     }
 
     fn renegotiate(&mut self, key: CallKey, leg: LegNo, media: LegId, agreed: &Agreed) {
-        self.media.renegotiate(media, agreed);
+        let entry = self.calls.get(&key).and_then(|s| s.legs.get(&leg));
+        let near = entry.and_then(|entry| near(entry, agreed)).filter(|_| !self.config.shared_media);
+        self.media.renegotiate(media, agreed, near);
         self.listen_for(key, leg, media, agreed);
     }
 
@@ -291,6 +305,7 @@ impl Shard {
 
     /// Frees a leg's media and port; its session is gone already.
     pub(super) fn release_leg(&mut self, key: CallKey, leg: LegNo) {
+        self.note_strangers(key, leg);
         let Some(entry) = self.calls.get_mut(&key).and_then(|s| s.legs.remove(&leg)) else { return };
         if let Some(media) = entry.media {
             self.by_media.remove(&media);
@@ -331,10 +346,10 @@ impl Shard {
         let session_id = key.0 << 8 | u64::from(leg.0 & 0xFF);
         // On a shared port our streams to one peer may have nothing else to be told apart by.
         let ssrc = self.config.shared_media.then_some(seed as u32);
-        Local { address: self.config.rtp_address, rtp_port, ssrc, session_id, version }
+        Local { address: self.config.rtp_address, own: self.config.own, rtp_port, ssrc, session_id, version }
     }
 
-    fn session_of(&self, key: CallKey, leg: LegNo) -> Option<SessionId> {
+    pub(super) fn session_of(&self, key: CallKey, leg: LegNo) -> Option<SessionId> {
         self.calls.get(&key)?.legs.get(&leg)?.session
     }
 }
@@ -360,13 +375,23 @@ fn track_of(slot: &mut CallSlot, leg: LegNo, role: Role) -> u8 {
     })
 }
 
-fn refusal_code(refusal: Refusal) -> (u16, String) {
+/// Status, reason on the record, number of the error, what it says.
+pub(super) type Refused = (u16, &'static str, &'static str, String);
+
+fn refusal_code(refusal: Refusal) -> Refused {
     match refusal {
-        Refusal::Malformed { line, what } => {
-            (400, format!("X.local;cause=2106;text=\"GW-2106 SDP line {line}: {what}\""))
-        }
-        Refusal::NoCommonCodec => (488, "X.local;cause=2107;text=\"GW-2107 the offer has no G.711 audio\"".into()),
+        Refusal::Malformed { line, what } => (400, "malformed_sdp", "2106", format!("SDP line {line}: {what}")),
+        Refusal::NoCommonCodec => (488, "no_common_codec", "2107", "the offer has no G.711 audio".into()),
+        Refusal::NoUsableAddress => (488, "no_usable_address", "2108", "nobody can be sent audio there".into()),
     }
+}
+
+/// Where media may come from besides where its SDP says: a peer that may stand behind a NAT, or that names an address
+/// which means nothing here while it signals from another.
+fn near(leg: &Leg, agreed: &Agreed) -> Option<IpAddr> {
+    let elsewhere = |ip: IpAddr| is_special_purpose(ip) && Some(ip.to_canonical()) != leg.signals_from;
+    let behind = leg.nat || agreed.remote.is_some_and(|r| elsewhere(r.rtp.ip()));
+    leg.signals_from.filter(|_| behind)
 }
 
 /// What makes a seat's phone answer by itself, and an officer's ring through.
@@ -374,6 +399,7 @@ fn headers_for(role: Role, slot: &CallSlot) -> Vec<(String, String)> {
     let header = |n: &str, v: &str| (n.to_owned(), v.to_owned());
     match role {
         Role::Taker => vec![
+            // In the order in which they can be done without least.
             header("Answer-Mode", "Auto"),
             header("Call-Info", "<urn:x-gateway:seat>;answer-after=0"),
             header("Alert-Info", "<urn:x-gateway:seat>;info=alert-autoanswer"),
@@ -386,7 +412,13 @@ fn headers_for(role: Role, slot: &CallSlot) -> Vec<(String, String)> {
     }
 }
 
-/// A number as it may stand in quotes and in a user part.
-fn printable(number: &str) -> String {
-    number.chars().filter(|c| c.is_ascii_alphanumeric() || "+*#-._".contains(*c)).collect()
+/// Whom a call is from, as a name-addr that every grammar allows (RFC 3261 25.1, RFC 3323 4.1.1.3).
+fn identity(number: &str, realm: &str) -> Vec<u8> {
+    let printable: String = number.chars().filter(|c| c.is_ascii_alphanumeric() || "+*#-._".contains(*c)).collect();
+    if printable.is_empty() {
+        return b"\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_vec();
+    }
+    // A hash sign is none of the characters that a user part may hold as they are.
+    let user = printable.replace('#', "%23");
+    format!("\"{printable}\" <sip:{user}@{realm}>").into_bytes()
 }

@@ -5,8 +5,9 @@ use codecs::sip::{Message, Name, multipart};
 use codecs::time::Mono;
 use sip::{Flow, OutgoingPage, PageId};
 
-use super::calls::{calling_number, dialled};
+use super::arrival::{calling_number, dialled};
 use super::{Output, Shard};
+use crate::limits::Cutter;
 use crate::message::{Body, Incoming, OutgoingMessage, RequestId, ToCasebook};
 
 /// The longest text taken (RFC 3428 8 wants 1,300 bytes; trunks over TCP carry more).
@@ -28,18 +29,21 @@ impl Shard {
             return self.sip.answer_page(now, page, 413);
         }
         let word = |name| String::from_utf8_lossy(message.get(name).unwrap_or_default()).into_owned();
-        let user = calling_number(message);
+        let mut cutter = Cutter::default();
+        let user = calling_number(message, &mut cutter);
+        let to = dialled(message, &mut cutter);
         let incoming = Incoming {
             from: Address { channel, user },
             message_id: format!("{} {}", word(Name::CallId), word(Name::CSeq)),
-            is_named_by_content: false,
-            to: dialled(message),
+            session: None,
+            to,
             body: Body::Text(String::from_utf8_lossy(&text).into_owned()),
             forms: vec![Form::Text],
             attachments: Vec::new(),
             location: None,
             phone: None,
             silent: false,
+            is_ping: false,
         };
         let request = RequestId::of_page(page.0);
         let message = ToCasebook::Incoming { at: self.wall, message: Box::new(incoming), request };
@@ -48,7 +52,7 @@ impl Shard {
 
     pub(super) fn send_page(&mut self, now: Mono, message: &OutgoingMessage) {
         let trunk = self.config.trunks.iter().position(|t| t.name == message.trunk).unwrap_or(0);
-        let Some(crate::message::Contact { flow, uri }) = self.dial_out(trunk, &message.to) else {
+        let Some(crate::message::Contact { flow, uri, .. }) = self.dial_out(trunk, &message.to) else {
             return self.line_state(message.line.clone(), LineState::Failed, "the trunk has no outbound address");
         };
         let host = &self.config.realm;

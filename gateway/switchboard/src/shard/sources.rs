@@ -81,7 +81,7 @@ mod tests {
             direction: Direction::SendRecv,
         };
         let mut engine = Engine::default();
-        std::array::from_fn(|n| engine.add_leg(&agreed, LegConfig { seed: n as u64, tag: 0 }))
+        std::array::from_fn(|n| engine.add_leg(&agreed, LegConfig { seed: n as u64, tag: 0, near: None }))
     }
 
     fn origin(port: u16, ssrc: Option<u32>) -> Origin {
