@@ -97,7 +97,8 @@ impl Way {
             let message = Incoming {
                 from: Address { channel: "sms".into(), user: d.from },
                 message_id: d.message_id,
-                is_named_by_content: d.is_named_by_content,
+                session: d.is_named_by_content.then_some(0),
+                is_ping: false,
                 to: d.to,
                 body: Body::Octets { alphabet: d.alphabet, octets: d.octets, segment: d.segment },
                 forms: vec![Form::Text],
@@ -107,7 +108,7 @@ impl Way {
                 silent: false,
             };
             let request = RequestId::of_delivery(0, tokens.len() as u64);
-            self.casebook.handle(ToCasebook::Incoming { at: WALL, message: Box::new(message), request });
+            self.casebook.handle(Mono(2), ToCasebook::Incoming { at: WALL, message: Box::new(message), request });
             self.journal_outputs(&mut tokens);
         }
         self.journal.commit().expect("a disk");

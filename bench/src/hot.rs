@@ -18,7 +18,7 @@ use codecs::sip::{Message, Name, Writer, check_request};
 use codecs::sms::cmpp::Version;
 use codecs::sms::{cmpp, sgip, smgp, smpp};
 use codecs::time::{Mono, Wall};
-use media::negotiate::{self, Agreed, Local};
+use media::negotiate::{self, Agreed, Local, Own};
 use media::{Engine, LegConfig, LegId, Remote};
 use switchboard::{
     Body, Casebook, CasebookConfig, CasebookOutput, ChannelRule, GridMap, GroupId, Incoming, KeywordTable, Patience,
@@ -94,8 +94,9 @@ fn write_200() -> Work {
 fn answer_offer() -> Work {
     let message = Message::frame(Bytes::from_static(INVITE.as_bytes())).expect("frames");
     let address = "192.0.2.9".parse().expect("an address");
+    let own = Own { addresses: [address; 2], ports: (20_000, 31_999), sip_port: 5060 };
     Box::new(move || {
-        let local = Local { address, rtp_port: 20_000, ssrc: None, session_id: 1, version: 1 };
+        let local = Local { address, rtp_port: 20_000, ssrc: None, session_id: 1, version: 1, own };
         black_box(negotiate::answer(black_box(message.body()), local).is_ok());
     })
 }
@@ -129,7 +130,8 @@ fn media_tick() -> Work {
                 ssrc: None,
                 direction: Direction::SendRecv,
             };
-            let leg = engine.add_leg(&agreed, LegConfig { seed: u64::from(n), tag: 0 });
+            let leg = engine.add_leg(&agreed, LegConfig { seed: u64::from(n), tag: 0, near: None });
+            engine.open(leg);
             engine.join(Mono(0), leg, id, n as u8 + 1);
             legs.push((leg, at(0)));
         }
@@ -189,6 +191,7 @@ pub fn casebook() -> Casebook {
         receipt: Some("【110】已收到，编号{no}，请保持联系".into()),
         default_grid: None,
         user_is_phone: true,
+        proves_phone: false,
         quota: QuotaRule::default(),
         has_template: false,
     };
@@ -201,6 +204,7 @@ pub fn casebook() -> Casebook {
         grids: Arc::new(GridMap::new(Vec::new())),
         subscribers: Arc::default(),
         patience: Patience::default(),
+        stored_a_day: None,
         serials: SerialBlock { from: 1, until: 90_000_000 },
     };
     Casebook::new(config, 1)
@@ -213,7 +217,8 @@ fn message() -> Work {
         let message = Incoming {
             from: Address { channel: "sms".into(), user: format!("139{n:08}") },
             message_id: n.to_string(),
-            is_named_by_content: false,
+            session: None,
+            is_ping: false,
             to: "12110".into(),
             body: Body::Octets { alphabet: codecs::sms::Alphabet::Ucs2, octets: TEXT.to_vec(), segment: None },
             forms: vec![Form::Text],
@@ -223,7 +228,7 @@ fn message() -> Work {
             silent: false,
         };
         let request = RequestId::of_delivery(0, n);
-        casebook.handle(ToCasebook::Incoming { at: WALL, message: Box::new(message), request });
+        casebook.handle(Mono(n), ToCasebook::Incoming { at: WALL, message: Box::new(message), request });
         casebook.handle_durable(u64::MAX);
         while let Some(output) = casebook.poll_output() {
             if let CasebookOutput::Append { event, .. } = output {

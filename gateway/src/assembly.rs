@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use codecs::time::{Mono, Wall};
 use codecs::webhook::Secret;
 use metrics_exporter_prometheus::PrometheusHandle;
+use switchboard::route::Router;
 use switchboard::{
-    Casebook, CasebookConfig, Desk, DeskConfig, Fact, KeywordTable, RequestId, Shard, ShardConfig, ToCasebook,
-    is_call_unfinished,
+    Binding, CallIds, Casebook, CasebookConfig, Desk, DeskConfig, Fact, Flow, KeptBinding, KeywordTable, Mint, Own,
+    RequestId, Shard, ShardConfig, ToCasebook, Transport, is_call_unfinished,
 };
 use tokio::sync::{Notify, watch};
 
@@ -44,6 +47,8 @@ pub struct Settings {
     pub admin: SocketAddr,
     pub rtp_address: IpAddr,
     pub rtp_advertise: IpAddr,
+    /// What Via and Contact say, when it is not the bound address.
+    pub sip_advertise: Option<SocketAddr>,
     pub rtp_ports: PortRange,
     pub rtp_shared: usize,
     /// At least one.
@@ -104,7 +109,20 @@ impl Running {
         let _ = self.threads.recorder.join();
         let _ = self.casebook.send(casebook_thread::Input::Stop);
         let _ = self.threads.casebook.join();
-        self.runtime.shutdown_timeout(std::time::Duration::from_millis(300));
+        self.runtime.shutdown_timeout(Duration::from_millis(300));
+    }
+}
+
+/// Whoever was registered when the process ended is tried at once; their phones know nothing of it.
+fn restore_bindings(shard: &mut Shard, bindings: &[(String, KeptBinding)], now: Mono, wall: Wall) {
+    for (user, kept) in bindings {
+        let left = Duration::from_nanos(u64::try_from(kept.until.0 - wall.0).unwrap_or(0));
+        let flow = match kept.transport {
+            Transport::Udp => Flow::udp(kept.remote),
+            Transport::Tcp => Flow::tcp(kept.remote),
+        };
+        let binding = Binding { contact: kept.contact.clone().into_bytes(), flow, expires_at: now + left };
+        shard.restore_binding(now, user, binding);
     }
 }
 
@@ -184,18 +202,21 @@ pub fn start(mut city: City, settings: Settings, prometheus: PrometheusHandle) -
             grids: Arc::clone(&city.grids),
             subscribers: Arc::clone(&city.subscribers),
             patience: city.patience,
+            stored_a_day: city.stored_a_day,
             serials: switchboard::SerialBlock { from: 0, until: 0 },
         },
         restored.writer.next_sequence(),
     );
     let unfinished = restored.open.iter().filter(|r| is_call_unfinished(r) && r.state != codecs::record::State::Closed);
     let interrupted: Vec<_> = unfinished.filter_map(|r| codecs::record::AlertNo::parse(&r.id.alert_no)).collect();
-    for (at, note) in restored.notes {
-        casebook.restore_note(at, note);
+    let (now, wall) = (clock.mono(), clock.wall());
+    for (then, note) in restored.notes {
+        casebook.restore_note(now, wall, then, note);
     }
     for record in restored.open {
-        casebook.restore(record);
+        casebook.restore(now, wall, record);
     }
+    let bindings: Vec<_> = casebook.bindings(wall).map(|(user, kept)| (user.to_owned(), kept.clone())).collect();
     let mut thread = CasebookThread {
         clock,
         casebook,
@@ -244,6 +265,14 @@ pub fn start(mut city: City, settings: Settings, prometheus: PrometheusHandle) -
     if settings.pin && plan.is_none() {
         tracing::warn!(shards, "GW-1005 fewer cores than shards and one more: nothing is pinned");
     }
+    let mut mint = Mint::new(random());
+    let call_ids = CallIds::new(&mint.seed(), settings.node);
+    let router = Router::new(call_ids, &mint.seed(), shards);
+    let own = Own {
+        addresses: [settings.rtp_address, settings.rtp_advertise],
+        ports: (settings.rtp_ports.from, settings.rtp_ports.to),
+        sip_port: sip.port(),
+    };
     let (handle, mailboxes) = Handle::open(shards, shard_thread::WAKE)?;
     let links = Links {
         shards: handle.clone(),
@@ -256,15 +285,19 @@ pub fn start(mut city: City, settings: Settings, prometheus: PrometheusHandle) -
     let mut desk = Some((desk, tcp));
     let mut shard_threads = Vec::new();
     for (index, (mailbox, serials)) in (0u16..).zip(mailboxes.into_iter().zip(serials)) {
-        let shard = Shard::new(ShardConfig {
+        let mut shard = Shard::new(ShardConfig {
             shard: index,
-            sip_address: sip,
+            sip_address: settings.sip_advertise.unwrap_or(sip),
             rtp_address: settings.rtp_advertise,
+            own,
+            phones_nat: city.phones_nat,
+            registrar: city.registrar.clone(),
+            call_ids,
             shared_media: settings.rtp_shared > 0,
             realm: settings.realm.clone(),
             // Registrations are the first shard's.
             accounts: if index == 0 { std::mem::take(&mut city.accounts) } else { Vec::new() },
-            seed: u64::from_le_bytes(random()),
+            seed: mint.seed(),
             trunks: city.trunks.clone(),
             subscribers: Arc::clone(&city.subscribers),
             grids: Arc::clone(&city.grids),
@@ -275,10 +308,16 @@ pub fn start(mut city: City, settings: Settings, prometheus: PrometheusHandle) -
             attendant: attendant.clone(),
             serials,
         });
+        if index == 0 {
+            restore_bindings(&mut shard, &bindings, now, wall);
+        }
         let range = settings.rtp_ports.part(index, shards);
         let ports =
             Ports::new(settings.rtp_address, range.from, range.to, settings.rtp_shared.div_ceil(usize::from(shards)))?;
-        let front = desk.take().map(|(desk, tcp)| Front::new(desk, tcp, &mailbox, shards)).transpose()?;
+        let front = desk
+            .take()
+            .map(|(desk, tcp)| Front::new(desk, tcp, city.connections.clone(), &mailbox, router))
+            .transpose()?;
         let sockets = Sockets { udp: udp.try_clone()?, ports };
         shard_threads.push(ShardThread::new(clock, index, shard, front, sockets, mailbox, links.clone())?);
     }
@@ -309,6 +348,7 @@ pub fn start(mut city: City, settings: Settings, prometheus: PrometheusHandle) -
     let taps = Taps::default();
     let client = Client::open();
     let shared = channel::Shared {
+        started: u64::from_le_bytes(random()),
         clock,
         casebook: casebook_sender.clone(),
         data: settings.data.clone(),

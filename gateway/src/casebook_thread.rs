@@ -198,7 +198,7 @@ impl CasebookThread {
 
     /// Takes up what the journal told; lines that were not sent leave as soon as there are channels.
     pub fn resume(&mut self) {
-        self.casebook.resume(self.clock.wall());
+        self.casebook.resume(self.clock.mono(), self.clock.wall());
         self.drain();
         self.hand_over();
     }
@@ -246,7 +246,7 @@ impl CasebookThread {
                 self.drain();
                 next = if stop || self.writer.pending() > GROUP { None } else { self.inbox.try_recv().ok() };
             }
-            self.casebook.handle_timeout(self.clock.wall());
+            self.casebook.handle_timeout(self.clock.mono(), self.clock.wall());
             self.drain();
             // The desk looks for a taker while the disk works.
             self.hand_over();
@@ -298,17 +298,17 @@ impl CasebookThread {
             (false, 0) => Duration::from_secs(3600),
             (false, _) => GATHER,
         };
-        let now = self.clock.wall();
-        let due = self.casebook.poll_timeout().map(|(at, _)| u64::try_from(at.0 - now.0).unwrap_or(0));
+        let now = self.clock.mono();
+        let due = self.casebook.poll_timeout().map(|(at, _)| at.since(now));
         // Not below a millisecond: what is due at once was handled a moment ago.
-        due.map_or(longest, |ns| Duration::from_nanos(ns).max(Duration::from_millis(1)).min(longest))
+        due.map_or(longest, |due| due.max(Duration::from_millis(1)).min(longest))
     }
 
     fn message(&mut self, message: ToCasebook) {
         if let ToCasebook::LineState { line, state, why, .. } = &message {
             self.channels.note_state(line, *state, why);
         }
-        self.casebook.handle(message);
+        self.casebook.handle(self.clock.mono(), message);
     }
 
     fn for_shard(&mut self, message: ToShard) {
@@ -343,7 +343,7 @@ impl CasebookThread {
 
     fn recorded(&mut self, no: AlertNo, media: Vec<Media>) {
         let (at, fact) = (self.clock.wall(), switchboard::Fact::Recorded { media });
-        self.casebook.handle(ToCasebook::Fact { no, at, fact, request: RequestId::default() });
+        self.casebook.handle(self.clock.mono(), ToCasebook::Fact { no, at, fact, request: RequestId::default() });
     }
 
     fn duty(&mut self, officer: String, on_duty: bool, request: RequestId) {

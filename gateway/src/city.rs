@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use codecs::geo::{Point, parse_geojson};
 use codecs::record::Role;
-use codecs::sip::auth::{Algorithm, ha1};
+use codecs::sip::auth::ha1;
 use switchboard::{
-    Account, ChannelRule, Grid, GridMap, Group, GroupId, Keyword, Patience, Policy, Responder, Seat, Subscriber, Trunk,
+    Account, ChannelRule, Grid, GridMap, Group, GroupId, Keyword, Patience, Policy, RegistrarRules, Responder, Seat,
+    Subscriber, Trunk,
 };
 
 use crate::channel;
-use crate::config::{Config, Problem};
+use crate::config::{Config, Digest, Problem};
+use crate::crowd::Cap;
 
 pub struct City {
     pub groups: Vec<Group>,
@@ -33,26 +35,30 @@ pub struct City {
     pub policy: Policy,
     /// How long a chosen seat's tone lasts; zero: none.
     pub tone: std::time::Duration,
+    pub registrar: RegistrarRules,
+    /// Phones that register may stand behind a NAT.
+    pub phones_nat: bool,
+    /// Octets that one sender may have stored in a day.
+    pub stored_a_day: Option<u64>,
+    /// Connections of one listener.
+    pub connections: Cap,
 }
 
-/// Both algorithms, MD5 first, for phones that choose.
-pub const BOTH: &[Algorithm] = &[Algorithm::Md5, Algorithm::Sha256];
-/// For phones that give up at the sight of anything else, such as baresip with the libre of Debian 12.
-pub const MD5: &[Algorithm] = &[Algorithm::Md5];
-
-/// A phone's account, its secret hashed at once under each algorithm that it will be offered.
-pub fn account(user: &str, realm: &str, secret: &str, offered: &[Algorithm]) -> Account {
-    let ha1 = offered.iter().map(|a| (*a, ha1(*a, user, realm, secret))).collect();
-    Account { user: user.to_owned(), ha1 }
+/// A phone's account, its secret hashed at once under each algorithm that the realm offers.
+pub fn account(user: &str, realm: &str, secret: &str, digest: Digest) -> Account {
+    let ha1 = digest.algorithms().iter().map(|a| (*a, ha1(*a, user, realm, secret))).collect();
+    Account { user: user.to_owned(), ha1, networks: Vec::new() }
 }
 
-/// The optional column `digest` of seats and officers: `md5`, `sha256` or `both`, which is the default.
-fn offered(text: &str) -> Option<&'static [Algorithm]> {
-    match text {
-        "" | "both" => Some(BOTH),
-        "md5" => Some(MD5),
-        "sha256" => Some(&[Algorithm::Sha256]),
-        _ => None,
+/// What every phone of the city proves its secret to.
+struct Realm<'a> {
+    name: &'a str,
+    digest: Digest,
+}
+
+impl Realm<'_> {
+    fn account(&self, user: &str, secret: &str) -> Account {
+        account(user, self.name, secret, self.digest)
     }
 }
 
@@ -92,6 +98,18 @@ impl<'a> Table<'a> {
         self.columns.iter().position(|c| *c == column).map_or("", |i| row.1[i])
     }
 
+    /// `true` or `false`, nothing else: whoever writes another word means something that is not understood here.
+    fn flag(&self, row: &(usize, Vec<&'a str>), column: &str, p: &mut Vec<Problem>) -> bool {
+        match self.cell(row, column) {
+            "true" => true,
+            "false" | "" => false,
+            other => {
+                p.push(self.problem(row, "GW-0237", format!("{column} `{other}` is neither true nor false")));
+                false
+            }
+        }
+    }
+
     fn problem(&self, row: &(usize, Vec<&str>), code: &'static str, what: String) -> Problem {
         Problem { code, at: format!("{}:{}", self.file, row.0), what }
     }
@@ -125,7 +143,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         })
         .collect();
     let mut accounts = Vec::new();
-    let realm = &config.city.realm;
+    let realm = &Realm { name: &config.city.realm, digest: config.registrar.digest };
     let mut skills = Skills::default();
     let (seats, seat_users) = seats(&base.join(&config.tables.seats), group_id, realm, &mut accounts, &mut skills, p);
     let grids = grids(&base.join(&config.tables.grids), &config.unit, p);
@@ -133,7 +151,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
     for (code, unit) in &config.unit {
         if let (false, Some(secret)) = (unit.user.is_empty(), &unit.secret) {
             match secret.resolve(base) {
-                Ok(secret) => accounts.push(account(&unit.user, realm, &secret, BOTH)),
+                Ok(secret) => accounts.push(realm.account(&unit.user, &secret)),
                 Err(what) => p.push(Problem { code: "GW-0120", at: format!("unit.{code}.secret"), what }),
             }
         }
@@ -145,7 +163,10 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         let Some(group) = group_id(&t.group) else { continue };
         trunks.push(Trunk {
             name: name.clone(),
-            sources: t.sources.iter().map(|n| (n.address, n.prefix)).collect(),
+            sources: t.sources.iter().map(|n| n.0).collect(),
+            nat: t.nat,
+            calls_max: t.calls.unwrap_or(config.limits.part(config.limits.calls)),
+            new_calls_max: t.new_calls.unwrap_or(config.limits.part(config.limits.new_calls as usize) as u32),
             group,
             channel: t.channel,
             default_grid: t.default_grid.clone(),
@@ -190,6 +211,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
                     receipt: c.receipt_text(),
                     default_grid: c.default_grid.clone(),
                     user_is_phone: c.user_is_phone(),
+                    proves_phone: c.proves_phone,
                     quota: c.quota(),
                     has_template: c.template.is_some(),
                 };
@@ -200,6 +222,10 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
             (Err(problems), _) => p.extend(problems),
             (Ok(_), None) => {}
         }
+    }
+    if skills.0.len() > SKILLS_MAX {
+        let what = format!("{} names of skills; {SKILLS_MAX} can be told apart", skills.0.len());
+        p.push(Problem { code: "GW-0238", at: config.tables.seats.display().to_string(), what });
     }
     let policy = Policy {
         tone: !config.answer.tone.0.is_zero(),
@@ -237,13 +263,23 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         templates: config.template.clone(),
         policy,
         tone,
+        registrar: RegistrarRules {
+            digest: config.registrar.digest.algorithms().to_vec(),
+            max_expires: config.registrar.max_expires.0,
+        },
+        phones_nat: config.registrar.nat,
+        connections: config.limits.connections(),
+        stored_a_day: Some(config.limits.stored_a_day_mb * 1024 * 1024).filter(|most| *most > 0),
     };
     if problems.is_empty() { Ok(city) } else { Err(problems) }
 }
 
-/// Names of skills, each one bit; beyond 32 none is told apart any more.
+/// Names of skills, each one bit.
 #[derive(Default)]
 struct Skills(Vec<String>);
+
+/// The most names of skills in a city.
+const SKILLS_MAX: usize = 32;
 
 impl Skills {
     fn bit(&mut self, name: &str) -> u32 {
@@ -276,7 +312,7 @@ pub fn room(code: &str, name: &str, user: &str, phone: &str, superior: Option<St
 fn seats(
     file: &Path,
     group_id: impl Fn(&str) -> Option<GroupId>,
-    realm: &str,
+    realm: &Realm<'_>,
     accounts: &mut Vec<Account>,
     skills: &mut Skills,
     p: &mut Vec<Problem>,
@@ -315,7 +351,7 @@ fn seats(
             }),
         });
         users.push(cell("user").to_owned());
-        accounts.push(account(cell("user"), realm, cell("secret"), digest(&table, row, p)));
+        accounts.push(realm.account(cell("user"), cell("secret")));
     }
     (seats, users)
 }
@@ -343,7 +379,7 @@ fn grids(file: &Path, units: &BTreeMap<String, crate::config::Unit>, p: &mut Vec
 fn officers(
     file: &Path,
     grids: &GridMap,
-    realm: &str,
+    realm: &Realm<'_>,
     accounts: &mut Vec<Account>,
     p: &mut Vec<Problem>,
 ) -> Vec<Responder> {
@@ -369,7 +405,7 @@ fn officers(
             ));
         }
         if !cell("user").is_empty() {
-            accounts.push(account(cell("user"), realm, cell("secret"), digest(&table, row, p)));
+            accounts.push(realm.account(cell("user"), cell("secret")));
         }
         officers.push(Responder {
             no: cell("police_no").into(),
@@ -379,7 +415,7 @@ fn officers(
             grids: own,
             user: cell("user").into(),
             phone: cell("phone").into(),
-            on_duty: cell("on_duty") == "true",
+            on_duty: table.flag(row, "on_duty", p),
             superior: None,
         });
     }
@@ -417,19 +453,11 @@ fn keywords(file: &Path, p: &mut Vec<Problem>) -> Vec<Keyword> {
         match cell("level").parse::<u8>() {
             Ok(level @ 1..=4) if !cell("word").is_empty() => {
                 let category = Some(cell("category")).filter(|c| !c.is_empty()).map(str::to_owned);
-                let silent = table.columns.iter().position(|c| *c == "silent").is_some_and(|i| row.1[i] == "true");
+                let silent = table.flag(row, "silent", p);
                 all.push(Keyword { word: cell("word").into(), level, category, silent });
             }
             _ => p.push(table.problem(row, "GW-0229", "a keyword needs a word and a level from 1 to 4".into())),
         }
     }
     all
-}
-
-fn digest(table: &Table<'_>, row: &(usize, Vec<&str>), p: &mut Vec<Problem>) -> &'static [Algorithm] {
-    let text = table.columns.iter().position(|c| *c == "digest").map_or("", |i| row.1[i]);
-    offered(text).unwrap_or_else(|| {
-        p.push(table.problem(row, "GW-0231", format!("digest `{text}` is unknown; it is md5, sha256 or both")));
-        BOTH
-    })
 }

@@ -7,7 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use codecs::sip::auth::Algorithm;
+use ipnet::IpNet;
 use serde::Deserialize;
+
+use crate::crowd::Cap;
 
 /// One thing wrong, where it stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +44,10 @@ pub struct Config {
     pub tables: Tables,
     #[serde(default)]
     pub answer: Answer,
+    #[serde(default)]
+    pub registrar: Registrar,
+    #[serde(default)]
+    pub limits: Limits,
     #[serde(default)]
     pub sink: BTreeMap<String, Sink>,
     #[serde(default)]
@@ -87,6 +95,90 @@ pub struct City {
     pub realm: String,
 }
 
+/// How phones register.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registrar {
+    /// What every phone of the realm is offered.
+    pub digest: Digest,
+    /// The longest expiry granted: for so long a seat whose phone is gone may be believed to be there.
+    pub max_expires: Span,
+    /// Phones may stand behind a NAT: their media comes from where they register from, from a port still to be learnt.
+    pub nat: bool,
+}
+
+impl Default for Registrar {
+    fn default() -> Self {
+        Registrar { digest: Digest::Both, max_expires: Span(Duration::from_secs(120)), nat: true }
+    }
+}
+
+/// Algorithms by which a phone proves its secret.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Digest {
+    /// MD5 and SHA-256, for phones that choose.
+    Both,
+    /// For phones that give up at the sight of anything else, such as baresip with the libre of Debian 12.
+    Md5,
+    Sha256,
+}
+
+impl Digest {
+    pub fn algorithms(self) -> &'static [Algorithm] {
+        match self {
+            Digest::Both => &[Algorithm::Md5, Algorithm::Sha256],
+            Digest::Md5 => &[Algorithm::Md5],
+            Digest::Sha256 => &[Algorithm::Sha256],
+        }
+    }
+}
+
+/// What the gateway is rated for. Descriptors and media ports for it are set aside before the first call.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Calls up at one time, and the legs of each.
+    pub calls: usize,
+    pub legs: usize,
+    /// New calls a second.
+    pub new_calls: u32,
+    /// Connections of SIP over TCP, and of HTTP, each.
+    pub connections: usize,
+    /// The part of each of these that one trunk or one source may use, in percent.
+    pub share: u8,
+    /// Sources that may use all of it: proxies, load tools.
+    pub whole: Vec<Network>,
+    /// Megabytes of words and files that one sender may have stored in a day; 0: without a bound.
+    pub stored_a_day_mb: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            calls: 600,
+            legs: 3,
+            new_calls: 100,
+            connections: 2000,
+            share: 50,
+            whole: Vec::new(),
+            stored_a_day_mb: 256,
+        }
+    }
+}
+
+impl Limits {
+    pub fn connections(&self) -> Cap {
+        let whole = self.whole.iter().map(|network| network.0).collect();
+        Cap { all: self.connections, share: self.part(self.connections), whole }
+    }
+
+    /// What one source may have of so many.
+    pub fn part(&self, of: usize) -> usize {
+        (of * usize::from(self.share)).div_ceil(100).max(1)
+    }
+}
+
 #[derive(Deserialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
@@ -105,6 +197,8 @@ pub struct Node {
 pub struct Listen {
     /// UDP and TCP on one address.
     pub sip: SocketAddr,
+    /// What Via and Contact say, when it is not `sip`; demanded where that is a wildcard.
+    pub sip_advertise: Option<SocketAddr>,
     pub rtp: Rtp,
     pub http: SocketAddr,
     pub admin: SocketAddr,
@@ -161,13 +255,17 @@ pub struct Trunk {
     pub attendant_user: Option<String>,
     /// What its callers need of a taker, as in the seats' `skills`.
     pub skill: Option<String>,
+    /// Its peers stand behind a NAT.
+    #[serde(default)]
+    pub nat: bool,
+    /// Calls of it up at one time, and new ones a second; its share of `limits` when absent.
+    pub calls: Option<usize>,
+    pub new_calls: Option<u32>,
 }
 
+/// An address or a network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Network {
-    pub address: IpAddr,
-    pub prefix: u8,
-}
+pub struct Network(pub IpNet);
 
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(deny_unknown_fields)]
@@ -349,14 +447,16 @@ from_text!(PortRange, |text| {
 });
 
 from_text!(Network, |text| {
-    let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
-    let address: IpAddr = address.parse().map_err(|_| format!("`{text}` is not an address or network"))?;
-    let width = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = prefix.map_or(Ok(width), |p| p.parse::<u8>().map_err(|_| format!("`{text}`: bad prefix length")))?;
-    if prefix > width {
-        return Err(format!("`{text}`: the prefix is longer than the address"));
+    let address = || text.parse::<IpAddr>().map(IpNet::from).ok();
+    let network: IpNet = match text.split_once('/') {
+        None => address(),
+        Some(_) => text.parse().ok(),
     }
-    Ok(Network { address, prefix })
+    .ok_or_else(|| format!("`{text}` is no address and no network: a prefix is 0 to 32, or 128"))?;
+    if network.network() != network.addr() {
+        return Err(format!("`{text}`: host bits are set; the network is {}", network.trunc()));
+    }
+    Ok(Network(network))
 });
 
 /// Reads a configuration.
@@ -394,6 +494,27 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let range = config.listen.rtp.ports.part(0, shards);
     if range.to <= range.from {
         complain("rtp", "GW-0204", format!("listen.rtp.ports: fewer than two ports for each of {shards} shards"));
+    }
+    let wildcard = config.listen.sip.ip().is_unspecified();
+    if wildcard && config.listen.sip_advertise.is_none() {
+        let what = "listen.sip is a wildcard: `sip_advertise` says where peers reach us".into();
+        complain("sip ", "GW-0205", what);
+    }
+    if config.listen.sip_advertise.is_some_and(|a| a.ip().is_unspecified()) {
+        complain("sip_advertise", "GW-0205", "listen.sip_advertise is a wildcard: nobody can send there".into());
+    }
+    if config.listen.rtp.address.is_unspecified() && config.listen.rtp.advertise.is_none() {
+        let what = "listen.rtp.address is a wildcard: `advertise` says where peers send audio".into();
+        complain("rtp", "GW-0206", what);
+    }
+    if config.listen.rtp.advertise.is_some_and(|a| a.is_unspecified()) {
+        complain("rtp", "GW-0206", "listen.rtp.advertise is a wildcard: nobody can send there".into());
+    }
+    if config.registrar.max_expires.0 < Duration::from_secs(30) {
+        complain("max_expires", "GW-0207", "registrar.max_expires is at least 30s".into());
+    }
+    if !(1..=100).contains(&config.limits.share) || config.limits.calls == 0 || config.limits.legs < 2 {
+        complain("limits", "GW-0208", "limits: a share is 1 to 100, calls at least 1, legs at least 2".into());
     }
     for (name, trunk) in &config.trunk {
         if !config.group.contains_key(&trunk.group) {
@@ -504,6 +625,9 @@ mod tests {
             ("\"20000-31999\"", "\"31999\"", "range"),
             ("\"20s\"", "\"20\"", "duration"),
             ("127.0.0.0/8", "127.0.0.0/40", "prefix"),
+            ("127.0.0.0/8", "127.0.0.1/8", "host bits"),
+            ("sip   = \"127.0.0.1:5060\"", "sip   = \"0.0.0.0:5060\"", "wildcard"),
+            ("address = \"127.0.0.1\"", "address = \"0.0.0.0\"", "wildcard"),
             ("unit    = \"370400000000\"", "unit    = \"37\"", "12 digits"),
             ("group   = \"default\"", "group   = \"defalt\"", "does not exist"),
         ] {

@@ -435,6 +435,11 @@ async fn ask(state: &Api, request: RequestId, send: impl FnOnce()) -> Result<Res
             Ok(None) => Ok(axum::Json(json!({})).into_response()),
             Err(Failure::NotFound(what)) => Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", what)),
             Err(Failure::Conflict(what)) => Err(Problem::new(StatusCode::CONFLICT, "GW-4409", what)),
+            Err(Failure::Quota) => Err(Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "GW-4429",
+                "this sender has had stored what one may in a day",
+            )),
             Err(Failure::Silent) => Err(Problem::new(
                 StatusCode::CONFLICT,
                 "GW-4410",

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod cores;
+pub mod crowd;
 pub mod demo;
 pub mod http;
 pub mod journal;

@@ -58,6 +58,7 @@ fn describe() {
     gauge!("gateway_threads_failed", "Threads of the gateway that have failed; anything but 0 wants a restart");
     gauge!("gateway_calls", "Calls up now");
     gauge!("gateway_shard_calls", "Calls up now, by shard");
+    gauge!("gateway_call_backs", "Reporters to be called back: owed, ringing");
     gauge!("gateway_seats", "Seats by state");
     gauge!("gateway_officers", "Officers by state");
     gauge!("gateway_queue_depth", "Calls that wait for a seat");
@@ -68,6 +69,11 @@ fn describe() {
     gauge!("gateway_media_legs", "Media legs up now");
     gauge!("gateway_media_ports_free", "Bound media ports that no leg uses");
     gauge!("gateway_rtp_packets", "RTP packets since the start, by direction");
+    gauge!("gateway_rtp_strangers_total", "RTP packets from elsewhere than their leg's, dropped, since the start");
+    counter!("gateway_calls_refused_total", "Calls refused, by trunk and SIP status; each has an alert of its own");
+    counter!("gateway_seat_failures_total", "Seats passed over: late, no_answer, no_audio, dropped");
+    counter!("gateway_legs_vanished_total", "Legs missed: no packets for 25 s and no answer to OPTIONS");
+    counter!("gateway_legs_deaf_total", "Legs never heard while packets came from elsewhere than their SDP says");
     gauge!("gateway_rtp_lost_packets", "RTP packets that never came, since the start");
     gauge!("gateway_rtp_concealed_frames", "Frames played in place of missing ones, since the start");
     gauge!("gateway_late_ticks", "Media ticks that came over 20 ms late, since the start");
@@ -88,6 +94,23 @@ pub fn observe(observed: &Observed) {
         }
         Observed::Breach { timer } => {
             metrics::counter!("gateway_deadline_breaches_total", "timer" => *timer).increment(1);
+        }
+        Observed::Refused { trunk, code, .. } => {
+            let code = code.to_string();
+            metrics::counter!("gateway_calls_refused_total", "trunk" => trunk.clone(), "code" => code).increment(1);
+        }
+        Observed::SeatFailed { why } => {
+            metrics::counter!("gateway_seat_failures_total", "why" => *why).increment(1);
+        }
+        Observed::Vanished { role } => {
+            metrics::counter!("gateway_legs_vanished_total", "leg" => role.track()).increment(1);
+        }
+        Observed::Deaf { role } => {
+            tracing::warn!(
+                leg = role.track(),
+                "GW-2301 a leg's audio comes from elsewhere than its SDP says, and is not heard"
+            );
+            metrics::counter!("gateway_legs_deaf_total", "leg" => role.track()).increment(1);
         }
         Observed::Panicked => metrics::counter!("gateway_call_panics_total").increment(1),
     }
@@ -131,6 +154,7 @@ fn publish(shards: &[Snapshot]) {
     set("gateway_media_descriptors", sum(|s| s.media_descriptors as u64));
     set("gateway_sip_transactions", sum(|s| s.counts.transactions as u64));
     set("gateway_sip_connections", sum(|s| s.connections as u64));
+    set("gateway_rtp_strangers_total", sum(|s| s.media.strangers));
     set("gateway_late_ticks", sum(|s| s.late_ticks));
     set("gateway_rtp_lost_packets", sum(|s| s.media.lost));
     set("gateway_rtp_concealed_frames", sum(|s| s.media.concealed));
@@ -147,6 +171,8 @@ fn publish(shards: &[Snapshot]) {
         ("rejected", sum(|s| s.sip.rejected)),
         ("retransmission", sum(|s| s.sip.retransmissions)),
         ("stray", sum(|s| s.sip.stray)),
+        ("forged", sum(|s| s.sip.forged)),
+        ("stranger", sum(|s| s.sip.strangers)),
     ];
     for (kind, count) in sip {
         metrics::gauge!("gateway_sip_messages", "kind" => kind).set(count);
@@ -158,6 +184,9 @@ fn publish(shards: &[Snapshot]) {
 
 fn publish_desk(desk: &Gauges) {
     metrics::gauge!("gateway_queue_depth").set(desk.waiting as f64);
+    for (state, n) in [("owed", desk.call_backs_owed), ("ringing", desk.call_backs_ringing)] {
+        metrics::gauge!("gateway_call_backs", "state" => state).set(n as f64);
+    }
     for (state, n) in [("held", desk.conversations), ("waiting", desk.conversations_waiting)] {
         metrics::gauge!("gateway_conversations", "state" => state).set(n as f64);
     }

@@ -83,6 +83,7 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
         realm: config.city.realm.clone(),
         data: base.join(&config.node.data_dir),
         sip: config.listen.sip,
+        sip_advertise: config.listen.sip_advertise,
         http: config.listen.http,
         admin: config.listen.admin,
         rtp_address: config.listen.rtp.address,

@@ -4,6 +4,7 @@
 //! send. Nothing here decides anything. The first shard's thread reads the SIP sockets and hands over, in batches and
 //! without a lock, what is another's by its Call-ID; every shard sends for itself.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
@@ -14,13 +15,14 @@ use codecs::record::AlertNo;
 use codecs::time::Mono;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Token};
-use switchboard::route::{self, Route};
+use switchboard::route::{Route, Router};
 use switchboard::{
     Desk, DeskOutput, Flow, Reply, Shard, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, Transport, recording,
 };
 
 use crate::casebook_thread::{self, Answer, Waiting};
 use crate::clock::Clock;
+use crate::crowd::Cap;
 use crate::metrics::{self, Board, Snapshot};
 use crate::ports::Ports;
 use crate::recorder_thread;
@@ -48,7 +50,9 @@ pub struct Front {
     streams: Streams,
     receiver: udp::Receiver,
     incoming: Vec<(SocketAddr, Bytes)>,
-    arrived: Vec<Arrived>,
+    /// Connections that carry a call or a registration of some shard's, as of the last second.
+    kept: BTreeSet<u32>,
+    router: Router,
     /// By shard: what its Call-ID says is its.
     handed: Vec<Vec<(Flow, Bytes)>>,
 }
@@ -95,14 +99,21 @@ pub struct Sockets {
 }
 
 impl Front {
-    pub fn new(desk: Desk, tcp: std::net::TcpListener, mailbox: &Mailbox, shards: u16) -> io::Result<Front> {
+    pub fn new(
+        desk: Desk,
+        tcp: std::net::TcpListener,
+        cap: Cap,
+        mailbox: &Mailbox,
+        router: Router,
+    ) -> io::Result<Front> {
         Ok(Front {
             desk,
-            streams: Streams::new(tcp, mailbox.poll.registry(), LISTENER, FIRST_CONNECTION)?,
+            streams: Streams::new(tcp, mailbox.poll.registry(), LISTENER, FIRST_CONNECTION, cap)?,
             receiver: udp::Receiver::new(SIP_BATCH, SIP_DATAGRAM),
             incoming: Vec::new(),
-            arrived: Vec::new(),
-            handed: (0..shards).map(|_| Vec::new()).collect(),
+            kept: BTreeSet::new(),
+            handed: (0..router.shards()).map(|_| Vec::new()).collect(),
+            router,
         })
     }
 }
@@ -171,6 +182,7 @@ impl ShardThread {
             self.read_inbox();
             self.wake_timers();
             self.tick_if_due();
+            self.take_arrived();
             self.flush_udp();
             // What was said of a call comes before what the recorder says of it.
             self.hand_over_facts();
@@ -217,7 +229,7 @@ impl ShardThread {
     /// Ours, or put aside for the shard whose it is.
     fn take_sip(&mut self, flow: Flow, bytes: Bytes) {
         if let Some(front) = &mut self.front {
-            let owner = route::of_sip(&bytes, self.links.shards.shards());
+            let owner = front.router.of_sip(&bytes);
             if owner != self.index {
                 return front.handed[usize::from(owner)].push((flow, bytes));
             }
@@ -236,36 +248,61 @@ impl ShardThread {
 
     fn accept(&mut self) {
         if let Some(front) = &mut self.front {
-            front.streams.accept(self.mailbox.poll.registry());
+            front.streams.accept(self.mailbox.poll.registry(), self.clock.mono());
         }
     }
 
     fn read_stream(&mut self, token: Token) {
         let Some(front) = &mut self.front else { return };
-        let mut arrived = std::mem::take(&mut front.arrived);
         let number = front.streams.number(token);
-        front.streams.read(self.mailbox.poll.registry(), number, &mut arrived);
-        for one in arrived.drain(..) {
+        front.streams.read(self.mailbox.poll.registry(), self.clock.mono(), number);
+        self.take_arrived();
+    }
+
+    /// What came over connections, and what became of them.
+    fn take_arrived(&mut self) {
+        let Some(front) = &mut self.front else { return };
+        for one in front.streams.arrived() {
+            let (now, wall) = (self.clock.mono(), self.clock.wall());
             match one {
                 Arrived::Message(flow, bytes) => self.take_sip(flow, bytes),
                 Arrived::Broken(flow, bytes, what) => {
-                    let now = self.clock.mono();
-                    self.shard.handle_broken_stream(now, self.clock.wall(), flow, bytes, what);
+                    self.shard.handle_broken_stream(now, wall, flow, bytes, what);
                     self.drain(now);
+                }
+                // Every shard hears of what could not be sent: the calls that waited for it are over.
+                Arrived::Unreachable { connection, remote } => {
+                    self.shard.handle_unreachable(now, wall, connection, remote);
+                    self.drain(now);
+                    self.tell_others(&Input::Unreachable { connection, remote });
                 }
                 Arrived::Gone(number) => {
                     // Its last words first.
                     self.hand_over_sip();
                     self.closed(number);
-                    let others = 1..self.links.shards.shards();
-                    others.for_each(|shard| self.links.shards.send_to(shard, Input::Closed(number)));
+                    self.tell_others(&Input::Closed(number));
                 }
             }
         }
         self.hand_over_sip();
-        if let Some(front) = &mut self.front {
-            front.arrived = arrived;
-        }
+    }
+
+    fn tell_others(&self, input: &Input) {
+        (1..self.links.shards.shards()).for_each(|shard| self.links.shards.send_to(shard, input.clone()));
+    }
+
+    /// Once a second: which connections are to be kept, and the end of the others.
+    fn look_after_streams(&mut self, now: Mono) {
+        let mut used = self.shard.connections();
+        let Some(front) = &mut self.front else {
+            if !used.is_empty() {
+                self.abroad.push(Input::Keep(used.into_iter().collect()));
+            }
+            return;
+        };
+        used.extend(std::mem::take(&mut front.kept));
+        front.streams.keep(now, &used);
+        front.streams.expire(now);
     }
 
     fn closed(&mut self, connection: u32) {
@@ -292,8 +329,16 @@ impl ShardThread {
                     }
                 }
                 Input::Closed(connection) => self.closed(connection),
-                Input::Write { connection, bytes } => self.write_stream(connection, &bytes),
+                Input::Write { flow, reconnect, bytes } => self.write_stream(flow, reconnect, bytes),
+                Input::Unreachable { connection, remote } => {
+                    self.shard.handle_unreachable(now, wall, connection, remote);
+                }
                 Input::Close { connection } => self.close_stream(connection),
+                Input::Keep(connections) => {
+                    if let Some(front) = &mut self.front {
+                        front.kept.extend(connections);
+                    }
+                }
                 Input::Drain => self.shard.set_draining(true),
                 Input::Stop => {
                     self.shard.hang_up_all(now, wall);
@@ -371,6 +416,10 @@ impl ShardThread {
                     DeskOutput::TakenBack { alert, seat } => {
                         self.tell_casebook(ToCasebook::ConversationTakenBack { alert, seat });
                     }
+                    DeskOutput::CallBackDropped { no, joined } => {
+                        let at = self.clock.wall();
+                        self.tell_casebook(ToCasebook::CallBackDropped { at, no, joined });
+                    }
                 }
             } else {
                 return;
@@ -393,11 +442,11 @@ impl ShardThread {
         }
     }
 
-    fn write_stream(&mut self, connection: u32, bytes: &Bytes) {
-        match &mut self.front {
-            Some(front) => front.streams.write(connection, bytes),
-            None => self.abroad.push(Input::Write { connection, bytes: bytes.clone() }),
-        }
+    fn write_stream(&mut self, flow: Flow, reconnect: Option<SocketAddr>, bytes: Bytes) {
+        let Some(front) = &mut self.front else {
+            return self.abroad.push(Input::Write { flow, reconnect, bytes });
+        };
+        front.streams.send(self.mailbox.poll.registry(), self.clock.mono(), flow, reconnect, &bytes);
     }
 
     fn close_stream(&mut self, connection: u32) {
@@ -409,9 +458,9 @@ impl ShardThread {
 
     fn carry_out(&mut self, now: Mono, output: ShardOutput) {
         match output {
-            ShardOutput::Send { flow, bytes } => match flow.transport {
+            ShardOutput::Send { flow, reconnect, bytes } => match flow.transport {
                 Transport::Udp => self.outgoing.push((flow.remote, bytes)),
-                Transport::Tcp => self.write_stream(flow.connection, &bytes),
+                Transport::Tcp => self.write_stream(flow, reconnect, bytes),
             },
             ShardOutput::Close { flow } => self.close_stream(flow.connection),
             ShardOutput::Desk(message) => self.tell_desk(now, message),
@@ -487,6 +536,7 @@ impl ShardThread {
             return;
         }
         self.published_at = now;
+        self.look_after_streams(now);
         let front = self.front.as_ref();
         let snapshot = Snapshot {
             counts: self.shard.counts(),

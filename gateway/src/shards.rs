@@ -1,6 +1,7 @@
 //! The shards' inboxes, and who of them gets what: every other thread speaks to the shards through a `Handle`.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
@@ -21,9 +22,17 @@ pub enum Input {
     Closed(u32),
     /// For a TCP connection, all of which are the first shard's.
     Write {
-        connection: u32,
+        flow: Flow,
+        reconnect: Option<SocketAddr>,
         bytes: Bytes,
     },
+    /// What was to be sent over a connection could not be, nor over a new one.
+    Unreachable {
+        connection: u32,
+        remote: SocketAddr,
+    },
+    /// Connections that carry a call or a registration of a shard's.
+    Keep(Vec<u32>),
     Close {
         connection: u32,
     },
@@ -128,8 +137,8 @@ impl Handle {
     fn route(&self, input: &Input) -> Route {
         match input {
             Input::Shard(message) => message.route(self.shards()),
-            Input::Desk(_) | Input::Sip(_) | Input::Write { .. } | Input::Close { .. } => Route::To(0),
-            Input::Closed(_) | Input::Drain | Input::Stop => Route::All,
+            Input::Desk(_) | Input::Sip(_) | Input::Write { .. } | Input::Keep(_) | Input::Close { .. } => Route::To(0),
+            Input::Closed(_) | Input::Unreachable { .. } | Input::Drain | Input::Stop => Route::All,
         }
     }
 }

@@ -1,27 +1,44 @@
-//! TCP connections that carry SIP: accepted, framed, written. The first shard's thread has them all.
+//! TCP connections that carry SIP: accepted, made, framed, written. The first shard's thread has them all.
+//!
+//! A connection is kept while something is on it: a call, a registration, a message of the last seconds. One on which
+//! nothing is, that never finishes what it began, or that does not read, is closed; where there are too many, the one
+//! that has been silent for longest makes room, so that nobody is kept out by those who only sit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use codecs::sip::{Framed, StreamFramer};
+use codecs::time::Mono;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use switchboard::{Flow, Transport};
 
+use crate::crowd::{Cap, Crowd, Full};
+
 /// Bytes kept for a peer that does not read.
-const BACKLOG_MAX: usize = 1024 * 1024;
-/// Peers at one time; further ones are closed at once.
-const CONNECTIONS_MAX: usize = 2000;
+const BACKLOG_MAX: usize = 256 * 1024;
 /// The most reads from one peer before the others get their turn.
 const READS: usize = 16;
+/// Connections taken up in one turn.
+const ACCEPTS: usize = 64;
+/// Nothing on it for so long: closed. Also the time in which what was begun is to be finished: a message of theirs, the
+/// reading of ours, a connection that we make.
+const IDLE: Duration = Duration::from_secs(10);
 
-/// What a connection brought.
+/// What a connection brought, or came to.
 pub enum Arrived {
     Message(Flow, Bytes),
     /// Nothing more can be framed.
     Broken(Flow, Bytes, &'static str),
     Gone(u32),
+    /// What was to go over a connection could not, nor over a new one to there.
+    Unreachable {
+        connection: u32,
+        remote: SocketAddr,
+    },
 }
 
 struct Connection {
@@ -29,14 +46,51 @@ struct Connection {
     framer: StreamFramer,
     flow: Flow,
     unsent: Vec<u8>,
+    /// Bytes that they have not read lie here since then.
+    unread_since: Option<Mono>,
+    /// Of a message of which the rest is missing.
+    partial_since: Option<Mono>,
+    /// A whole message came or went, a call or a registration was on it, or it began.
+    active_at: Mono,
+    /// We made it.
+    made: bool,
+    stands: bool,
+    /// Until it stands: the connections that it replaces.
+    waiting: Vec<u32>,
+}
+
+impl Connection {
+    /// Whether a connection that we make stands by now.
+    fn made_it(&self) -> io::Result<bool> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_over(&self, now: Mono) -> bool {
+        let over = |since: Mono| now.since(since) >= IDLE;
+        over(self.active_at) || self.unread_since.is_some_and(over) || self.partial_since.is_some_and(over)
+    }
 }
 
 pub struct Streams {
     listener: TcpListener,
     connections: HashMap<u32, Connection>,
+    /// Those that we made, by where to.
+    made: HashMap<SocketAddr, u32>,
+    crowd: Crowd,
     next: u32,
     /// Connection n has this token and n more.
     first: Token,
+    listener_token: Token,
+    arrived: Vec<Arrived>,
+    /// Connections closed to make room, or because of nothing on them.
+    pub closed: u64,
 }
 
 impl Streams {
@@ -47,14 +101,29 @@ impl Streams {
         registry: &Registry,
         token: Token,
         first: Token,
+        cap: Cap,
     ) -> io::Result<Streams> {
         let mut listener = TcpListener::from_std(listener);
         registry.register(&mut listener, token, Interest::READABLE)?;
-        Ok(Streams { listener, connections: HashMap::new(), next: 1, first })
+        Ok(Streams {
+            listener,
+            connections: HashMap::new(),
+            made: HashMap::new(),
+            crowd: Crowd::new(cap),
+            next: 1,
+            first,
+            listener_token: token,
+            arrived: Vec::new(),
+            closed: 0,
+        })
     }
 
     pub fn count(&self) -> usize {
-        self.connections.len()
+        self.crowd.count()
+    }
+
+    pub fn cap(&self) -> usize {
+        self.crowd.cap()
     }
 
     fn token(&self, number: u32) -> Token {
@@ -66,39 +135,90 @@ impl Streams {
         (token.0 - self.first.0) as u32
     }
 
-    pub fn accept(&mut self, registry: &Registry) {
-        while let Ok((mut stream, remote)) = self.listener.accept() {
-            if self.connections.len() >= CONNECTIONS_MAX {
-                continue;
+    /// What has come of the calls since the last time.
+    pub fn arrived(&mut self) -> Vec<Arrived> {
+        std::mem::take(&mut self.arrived)
+    }
+
+    pub fn accept(&mut self, registry: &Registry, now: Mono) {
+        for _ in 0..ACCEPTS {
+            let Ok((stream, remote)) = self.listener.accept() else { return };
+            self.make_room(now, remote);
+            if self.crowd.full(remote.ip()).is_none() {
+                let _ = self.add(registry, now, stream, remote, false);
             }
-            let number = self.next;
-            self.next += 1;
-            if registry.register(&mut stream, self.token(number), Interest::READABLE | Interest::WRITABLE).is_err() {
-                continue;
-            }
-            let flow = Flow { transport: Transport::Tcp, remote, connection: number };
-            self.connections
-                .insert(number, Connection { stream, framer: StreamFramer::default(), flow, unsent: Vec::new() });
+        }
+        let _ = registry.reregister(&mut self.listener, self.listener_token, Interest::READABLE);
+    }
+
+    /// Where one more would be too many, the longest silent one of the same source, or of anybody, goes.
+    fn make_room(&mut self, now: Mono, remote: SocketAddr) {
+        let Some(full) = self.crowd.full(remote.ip()) else { return };
+        let same = |c: &Connection| c.flow.remote.ip().to_canonical() == remote.ip().to_canonical();
+        let silent = self.connections.iter().filter(|(_, c)| full == Full::All || same(c));
+        // Whatever was active within the last second may be in the middle of something.
+        let silent = silent.filter(|(_, c)| now.since(c.active_at) >= Duration::from_secs(1));
+        if let Some((&number, _)) = silent.min_by_key(|(_, c)| c.active_at) {
+            self.closed += 1;
+            self.remove(number);
         }
     }
 
+    fn add(
+        &mut self,
+        registry: &Registry,
+        now: Mono,
+        mut stream: TcpStream,
+        remote: SocketAddr,
+        made: bool,
+    ) -> io::Result<u32> {
+        let number = self.next;
+        registry.register(&mut stream, self.token(number), Interest::READABLE | Interest::WRITABLE)?;
+        self.next += 1;
+        self.crowd.enter(remote.ip());
+        let connection = Connection {
+            stream,
+            framer: StreamFramer::default(),
+            flow: Flow { transport: Transport::Tcp, remote, connection: number },
+            unsent: Vec::new(),
+            unread_since: None,
+            partial_since: None,
+            active_at: now,
+            waiting: Vec::new(),
+            made,
+            stands: !made,
+        };
+        self.connections.insert(number, connection);
+        Ok(number)
+    }
+
     /// Reads what is there, a bounded part of it at a time; pings are answered on the way.
-    pub fn read(&mut self, registry: &Registry, number: u32, arrived: &mut Vec<Arrived>) {
+    pub fn read(&mut self, registry: &Registry, now: Mono, number: u32) {
         let token = self.token(number);
         let mut buffer = [0u8; 16 * 1024];
         for _ in 0..READS {
             let Some(connection) = self.connections.get_mut(&number) else { return };
-            flush(connection);
+            if !connection.stands {
+                match connection.made_it() {
+                    Ok(true) => {
+                        connection.stands = true;
+                        connection.waiting.clear();
+                    }
+                    Ok(false) => return,
+                    Err(_) => return self.remove(number),
+                }
+            }
+            flush(connection, now);
             match connection.stream.read(&mut buffer) {
-                Ok(0) => return self.drop_connection(number, arrived),
+                Ok(0) => return self.remove(number),
                 Ok(len) => {
                     connection.framer.push(&buffer[..len]);
-                    if !self.frames(number, arrived) {
+                    if !self.frames(now, number) {
                         return;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => return self.drop_connection(number, arrived),
+                Err(_) => return self.remove(number),
             }
         }
         // One peer that never stops talking waits for its next turn; the edge has passed, so it is asked for again.
@@ -108,49 +228,124 @@ impl Streams {
     }
 
     /// `false`: nothing more is to be read from this one.
-    fn frames(&mut self, number: u32, arrived: &mut Vec<Arrived>) -> bool {
+    fn frames(&mut self, now: Mono, number: u32) -> bool {
         loop {
             let Some(connection) = self.connections.get_mut(&number) else { return false };
             let flow = connection.flow;
             match connection.framer.next_frame() {
-                Ok(None) => return true,
-                Ok(Some(Framed::Ping)) => self.write(number, b"\r\n"),
-                Ok(Some(Framed::Message(bytes))) => arrived.push(Arrived::Message(flow, bytes)),
+                Ok(None) => {
+                    let partial = connection.framer.has_partial();
+                    connection.partial_since = partial.then(|| connection.partial_since.unwrap_or(now));
+                    return true;
+                }
+                // Whoever pings wants it kept for a while (RFC 5626 3.5.1), but a ping alone keeps nothing for ever.
+                Ok(Some(Framed::Ping)) => self.write(now, number, b"\r\n"),
+                Ok(Some(Framed::Message(bytes))) => {
+                    connection.active_at = now;
+                    connection.partial_since = None;
+                    self.arrived.push(Arrived::Message(flow, bytes));
+                }
                 Err(error) => {
-                    arrived.push(Arrived::Broken(flow, error.message, error.what));
+                    self.arrived.push(Arrived::Broken(flow, error.message, error.what));
                     return false;
                 }
             }
         }
     }
 
-    fn drop_connection(&mut self, number: u32, arrived: &mut Vec<Arrived>) {
-        if self.connections.remove(&number).is_some() {
-            arrived.push(Arrived::Gone(number));
+    /// Sends over the flow's connection; where it is gone, over a new one to `reconnect`. A flow without a connection
+    /// is one still to be made.
+    pub fn send(&mut self, registry: &Registry, now: Mono, flow: Flow, reconnect: Option<SocketAddr>, bytes: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(&flow.connection) {
+            connection.active_at = now;
+            return self.write(now, flow.connection, bytes);
+        }
+        let remote = if flow.connection == 0 { Some(flow.remote) } else { reconnect };
+        let unreachable = Arrived::Unreachable { connection: flow.connection, remote: remote.unwrap_or(flow.remote) };
+        let Some(remote) = remote else { return self.arrived.push(unreachable) };
+        let number = match self.made.get(&remote) {
+            Some(&number) => number,
+            None => match self.connect(registry, now, remote) {
+                Ok(number) => number,
+                Err(_) => return self.arrived.push(unreachable),
+            },
+        };
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.active_at = now;
+            if !connection.stands {
+                connection.waiting.push(flow.connection);
+            }
+        }
+        self.write(now, number, bytes);
+    }
+
+    fn connect(&mut self, registry: &Registry, now: Mono, remote: SocketAddr) -> io::Result<u32> {
+        let stream = TcpStream::connect(remote)?;
+        let number = self.add(registry, now, stream, remote, true)?;
+        self.made.insert(remote, number);
+        Ok(number)
+    }
+
+    fn write(&mut self, now: Mono, number: u32, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        if connection.unsent.len() + bytes.len() > BACKLOG_MAX {
+            return self.remove(number);
+        }
+        connection.unsent.extend_from_slice(bytes);
+        if connection.stands {
+            flush(connection, now);
         }
     }
 
-    pub fn write(&mut self, number: u32, bytes: &[u8]) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        connection.unsent.extend_from_slice(bytes);
-        flush(connection);
-        if connection.unsent.len() > BACKLOG_MAX {
-            self.connections.remove(&number);
+    /// The connection ends, and everybody who relied on it hears so.
+    fn remove(&mut self, number: u32) {
+        let Some(connection) = self.connections.remove(&number) else { return };
+        let remote = connection.flow.remote;
+        self.crowd.leave(remote.ip());
+        if connection.made && self.made.get(&remote) == Some(&number) {
+            self.made.remove(&remote);
         }
+        for waiting in connection.waiting {
+            self.arrived.push(Arrived::Unreachable { connection: waiting, remote });
+        }
+        self.arrived.push(Arrived::Gone(number));
     }
 
     pub fn close(&mut self, number: u32) {
-        self.connections.remove(&number);
+        self.remove(number);
     }
-}
 
-fn flush(connection: &mut Connection) {
-    while !connection.unsent.is_empty() {
-        match connection.stream.write(&connection.unsent) {
-            Ok(0) | Err(_) => return,
-            Ok(len) => {
-                connection.unsent.drain(..len);
+    /// These carry a call or a registration.
+    pub fn keep(&mut self, now: Mono, numbers: &BTreeSet<u32>) {
+        for number in numbers {
+            if let Some(connection) = self.connections.get_mut(number) {
+                connection.active_at = now;
             }
         }
     }
+
+    /// Closes what is idle, half said or not read.
+    pub fn expire(&mut self, now: Mono) {
+        let over: Vec<u32> = self.connections.iter().filter(|(_, c)| c.is_over(now)).map(|(&n, _)| n).collect();
+        for number in over {
+            self.closed += 1;
+            self.remove(number);
+        }
+    }
+}
+
+fn flush(connection: &mut Connection, now: Mono) {
+    while !connection.unsent.is_empty() {
+        match connection.stream.write(&connection.unsent) {
+            Ok(0) | Err(_) => {
+                connection.unread_since = connection.unread_since.or(Some(now));
+                return;
+            }
+            Ok(len) => {
+                connection.unsent.drain(..len);
+                connection.unread_since = None;
+            }
+        }
+    }
+    connection.unread_since = None;
 }

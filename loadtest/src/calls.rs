@@ -25,7 +25,7 @@ pub enum MediaMode {
     Full,
     /// Five packets a leg; the first that comes back counts.
     Probe,
-    /// Signalling only.
+    /// One packet a leg, without which nobody would count as heard.
     None,
 }
 
@@ -110,7 +110,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     peers.probe = match plan.media {
         MediaMode::Full => None,
         MediaMode::Probe => Some(5),
-        MediaMode::None => Some(0),
+        MediaMode::None => Some(1),
     };
     let at_once = Behaviour::Answer { after: Duration::ZERO };
     let trunk = peers.add_agent(plan.source, plan.sip, 0, at_once)?;

@@ -14,6 +14,10 @@ impl Clock {
     pub fn now(self) -> Duration {
         self.0.elapsed()
     }
+    /// What this run's names differ by from those of every other.
+    pub fn salt(self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
+    }
     /// Seconds since 1970, for what has to be signed with the time.
     pub fn wall_s(self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)

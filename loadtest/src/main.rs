@@ -408,7 +408,7 @@ fn tell(args: &Calls, report: &Report) -> ExitCode {
         report.bridged,
         report.concurrent_max,
         args.media,
-        if args.media == MediaMode::None { " (signalling only)" } else { "" }
+        if args.media == MediaMode::None { " (one packet a leg)" } else { "" }
     );
     for (name, h) in [("answer", &report.answer), ("officer", &report.officer)] {
         if !h.is_empty() {

@@ -1,5 +1,7 @@
 //! All simulated parties on one thread: their sockets, dialogs, voices and ears.
 
+mod phones;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +12,8 @@ use bytes::Bytes;
 use codecs::sip::{CSeq, Message, Method, Name, NameAddr};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
+
+use phones::Phone;
 
 use crate::clock::Clock;
 use crate::ear::{Code, Ear};
@@ -136,7 +140,9 @@ pub struct Peers {
     /// Sent for a leg in all; `None`: 50 packets a second.
     pub probe: Option<u32>,
     happenings: VecDeque<(Duration, Happening)>,
-    registering: BTreeMap<(usize, String), (u32, Duration, Bytes)>,
+    phones: BTreeMap<(usize, String), Phone>,
+    /// Tells our Call-IDs from those of another run.
+    salt: u64,
     code_of: HashMap<String, u32>,
     commands: Receiver<Command>,
     remote: Remote,
@@ -165,7 +171,8 @@ impl Peers {
             next_tick: Duration::ZERO,
             probe: None,
             happenings: VecDeque::new(),
-            registering: BTreeMap::new(),
+            phones: BTreeMap::new(),
+            salt: clock.salt(),
             code_of: HashMap::new(),
             commands,
             remote: Remote { commands: sender, waker },
@@ -238,31 +245,6 @@ impl Peers {
         self.agents[agent.0].deaf = true;
     }
 
-    /// Registers a phone; `Registered` follows.
-    pub fn register(&mut self, agent: AgentId, user: &str, secret: &str) {
-        self.agents[agent.0].secrets.insert(user.to_owned(), secret.to_owned());
-        self.send_register(agent.0, user, 1, None);
-    }
-
-    /// Takes every phone off the registrar again, so that nobody calls what is no longer there; serves for at most
-    /// `patience` until all are off.
-    pub fn unregister_all(&mut self, patience: Duration) {
-        self.expires_s = 0;
-        for agent in 0..self.agents.len() {
-            let users: Vec<String> = self.agents[agent].secrets.keys().cloned().collect();
-            for (n, user) in users.iter().enumerate() {
-                self.send_register(agent, user, 101, None);
-                if n % 32 == 0 {
-                    self.step(Duration::from_millis(2));
-                }
-            }
-        }
-        let end = self.clock.now() + patience;
-        while !self.registering.is_empty() && self.clock.now() < end {
-            self.step(Duration::from_millis(5));
-        }
-    }
-
     pub fn behave(&mut self, agent: AgentId, user: &str, behaviour: Behaviour) {
         self.agents[agent.0].behaviour.insert(user.to_owned(), behaviour);
     }
@@ -280,7 +262,7 @@ impl Peers {
         let code = Code { role, call: index };
         let (media, address) = self.open_media(local.ip(), key, code)?;
         let uri = format!("sip:{to}@{gateway}");
-        let (dialog, bytes) = ua::invite(now, id, local, gateway, number, &uri, &ua::sdp(address));
+        let (dialog, bytes) = ua::invite(now, (self.salt, id), local, gateway, number, &uri, &ua::sdp(address));
         self.by_call.insert((agent.0, dialog.call_id.clone()), key);
         let party = Party {
             agent: agent.0,
@@ -393,17 +375,6 @@ impl Peers {
         let _ = self.agents[agent].socket.send_to(bytes, to);
     }
 
-    fn send_register(&mut self, agent: usize, user: &str, cseq: u32, challenge: Option<&Message>) {
-        let a = &self.agents[agent];
-        let secret = a.secrets.get(user).cloned().unwrap_or_default();
-        let Some(bytes) = ua::register(a.local, a.gateway, user, &secret, cseq, challenge, self.expires_s) else {
-            return;
-        };
-        self.send(agent, a.gateway, &bytes);
-        let again = self.clock.now() + T1;
-        self.registering.insert((agent, user.to_owned()), (cseq, again, bytes));
-    }
-
     fn open_media(&mut self, ip: IpAddr, party: PartyKey, code: Code) -> io::Result<(usize, SocketAddr)> {
         let mut socket = UdpSocket::bind(SocketAddr::new(ip, 0))?;
         let address = socket.local_addr()?;
@@ -453,25 +424,6 @@ impl Peers {
                 }
             }
             _ => {}
-        }
-    }
-
-    fn handle_registered(&mut self, agent: usize, message: &Message, code: u16, cseq: u32) {
-        let to = message.get(Name::To).and_then(NameAddr::parse).and_then(|n| n.uri().map(|u| u.number().to_vec()));
-        let user = String::from_utf8_lossy(&to.unwrap_or_default()).into_owned();
-        let Some(&(wanted, ..)) = self.registering.get(&(agent, user.clone())) else { return };
-        if wanted != cseq {
-            return;
-        }
-        match code {
-            401 if cseq % 100 < 4 => self.send_register(agent, &user, cseq + 1, Some(message)),
-            200 => {
-                self.registering.remove(&(agent, user.clone()));
-                self.happen(Happening::Registered { user });
-            }
-            _ => {
-                self.registering.remove(&(agent, user));
-            }
         }
     }
 
@@ -667,17 +619,6 @@ impl Peers {
             }
             self.end(key);
         }
-        let again: Vec<(usize, Bytes)> = self
-            .registering
-            .iter_mut()
-            .filter(|(_, (_, at, _))| *at <= now)
-            .map(|((agent, _), (_, at, bytes))| {
-                *at = now + T1 * 2;
-                (*agent, bytes.clone())
-            })
-            .collect();
-        for (agent, bytes) in again {
-            self.send(agent, self.agents[agent].gateway, &bytes);
-        }
+        self.wake_phones(now);
     }
 }

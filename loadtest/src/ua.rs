@@ -49,15 +49,15 @@ pub(crate) fn via(local: SocketAddr, branch: &str) -> String {
 /// An INVITE of ours, and the dialog it begins.
 pub(crate) fn invite(
     now: Duration,
-    id: u64,
+    (salt, id): (u64, u64),
     local: SocketAddr,
     peer: SocketAddr,
     number: &str,
     uri: &str,
     sdp: &[u8],
 ) -> (Dialog, Bytes) {
-    let branch = format!("z9hG4bKc{id}");
-    let call_id = format!("call-{id}@{}", local.ip());
+    let branch = format!("z9hG4bKc{salt:x}-{id}");
+    let call_id = format!("call-{salt:x}-{id}@{}", local.ip());
     let from = format!("<sip:{number}@{}>;tag=t{id}", local.ip());
     let to = format!("<{uri}>");
     let mut w = Writer::request("INVITE", uri.as_bytes());
@@ -158,45 +158,57 @@ impl Dialog {
     }
 }
 
-/// A REGISTER, with credentials when there is a challenge to answer.
-pub(crate) fn register(
-    local: SocketAddr,
-    peer: SocketAddr,
-    user: &str,
-    secret: &str,
-    cseq: u32,
-    challenge: Option<&Message>,
-    expires_s: u32,
-) -> Option<Bytes> {
-    let uri = format!("sip:{}", peer.ip());
-    let mut w = Writer::request("REGISTER", uri.as_bytes());
-    w.header(Name::Via, via(local, &format!("z9hG4bKr{user}{cseq}"))).header(Name::MaxForwards, "70");
-    w.header(Name::From, format!("<sip:{user}@{}>;tag=r{user}", peer.ip()));
-    w.header(Name::To, format!("<sip:{user}@{}>", peer.ip()));
-    w.header(Name::CallId, format!("reg-{user}-{}", local.port())).header(Name::CSeq, format!("{cseq} REGISTER"));
-    w.header(Name::Contact, format!("<sip:{user}@{local}>")).header(Name::Expires, expires_s.to_string());
-    if let Some(challenge) = challenge {
-        let fields = challenge
-            .all(Name::WwwAuthenticate)
-            .filter_map(DigestFields::parse)
-            .find(|f| f.algorithm() == Some(Algorithm::Sha256))?;
+/// A phone that registers.
+pub(crate) struct Registering<'a> {
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
+    pub user: &'a str,
+    pub secret: &'a str,
+    pub cseq: u32,
+    pub expires_s: u32,
+    pub salt: u64,
+}
+
+impl Registering<'_> {
+    /// A REGISTER, with credentials when there is a challenge to answer; `None`: it is one that we cannot.
+    pub fn request(&self, challenge: Option<&Message>) -> Option<Bytes> {
+        let Registering { local, peer, user, cseq, salt, .. } = self;
+        let host = peer.ip();
+        let uri = format!("sip:{host}");
+        let mut w = Writer::request("REGISTER", uri.as_bytes());
+        w.header(Name::Via, via(*local, &format!("z9hG4bKr{salt:x}{user}{cseq}"))).header(Name::MaxForwards, "70");
+        w.header(Name::From, format!("<sip:{user}@{host}>;tag=r{user}"));
+        w.header(Name::To, format!("<sip:{user}@{host}>"));
+        w.header(Name::CallId, format!("reg-{salt:x}-{user}-{}", local.port()));
+        w.header(Name::CSeq, format!("{cseq} REGISTER"));
+        w.header(Name::Contact, format!("<sip:{user}@{local}>")).header(Name::Expires, self.expires_s.to_string());
+        if let Some(challenge) = challenge {
+            w.header(Name::Authorization, self.credentials(challenge, &uri)?);
+        }
+        Some(w.finish())
+    }
+
+    /// By SHA-256 where it is offered, else by MD5 (RFC 8760 2.4).
+    fn credentials(&self, challenge: &Message, uri: &str) -> Option<String> {
+        let offered: Vec<_> = challenge.all(Name::WwwAuthenticate).filter_map(DigestFields::parse).collect();
+        let by = |algorithm| offered.iter().find(|f| f.algorithm() == Some(algorithm)).map(|f| (algorithm, f));
+        let (algorithm, fields) = by(Algorithm::Sha256).or_else(|| by(Algorithm::Md5))?;
         let text = |name| String::from_utf8_lossy(fields.get(name).unwrap_or_default()).into_owned();
-        let (realm, nonce) = (text("realm"), text("nonce"));
-        let ha1 = ha1(Algorithm::Sha256, user, &realm, secret);
+        let (user, realm, nonce) = (self.user, text("realm"), text("nonce"));
         let proof = Proof {
-            algorithm: Algorithm::Sha256,
-            ha1: &ha1,
+            algorithm,
+            ha1: &ha1(algorithm, user, &realm, self.secret),
             nonce: nonce.as_bytes(),
             method: b"REGISTER",
             uri: uri.as_bytes(),
             qop: Some((b"00000001", b"c0ffee")),
         };
-        w.header(
-            Name::Authorization,
-            format!("Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", algorithm=SHA-256, qop=auth, nc=00000001, cnonce=\"c0ffee\", response=\"{}\"", proof.response()),
-        );
+        let (algorithm, response) = (algorithm.text(), proof.response());
+        Some(format!(
+            "Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
+             algorithm={algorithm}, qop=auth, nc=00000001, cnonce=\"c0ffee\", response=\"{response}\""
+        ))
     }
-    Some(w.finish())
 }
 
 /// One A-law stream with telephone-event, as peers offer and answer it.

@@ -67,6 +67,13 @@ pub struct Token {
     id: DeliveryId,
 }
 
+impl Token {
+    /// The connection that the message came by: another after each time that the link went down.
+    pub fn session(&self) -> u64 {
+        u64::from(self.link.0) << 32 | u64::from(self.epoch)
+    }
+}
+
 /// What a state report says in the end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fate {

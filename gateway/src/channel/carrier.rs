@@ -264,6 +264,7 @@ impl Task {
     }
 
     fn deliver(&mut self, token: Token, d: sms::Delivery) {
+        let session = d.is_named_by_content.then(|| self.shared.started ^ token.session());
         self.next_token += 1;
         self.tokens.insert(self.next_token, token);
         if d.lying_header {
@@ -273,7 +274,7 @@ impl Task {
         let message = Incoming {
             from: Address { channel: self.name.clone(), user: d.from },
             message_id: d.message_id,
-            is_named_by_content: d.is_named_by_content,
+            session,
             to: d.to,
             body: Body::Octets { alphabet: d.alphabet, octets: d.octets, segment: d.segment },
             forms: vec![Form::Text],
@@ -282,6 +283,7 @@ impl Task {
             // A pseudonym is answered like a number and is none.
             phone: d.pseudonym.then(String::new),
             silent: false,
+            is_ping: false,
         };
         let request = RequestId::of_delivery(self.number, self.next_token);
         let at = self.shared.clock.wall();

@@ -79,10 +79,12 @@ impl Client {
     }
 }
 
-/// A stored file: path below the data directory, and its hash.
+/// A stored file: path below the data directory, its hash and its octets.
+#[derive(Default)]
 pub struct Stored {
     pub uri: String,
     pub sha256: String,
+    pub len: u64,
 }
 
 /// Writes a file under its hash, and syncs it: the record will name it.
@@ -109,5 +111,5 @@ pub fn store(data: &Path, no: AlertNo, bytes: &[u8], kind: &str) -> std::io::Res
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::File::open(dir)?.sync_all()?;
-    Ok(Stored { uri, sha256 })
+    Ok(Stored { uri, sha256, len: bytes.len() as u64 })
 }

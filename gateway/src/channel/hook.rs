@@ -9,7 +9,7 @@ use codecs::geo::{Datum, Point};
 use codecs::record::{Address, Attached, Form};
 use serde::Deserialize;
 use serde_json::json;
-use switchboard::{Body, Incoming, ToCasebook};
+use switchboard::{Body, Failure, Incoming, ToCasebook};
 
 use super::{Kind, WechatApp, WechatDevice};
 use crate::casebook_thread::{Answer, Input};
@@ -157,6 +157,8 @@ async fn from_qq(
 
 /// A message of a platform: into the casebook, and acknowledged when it is durable.
 async fn chat_message(api: &Api, name: &str, message: chat::Incoming, accepted: Response) -> Response {
+    // A position that their device tells by itself is no report of theirs.
+    let is_ping = message.event.as_deref() == Some("LOCATION");
     if let Some(event) = &message.event
         && message.location.is_none()
     {
@@ -182,7 +184,7 @@ async fn chat_message(api: &Api, name: &str, message: chat::Incoming, accepted: 
     let incoming = Incoming {
         from: Address { channel: name.to_owned(), user: message.user },
         message_id: message.message_id,
-        is_named_by_content: false,
+        session: None,
         to: name.to_owned(),
         body: Body::Text(message.text),
         forms,
@@ -190,6 +192,7 @@ async fn chat_message(api: &Api, name: &str, message: chat::Incoming, accepted: 
         location: message.location,
         phone: None,
         silent: false,
+        is_ping,
     };
     match report(api, incoming).await {
         Ok(_) => accepted,
@@ -204,6 +207,11 @@ async fn report(api: &Api, incoming: Incoming) -> Result<Option<String>, Problem
     match api.wait_for(request, || drop(api.casebook.send(Input::Message(message)))).await {
         Some(Answer::Reply(reply)) => match reply.result {
             Ok(no) => Ok(no.map(|n| n.to_string())),
+            Err(Failure::Quota) => Err(Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "GW-4429",
+                "this sender has had stored what one may in a day",
+            )),
             Err(_) => Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such channel")),
         },
         // Not durable: the platform sends it again.
@@ -317,7 +325,7 @@ fn generic_message(name: &str, id: &str, m: Generic) -> Result<Incoming, &'stati
     Ok(Incoming {
         from: Address { channel: name.to_owned(), user: m.from },
         message_id: id.to_owned(),
-        is_named_by_content: false,
+        session: None,
         to: if m.to.is_empty() { name.to_owned() } else { m.to },
         body: Body::Text(m.text),
         forms,
@@ -325,5 +333,6 @@ fn generic_message(name: &str, id: &str, m: Generic) -> Result<Incoming, &'stati
         location,
         phone: m.phone,
         silent: m.silent,
+        is_ping: false,
     })
 }

@@ -132,6 +132,8 @@ impl Outbox {
 /// What every channel's task shares.
 #[derive(Clone)]
 pub struct Shared {
+    /// Tells the connections of this process from those of the one before.
+    pub started: u64,
     pub clock: Clock,
     pub casebook: Sender<Input>,
     pub data: PathBuf,

@@ -283,7 +283,7 @@ impl Web {
             tokio::time::sleep(WAIT_FIRST * 4u32.pow(attempt)).await;
         }
         tracing::warn!(channel = %self.name, why = last, "GW-2204 a file that came with a message could not be fetched");
-        self.tell_fetched(wanted, String::new(), String::new(), String::new(), last);
+        self.tell_fetched(wanted, fetch::Stored::default(), "", last);
     }
 
     async fn file(&self, wanted: &Fetch) -> Result<(Bytes, String), String> {
@@ -318,17 +318,19 @@ impl Web {
     fn fetched(&self, wanted: &Fetch, bytes: &[u8], kind: &str) {
         match fetch::store(&self.shared.data, wanted.no, bytes, kind) {
             Ok(stored) => {
-                self.tell_fetched(wanted, stored.uri, stored.sha256, kind.to_owned(), String::new());
+                self.tell_fetched(wanted, stored, kind, String::new());
             }
             Err(error) => {
                 tracing::error!(%error, "GW-3203 a fetched file cannot be stored");
-                self.tell_fetched(wanted, String::new(), String::new(), String::new(), error.to_string());
+                self.tell_fetched(wanted, fetch::Stored::default(), "", error.to_string());
             }
         }
     }
 
-    fn tell_fetched(&self, wanted: &Fetch, uri: String, sha256: String, kind: String, lost: String) {
-        let fact = Fact::Fetched { vendor_id: wanted.vendor_id.clone(), uri, sha256, kind, lost };
+    fn tell_fetched(&self, wanted: &Fetch, stored: fetch::Stored, kind: &str, lost: String) {
+        let fetch::Stored { uri, sha256, len } = stored;
+        let vendor_id = wanted.vendor_id.clone();
+        let fact = Fact::Fetched { vendor_id, uri, sha256, kind: kind.to_owned(), lost, stored: len };
         let at = self.shared.clock.wall();
         self.shared.tell(ToCasebook::Fact { no: wanted.no, at, fact, request: RequestId::default() });
     }

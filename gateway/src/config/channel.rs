@@ -29,6 +29,9 @@ pub struct Channel {
     pub default_grid: Option<String>,
     /// What its reporters need of a taker, as in the seats' `skills`.
     pub skill: Option<String>,
+    /// It has made sure of the telephone numbers that its messages name; without it a number is only a claim, by which
+    /// nothing is joined and nobody is written to.
+    pub proves_phone: bool,
     /// Lines out a second at most; 0: no limit.
     pub rate: u32,
     /// Replies a message of the user, and within which time of it.

@@ -137,6 +137,7 @@ pub fn set(prefix: &str, group: u32, grid: &str, p: Platforms) -> Vec<(ChannelRu
             receipt: Some("【110】已收到，编号{no}，请保持联系".into()),
             default_grid: Some(grid.into()),
             user_is_phone: matches!(device, Kind::Carrier(_)),
+            proves_phone: false,
             quota: QuotaRule::default(),
             has_template: false,
         };
@@ -157,6 +158,7 @@ pub fn sip(name: &str, trunk: &str, group: u32, grid: &str) -> (ChannelRule, Set
         receipt: Some("【110】已收到，编号{no}，请保持联系".into()),
         default_grid: Some(grid.into()),
         user_is_phone: true,
+        proves_phone: false,
         quota: QuotaRule::default(),
         has_template: false,
     };

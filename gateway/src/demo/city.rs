@@ -1,16 +1,20 @@
 //! The synthetic city: twelve districts, 432 grids, seats, officers, duty rooms, and the accounts of load tools.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use codecs::geo::{Point, Polygon};
 use codecs::record::{Channel, Role};
-use switchboard::{Grid, GridMap, Group, GroupId, Keyword, Patience, Policy, Responder, Seat, Subscriber, Trunk};
+use switchboard::{
+    Grid, GridMap, Group, GroupId, Keyword, Patience, Policy, RegistrarRules, Responder, Seat, Subscriber, Trunk,
+};
 
 use super::channels::{self, Platforms};
-use crate::city::{BOTH, City, MD5, account, room};
+use crate::city::{City, account, room};
+use crate::config::Digest;
+use crate::crowd::Cap;
 
 pub const UNIT: &str = "370400000000";
 pub const REALM: &str = "gateway.demo";
@@ -162,11 +166,11 @@ pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
     add(3001, 3600, 3, false);
     let responders = responders();
     let users = seat_users.iter().chain(responders.iter().map(|r| &r.user));
-    let spare =
-        |user: &String| user.parse().is_ok_and(|n: u32| (1061..=1064).contains(&n) || (2291..=2300).contains(&n));
-    let accounts = users.map(|u| account(u, REALM, PASSWORD, if spare(u) { MD5 } else { BOTH })).collect();
+    // MD5 alone, for the softphones that give up at the sight of anything else.
+    let digest = Digest::Md5;
+    let accounts = users.map(|u| account(u, REALM, PASSWORD, digest)).collect();
     let grids = grids();
-    let source = |a: [u8; 4], prefix| vec![(IpAddr::V4(Ipv4Addr::from(a)), prefix)];
+    let source = |network: &str| vec![network.parse().expect("a network")];
     let trunk = |name: &str, sources, group, grid: &str, outbound| Trunk {
         name: name.into(),
         sources,
@@ -177,11 +181,15 @@ pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
         attendant_user: Some("bench".into()),
         skills: 0,
         message_channel: (name == "loopback").then(|| "ims".into()),
+        nat: false,
+        // A source in 127.0.0.0/8 may use the whole of what the demo is rated for, and load tools more.
+        calls_max: 12_000,
+        new_calls_max: 20_000,
     };
     let trunks = vec![
-        trunk("loopback", source([127, 0, 0, 0], 8), 0, DEFAULT_GRID, None),
-        trunk("demo", source([127, 0, 0, 10], 32), 1, KNIFE_GRID, Some(outbound)),
-        trunk("load", source([127, 0, 0, 3], 32), 3, "LOAD", None),
+        trunk("loopback", source("127.0.0.0/8"), 0, DEFAULT_GRID, None),
+        trunk("demo", source("127.0.0.10/32"), 1, KNIFE_GRID, Some(outbound)),
+        trunk("load", source("127.0.0.3/32"), 3, "LOAD", None),
     ];
     let mut channels = channels::set("", 3, "LOAD", load);
     channels.extend(channels::set("script-", 1, KNIFE_GRID, script));
@@ -204,6 +212,10 @@ pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
         templates,
         policy: Policy::default(),
         tone: Duration::from_millis(300),
+        registrar: RegistrarRules { digest: digest.algorithms().to_vec(), ..RegistrarRules::default() },
+        phones_nat: true,
+        connections: Cap { all: 2000, share: 2000, whole: Vec::new() },
+        stored_a_day: None,
     }
 }
 

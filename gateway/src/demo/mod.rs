@@ -143,6 +143,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         http: local(port(8110, offset)?),
         admin: local(port(9110, offset)?),
         rtp_address: local(0).ip(),
+        sip_advertise: None,
         rtp_advertise: local(0).ip(),
         rtp_shared: args.rtp_shared,
         shards: args.shards.unwrap_or_else(crate::config::default_shards),

@@ -95,6 +95,8 @@ struct Say {
     /// One of the configured templates instead.
     template: Option<String>,
     channel: Option<String>,
+    /// The reporter's line that it answers, by its `ref`: it goes to whoever wrote that.
+    answers: Option<String>,
     #[serde(default)]
     done: bool,
     #[serde(default)]
@@ -120,6 +122,7 @@ pub(super) async fn say(
             seat,
             body: text,
             channel: say.channel,
+            answers: say.answers,
             done: say.done,
             despite_silence: say.despite_silence,
             request,

@@ -190,7 +190,7 @@ def main():
     server = Server(("127.0.0.1", 0), Sink)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     directory = pathlib.Path(tempfile.mkdtemp(prefix="gw-kill-"))
-    configure(directory, server.server_address[1], 45000)
+    configure(directory, server.server_address[1], 18000)
     acknowledged, calls, worst = set(), 0, 0.0
     for n in range(arguments.rounds):
         up, missing = round_of(arguments.gateway, arguments.loadtest, directory, acknowledged, chance)

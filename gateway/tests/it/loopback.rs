@@ -152,7 +152,7 @@ fn eventually<T>(world: &mut World, mut ask: impl FnMut() -> Option<T>) -> T {
 
 #[test]
 fn a_call_is_answered_triaged_bridged_recorded_and_on_record() {
-    let gateway = Gateway::start("call", 42_000);
+    let gateway = Gateway::start("call", 12_000);
     let mut world = World::new(&gateway);
     let mut api = gateway.api();
     let party = world.answered_call("06325551234");
@@ -214,7 +214,7 @@ fn a_call_is_answered_triaged_bridged_recorded_and_on_record() {
 
 #[test]
 fn after_a_kill_the_recording_and_the_record_are_there_and_numbers_go_on() {
-    let gateway = Gateway::start("kill", 42_500);
+    let gateway = Gateway::start("kill", 12_500);
     let mut world = World::new(&gateway);
     let party = world.answered_call("13800000001");
     world.serve(Duration::from_millis(1500));
@@ -246,7 +246,7 @@ fn after_a_kill_the_recording_and_the_record_are_there_and_numbers_go_on() {
 
 #[test]
 fn one_connection_reaches_every_shard_and_hears_from_each() {
-    let gateway = Gateway::start("stream", 44_000);
+    let gateway = Gateway::start("stream", 14_000);
     let mut stream = TcpStream::connect(gateway.sip).expect("connected");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     let mut text = String::new();
@@ -269,7 +269,7 @@ fn one_connection_reaches_every_shard_and_hears_from_each() {
 
 #[test]
 fn bad_input_is_refused_and_the_next_call_is_answered() {
-    let gateway = Gateway::start("bad", 43_000);
+    let gateway = Gateway::start("bad", 13_000);
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../codecs/corpus");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     for folder in ["rfc4475", "rfc5118"] {
@@ -306,7 +306,7 @@ fn bad_input_is_refused_and_the_next_call_is_answered() {
 
 #[test]
 fn a_taken_port_is_named_with_its_holder() {
-    let gateway = Gateway::start("port", 43_500);
+    let gateway = Gateway::start("port", 13_500);
     let text = std::fs::read_to_string(gateway.dir.join("city.toml")).expect("a configuration");
     let taken = text.replacen("127.0.0.1:0", &gateway.sip.to_string(), 1);
     let path = gateway.dir.join("taken.toml");
@@ -328,7 +328,7 @@ fn a_taken_port_is_named_with_its_holder() {
 
 #[test]
 fn sigterm_drains_and_then_ends() {
-    let mut gateway = Gateway::start("drain", 44_000);
+    let mut gateway = Gateway::start("drain", 14_000);
     let mut admin = Api::new(gateway.admin, "");
     assert_eq!(admin.request("GET", "/readyz", "").expect("answered").0, 200);
     let pid = gateway.child.id().to_string();
@@ -353,7 +353,7 @@ fn a_broken_configuration_names_file_line_and_key() {
 
 #[test]
 fn the_live_stream_gives_every_event_from_the_last_id_on() {
-    let gateway = Gateway::start("sse", 44_500);
+    let gateway = Gateway::start("sse", 14_500);
     let mut world = World::new(&gateway);
     let party = world.answered_call("13800000004");
     world.peers.hang_up(party);
@@ -382,7 +382,7 @@ fn the_live_stream_gives_every_event_from_the_last_id_on() {
 #[test]
 fn with_the_disk_gone_calls_are_answered_and_the_loss_is_an_alarm_and_a_metric() {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
-    let gateway = Gateway::start("disk", 45_000);
+    let gateway = Gateway::start("disk", 17_000);
     let mut world = World::new(&gateway);
     let pid = Pid::from_raw(gateway.child.id() as i32);
     let nothing = Rlimit { current: Some(0), maximum: Some(0) };
@@ -465,7 +465,7 @@ impl Downstream {
 #[test]
 fn what_a_downstream_refuses_goes_to_the_dead_letters_and_is_delivered_on_replay() {
     let downstream = Downstream::start(410);
-    let dir = Gateway::prepare("replay", 46_000);
+    let dir = Gateway::prepare("replay", 16_000);
     let path = dir.join("city.toml");
     let text = std::fs::read_to_string(&path).expect("a configuration");
     let url = format!("http://{}/", downstream.address);

@@ -35,12 +35,12 @@ const ALLOWED: [(&str, &[&str]); 8] = [
             "smallvec",
         ],
     ),
-    ("gateway/sip", &["bytes", "codecs", "slab"]),
+    ("gateway/sip", &["bytes", "codecs", "ipnet", "rand_chacha", "siphasher", "slab"]),
     ("gateway/media", &["codecs", "slab"]),
     ("gateway/sms", &["codecs"]),
     ("gateway/dispatch", &["codecs"]),
     ("gateway/casework", &["aho-corasick", "codecs"]),
-    ("gateway/switchboard", &["bytes", "casework", "codecs", "dispatch", "media", "sip", "slab"]),
+    ("gateway/switchboard", &["bytes", "casework", "codecs", "dispatch", "ipnet", "media", "sip", "slab"]),
     ("gateway/sim", &["bytes", "codecs", "sip", "switchboard"]),
 ];
 
