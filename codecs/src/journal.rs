@@ -1,7 +1,8 @@
-//! One frame of the journal: length, CRC-32C, sequence, time, kind, previous hash, payload.
+//! One frame of the journal: length, CRC-32C, sequence, time, kind, origin, previous hash, payload.
 //!
 //! Little-endian. A zero length is the end of what was written (segments are preallocated with zeros). The hash
 //! of a frame covers the previous hash, so no frame can be altered, dropped or moved without the chain showing it.
+//! The origin (node and epoch) stands in what was zero before there was one: a frame without says node 0, epoch 0.
 
 use sha2::{Digest as _, Sha256};
 
@@ -47,11 +48,27 @@ impl Kind {
     }
 }
 
+/// Who wrote a frame: a node's digit, and which of its starts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Origin {
+    pub node: u8,
+    /// Rises by one with every start and comes round after 65,535.
+    pub epoch: u16,
+}
+
+impl Origin {
+    /// Whether a frame of `self` may not follow one of `other`: an older start of the same node.
+    pub fn is_older_than(self, other: Origin) -> bool {
+        self.node == other.node && other.epoch != self.epoch && other.epoch.wrapping_sub(self.epoch) < 1 << 15
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame<'a> {
     pub sequence: u64,
     pub at: Wall,
     pub kind: Kind,
+    pub origin: Origin,
     pub previous: Hash,
     pub payload: &'a [u8],
 }
@@ -63,6 +80,13 @@ pub enum ReadError {
     End,
     /// Bytes that are no whole, sound frame: a torn write, or damage.
     Torn(&'static str),
+}
+
+/// Whether a frame may begin here, as far as its first 28 bytes tell: for looking for one behind damage.
+pub fn may_begin(bytes: &[u8]) -> bool {
+    let Some(head) = bytes.get(..28) else { return false };
+    let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+    (1..=MAX_PAYLOAD).contains(&len) && HEADER_LEN + len <= bytes.len() && Kind::from_byte(head[24]).is_some()
 }
 
 impl<'a> Frame<'a> {
@@ -77,7 +101,8 @@ impl<'a> Frame<'a> {
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.at.0.to_le_bytes());
-        out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
+        let [low, high] = self.origin.epoch.to_le_bytes();
+        out.extend_from_slice(&[self.kind as u8, self.origin.node, low, high]);
         out.extend_from_slice(&self.previous);
         out.extend_from_slice(self.payload);
         let crc = crc32c::crc32c(&out[start + 8..]);
@@ -91,6 +116,10 @@ impl<'a> Frame<'a> {
         digest.update(self.sequence.to_le_bytes());
         digest.update(self.at.0.to_le_bytes());
         digest.update([self.kind as u8]);
+        if self.origin != Origin::default() {
+            digest.update([self.origin.node]);
+            digest.update(self.origin.epoch.to_le_bytes());
+        }
         digest.update(self.payload);
         digest.finalize().into()
     }
@@ -121,6 +150,7 @@ impl<'a> Frame<'a> {
             sequence: u64::from_le_bytes(frame[8..16].try_into().expect("eight bytes")),
             at: Wall(i64::from_le_bytes(frame[16..24].try_into().expect("eight bytes"))),
             kind,
+            origin: Origin { node: frame[25], epoch: u16::from_le_bytes([frame[26], frame[27]]) },
             previous: frame[28..60].try_into().expect("32 bytes"),
             payload: &frame[HEADER_LEN..],
         };
@@ -133,7 +163,28 @@ mod tests {
     use super::*;
 
     fn frame(payload: &[u8]) -> Frame<'_> {
-        Frame { sequence: 7, at: Wall(5), kind: Kind::Event, previous: [9; 32], payload }
+        let origin = Origin { node: 3, epoch: 0x1234 };
+        Frame { sequence: 7, at: Wall(5), kind: Kind::Event, origin, previous: [9; 32], payload }
+    }
+
+    #[test]
+    fn a_frame_without_an_origin_has_the_bytes_and_the_hash_that_it_always_had() {
+        let mut out = Vec::new();
+        let old = Frame { origin: Origin::default(), ..frame(b"abc") };
+        let hash = old.write(&mut out);
+        assert_eq!(out[24..28], [1, 0, 0, 0]);
+        let digest = Sha256::new_with_prefix([9; 32]).chain_update(7u64.to_le_bytes());
+        let digest = digest.chain_update(5i64.to_le_bytes()).chain_update([1]).chain_update(b"abc");
+        assert_eq!(hash, <[u8; 32]>::from(digest.finalize()));
+        assert_ne!(hash, frame(b"abc").hash());
+    }
+
+    #[test]
+    fn an_older_start_of_a_node_is_told_from_a_younger_one_and_from_another_node() {
+        let of = |node, epoch| Origin { node, epoch };
+        assert!(of(1, 4).is_older_than(of(1, 5)) && !of(1, 5).is_older_than(of(1, 4)));
+        assert!(of(1, 65_535).is_older_than(of(1, 0)), "epochs come round");
+        assert!(!of(2, 4).is_older_than(of(1, 5)) && !of(1, 5).is_older_than(of(1, 5)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Telephone audio: G.711, WAV files, test tones and their detection. 8,000 samples a second throughout.
 
+pub mod chunk;
 pub mod companding;
 pub mod g711;
 pub mod tone;

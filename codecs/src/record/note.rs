@@ -1,5 +1,7 @@
 //! What the journal keeps about messages besides revisions: small, frequent, and needed only to go on after a restart.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Address, LineState};
@@ -32,6 +34,12 @@ pub enum Note {
     Binding { user: String, contact: String, transport: String, remote: String, until: i64 },
     /// A phone is gone.
     Unbound { user: String },
+    /// What a start needs before it has read anything else, at the front of a segment: the first serial that no block
+    /// has reserved, officers whose duty was changed, and the segment in which the last whole snapshot begins (0: there
+    /// is none). Bindings follow as notes of their own.
+    Head { serials: u32, duties: BTreeMap<String, bool>, snapshot: u64 },
+    /// A start found that something in the journal was not as it was written.
+    Damaged { segment: u64, offset: u64, octets: u64, missing: u64, what: String },
 }
 
 impl Note {

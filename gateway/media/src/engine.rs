@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use codecs::audio::FRAME;
+use codecs::audio::chunk::{Chunk, MIX};
 use codecs::audio::g711::Law;
 use codecs::sdp::Direction;
 use codecs::time::{Mono, Wall};
@@ -16,7 +17,7 @@ use slab::Slab;
 use crate::Prompt;
 use crate::mixer::{Mixer, ROOM_MAX};
 use crate::negotiate::Agreed;
-use crate::recording::{Chunk, MIX, Recording};
+use crate::recording::Recording;
 use crate::stream::{Heard, Stream};
 
 /// A party that sends nothing for this long after joining is reported as silent.
@@ -508,7 +509,8 @@ mod tests {
     use codecs::rtp::Packet;
 
     use super::*;
-    use crate::recording::pieces;
+    use codecs::audio::chunk::pieces;
+
     use crate::source::Remote;
 
     fn config(seed: u64) -> LegConfig {

@@ -7,7 +7,7 @@ mod engine;
 mod jitter;
 mod mixer;
 pub mod negotiate;
-pub mod recording;
+mod recording;
 mod source;
 mod stream;
 

@@ -38,7 +38,6 @@ pub use dispatch::officer::{Responder, Roster};
 pub use dispatch::seat::{Group, GroupId, Seat, SeatId, SeatState};
 pub use dispatch::{CallKey, Policy};
 pub use media::negotiate::Own;
-pub use media::recording;
 pub use media::{Prompt, Stats as MediaStats, TICK};
 pub use message::{
     Action, Body, Failure, Incoming, KeptBinding, OutgoingMessage, Reply, RequestId, SayRequest, SerialBlock,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use codecs::audio::chunk::Chunk;
 use codecs::geo::Point;
 use codecs::record::{AlertNo, AnswerMode, Channel, Role, SeatInfo};
 use codecs::time::{Mono, Wall};
@@ -25,7 +26,6 @@ use dispatch::seat::{GroupId, SeatId};
 use dispatch::{Call, CallKey, LegNo, Policy};
 use ipnet::IpNet;
 use media::negotiate::Own;
-use media::recording::Chunk;
 use media::{Engine, LegId, Prompt, RoomId};
 use sip::{Account, Armed, CallIds, Counters, Endpoint, Flow, Mint, Seed, SessionId, TimerQueue};
 
@@ -442,7 +442,7 @@ pub(crate) fn jurisdiction(unit: &str, grids: &GridMap, place: &Place) -> (Vec<S
 pub fn track_name(track: u8) -> String {
     const ROLES: [Role; 7] =
         [Role::Reporter, Role::Taker, Role::Officer, Role::Unit, Role::Superior, Role::Attendant, Role::Supervisor];
-    if track == media::recording::MIX {
+    if track == codecs::audio::chunk::MIX {
         return "mix".into();
     }
     let role = ROLES[(track as usize - 1) % 8 % ROLES.len()].track();

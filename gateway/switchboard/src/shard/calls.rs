@@ -39,7 +39,7 @@ impl Shard {
     }
 
     /// A chunk leaves with the number of the alert it belongs to, so that the log alone is enough after a crash.
-    fn pass_chunk(&mut self, chunk: media::recording::Chunk) {
+    fn pass_chunk(&mut self, chunk: codecs::audio::chunk::Chunk) {
         if let Some(slot) = self.calls.get(&CallKey(chunk.key)) {
             self.outputs.push_back(Output::Chunk { no: slot.no, chunk });
         }

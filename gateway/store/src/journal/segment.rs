@@ -1,0 +1,261 @@
+//! What lies in a segment: sound frames in their order, what is damaged between them, and how it ends.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use codecs::journal::{Frame, Hash, Origin, ReadError, may_begin};
+use codecs::record::Note;
+
+use super::Place;
+use crate::disk::{Access, Disk, DiskFile, read_full};
+
+/// Segments are read in steps of this; a whole one of zeros is the end of what was written.
+const STEP: usize = 1024 * 1024;
+/// How far a number may leap: beyond, bytes that look like a frame are none.
+const LEAP: u64 = 1 << 40;
+
+pub fn path(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:020}.seg"))
+}
+
+/// The first sequence number of every segment, in order.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
+    let names = disk.names(dir)?;
+    let mut found: Vec<u64> = names.iter().filter_map(|n| n.strip_suffix(".seg")?.parse().ok()).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// What has been written to a segment: up to a whole step of zeros, of which no frame can consist, since payloads are
+/// JSON. Saves reading what is only preallocated.
+///
+/// # Errors
+/// What the disk said.
+pub fn read_used(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    let file = disk.open(path, Access::Read)?;
+    let mut bytes = Vec::new();
+    loop {
+        let from = bytes.len();
+        bytes.resize(from + STEP, 0);
+        let got = read_full(&*file, &mut bytes[from..], from as u64)?;
+        bytes.truncate(from + got);
+        if got < STEP {
+            return Ok(bytes);
+        }
+        if bytes[from..].iter().all(|b| *b == 0) && is_zero_from(&*file, (from + STEP) as u64)? {
+            return Ok(bytes);
+        }
+    }
+}
+
+/// Whether nothing was written from here on. Damage may have made zeros of a long stretch.
+fn is_zero_from(file: &dyn DiskFile, mut at: u64) -> io::Result<bool> {
+    let mut buffer = vec![0; STEP];
+    loop {
+        let got = read_full(file, &mut buffer, at)?;
+        if buffer[..got].iter().any(|b| *b != 0) {
+            return Ok(false);
+        }
+        if got < STEP {
+            return Ok(true);
+        }
+        at += got as u64;
+    }
+}
+
+/// Whether a segment tells by itself what every start needs at once.
+pub fn begins_with_head(bytes: &[u8]) -> bool {
+    let Ok((frame, _)) = Frame::read(bytes) else { return false };
+    match frame.kind {
+        codecs::journal::Kind::Note => matches!(Note::parse(frame.payload), Some(Note::Head { .. })),
+        // As 0.1.0 wrote them: a snapshot's beginning, a grant, the duties.
+        codecs::journal::Kind::SnapshotBegin => true,
+        _ => false,
+    }
+}
+
+/// The last frame that was read: what the next has to follow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Link {
+    pub sequence: u64,
+    /// None where only the number is known.
+    pub hash: Option<Hash>,
+    pub origin: Origin,
+}
+
+impl Link {
+    /// Ahead of the very first.
+    pub const NONE: Link = Link { sequence: 0, hash: Some([0; 32]), origin: Origin { node: 0, epoch: 0 } };
+
+    pub fn of(frame: &Frame<'_>) -> Link {
+        Link { sequence: frame.sequence, hash: Some(frame.hash()), origin: frame.origin }
+    }
+}
+
+/// Something that is not as it was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    pub at: Place,
+    /// Octets that no frame could be made of.
+    pub len: u64,
+    pub what: &'static str,
+    /// Frames that should be there, as far as the numbers tell.
+    pub missing: u64,
+}
+
+impl Damage {
+    /// A segment of which nothing can be read.
+    pub fn unreadable(first: u64) -> Damage {
+        Damage { at: Place { segment: first, offset: 0 }, len: 0, what: "the segment cannot be read", missing: 0 }
+    }
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "segment {} at {}: {}; {} frames are missing",
+            self.at.segment, self.at.offset, self.what, self.missing
+        )
+    }
+}
+
+/// A step of a walk.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Step<'a> {
+    Frame { offset: u64, len: u64, frame: Frame<'a> },
+    Damage(Damage),
+}
+
+/// What is wrong with a sound frame. One that is not passed over is served once its fault was told.
+struct Fault {
+    what: &'static str,
+    missing: u64,
+    passed_over: bool,
+}
+
+/// How a segment ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct End {
+    /// Behind the last sound frame.
+    pub offset: u64,
+    /// Bytes that are no frame lie behind it: a write that was torn.
+    pub torn: Option<&'static str>,
+}
+
+/// Goes through the used bytes of a segment.
+pub struct Walk<'a> {
+    bytes: &'a [u8],
+    segment: u64,
+    at: usize,
+    link: Option<Link>,
+    /// The leap to the next frame has been told already.
+    told: bool,
+    end: Option<End>,
+}
+
+impl<'a> Walk<'a> {
+    /// `link`: the last frame of the segment before; none where that is not known.
+    pub fn new(bytes: &'a [u8], segment: u64, link: Option<Link>) -> Walk<'a> {
+        Walk { bytes, segment, at: 0, link, told: false, end: None }
+    }
+
+    /// From an offset on at which a frame is known to end.
+    pub fn from(bytes: &'a [u8], segment: u64, link: Option<Link>, offset: u64) -> Walk<'a> {
+        Walk { at: (offset as usize).min(bytes.len()), ..Walk::new(bytes, segment, link) }
+    }
+
+    /// The last sound frame so far.
+    pub fn link(&self) -> Option<Link> {
+        self.link
+    }
+
+    /// Once all steps were taken.
+    pub fn end(&self) -> End {
+        self.end.unwrap_or(End { offset: self.at as u64, torn: None })
+    }
+
+    fn damage(&self, len: usize, what: &'static str, missing: u64) -> Step<'a> {
+        let at = Place { segment: self.segment, offset: self.at as u64 };
+        Step::Damage(Damage { at, len: len as u64, what, missing })
+    }
+
+    /// What a sound frame is to the ones before it; `None`: the next.
+    fn fault(&self, frame: &Frame<'_>) -> Option<Fault> {
+        let link = self.link?;
+        let passed_over = |what| Some(Fault { what, missing: 0, passed_over: true });
+        let told_first = |what, missing| Some(Fault { what, missing, passed_over: false }).filter(|_| !self.told);
+        if frame.sequence <= link.sequence {
+            passed_over("a frame that stood before stands here again")
+        } else if frame.origin.is_older_than(link.origin) {
+            passed_over("an older start of this node wrote this")
+        } else if frame.sequence > link.sequence + 1 {
+            told_first("frames are missing", frame.sequence - link.sequence - 1)
+        } else if link.hash.is_some_and(|hash| hash != frame.previous) {
+            told_first("the hash chain does not go on here", 0)
+        } else {
+            None
+        }
+    }
+
+    /// Where the next sound frame begins that may follow, behind `self.at`.
+    fn next_sound(&self) -> Option<(usize, u64)> {
+        let last = self.link.map_or(0, |l| l.sequence);
+        let sound = |at: &usize| {
+            let bytes = &self.bytes[*at..];
+            let sequence = || u64::from_le_bytes(bytes[8..16].try_into().expect("eight bytes"));
+            may_begin(bytes) && (last + 1..=last + LEAP).contains(&sequence()) && Frame::read(bytes).is_ok()
+        };
+        let at = (self.at + 1..self.bytes.len()).find(sound)?;
+        let (frame, _) = Frame::read(&self.bytes[at..]).ok()?;
+        Some((at, self.link.map_or(0, |l| frame.sequence - l.sequence - 1)))
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Step<'a>;
+
+    fn next(&mut self) -> Option<Step<'a>> {
+        if self.end.is_some() {
+            return None;
+        }
+        let rest = &self.bytes[self.at..];
+        let what = match Frame::read(rest) {
+            Ok((frame, len)) => {
+                if let Some(fault) = self.fault(&frame) {
+                    let at = self.at;
+                    let step = self.damage(if fault.passed_over { len } else { 0 }, fault.what, fault.missing);
+                    self.at = if fault.passed_over { at + len } else { at };
+                    self.told = !fault.passed_over;
+                    return Some(step);
+                }
+                self.told = false;
+                let offset = self.at as u64;
+                self.at += len;
+                self.link = Some(Link::of(&frame));
+                return Some(Step::Frame { offset, len: len as u64, frame });
+            }
+            Err(ReadError::End) if rest.iter().all(|b| *b == 0) => {
+                self.end = Some(End { offset: self.at as u64, torn: None });
+                return None;
+            }
+            Err(ReadError::End) => "zeros where frames were",
+            Err(ReadError::Torn(what)) => what,
+        };
+        match self.next_sound() {
+            Some((at, missing)) => {
+                let step = self.damage(at - self.at, what, missing);
+                self.at = at;
+                self.told = true;
+                Some(step)
+            }
+            None => {
+                self.end = Some(End { offset: self.at as u64, torn: Some(what) });
+                None
+            }
+        }
+    }
+}

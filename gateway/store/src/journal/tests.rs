@@ -1,0 +1,498 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use codecs::journal::{Frame, HEADER_LEN, Kind, Origin};
+use codecs::time::Wall;
+
+use super::*;
+use crate::disk::{Access, Disk, DiskFile, Space};
+
+type Store = Arc<Mutex<BTreeMap<PathBuf, Arc<Mutex<Vec<u8>>>>>>;
+
+/// Files in memory, of which the operation with a given number fails, or all from it on.
+#[derive(Clone, Default)]
+struct Memory {
+    files: Store,
+    operations: Arc<AtomicU64>,
+    fails: Arc<Mutex<Option<(u64, bool)>>>,
+}
+
+struct MemoryFile {
+    disk: Memory,
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Memory {
+    fn shared(&self) -> Arc<dyn Disk> {
+        Arc::new(self.clone())
+    }
+
+    fn fail(&self, at: u64, for_good: bool) {
+        *self.fails.lock().expect("unpoisoned") = Some((at, for_good));
+    }
+
+    fn heal(&self) {
+        *self.fails.lock().expect("unpoisoned") = None;
+    }
+
+    fn operate(&self) -> io::Result<()> {
+        let n = self.operations.fetch_add(1, Ordering::Relaxed);
+        match *self.fails.lock().expect("unpoisoned") {
+            Some((at, for_good)) if n == at || (for_good && n > at) => Err(io::Error::other("no space left")),
+            _ => Ok(()),
+        }
+    }
+
+    fn bytes(&self, path: &Path) -> Arc<Mutex<Vec<u8>>> {
+        Arc::clone(&self.files.lock().expect("unpoisoned")[path])
+    }
+
+    fn change(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        change(&mut self.bytes(path).lock().expect("unpoisoned"));
+    }
+
+    fn names_of(&self) -> Vec<String> {
+        let files = self.files.lock().expect("unpoisoned");
+        files.keys().map(|p| p.file_name().expect("a name").to_string_lossy().into_owned()).collect()
+    }
+}
+
+impl Disk for Memory {
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let files = self.files.lock().expect("unpoisoned");
+        let here = files.keys().filter(|p| p.parent() == Some(dir));
+        Ok(here.map(|p| p.file_name().expect("a name").to_string_lossy().into_owned()).collect())
+    }
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        let mut files = self.files.lock().expect("unpoisoned");
+        let there = files.contains_key(path);
+        match access {
+            Access::Read | Access::Write if !there => return Err(io::ErrorKind::NotFound.into()),
+            Access::Read => {}
+            Access::Write => self.operate()?,
+            Access::New if there => return Err(io::ErrorKind::AlreadyExists.into()),
+            Access::New | Access::Fresh => {
+                self.operate()?;
+                files.insert(path.to_owned(), Arc::default());
+            }
+        }
+        Ok(Box::new(MemoryFile { disk: self.clone(), bytes: Arc::clone(&files[path]) }))
+    }
+    fn make_dir(&self, _: &Path) -> io::Result<()> {
+        self.operate()
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.operate()?;
+        let mut files = self.files.lock().expect("unpoisoned");
+        let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        files.insert(to.to_owned(), file);
+        Ok(())
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let gone = self.files.lock().expect("unpoisoned").remove(path);
+        gone.map(drop).ok_or(io::ErrorKind::NotFound.into())
+    }
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.files.lock().expect("unpoisoned").retain(|p, _| !p.starts_with(dir));
+        Ok(())
+    }
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        self.operate()
+    }
+    fn sync_all(&self, _: &Path) -> io::Result<()> {
+        self.operate()
+    }
+    fn space(&self, _: &Path) -> io::Result<Space> {
+        Ok(Space { free: 1, total: 1, free_files: 1 })
+    }
+    fn written_s(&self, _: &Path) -> io::Result<i64> {
+        Ok(0)
+    }
+}
+
+impl DiskFile for MemoryFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.lock().expect("unpoisoned").len() as u64)
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let bytes = self.bytes.lock().expect("unpoisoned");
+        let rest = bytes.get(offset as usize..).unwrap_or_default();
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+    /// One that fails has written half.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let result = self.disk.operate();
+        let bytes = if result.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+        let mut all = self.bytes.lock().expect("unpoisoned");
+        let end = offset as usize + bytes.len();
+        let len = all.len().max(end);
+        all.resize(len, 0);
+        all[offset as usize..end].copy_from_slice(bytes);
+        result
+    }
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.disk.operate()?;
+        self.bytes.lock().expect("unpoisoned").resize(len as usize, 0);
+        Ok(())
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.disk.operate()
+    }
+    fn is_at(&self, path: &Path) -> bool {
+        self.disk.files.lock().expect("unpoisoned").get(path).is_some_and(|b| Arc::ptr_eq(b, &self.bytes))
+    }
+}
+
+const SMALL: Config = Config { node: 1, segment: 64 * 1024, waiting_max: 32 * 1024 };
+
+fn dir() -> PathBuf {
+    PathBuf::from("/journal")
+}
+
+fn open(disk: &Memory) -> Journal {
+    open_with(disk).0
+}
+
+/// The journal, what opening told, and the payloads that it handed over.
+fn open_with(disk: &Memory) -> (Journal, Opened, Vec<Vec<u8>>) {
+    let mut journal = Journal::shut(disk.shared(), &dir(), SMALL);
+    let mut seen = Vec::new();
+    let opened = journal.open(|frame| seen.push(frame.payload.to_vec())).expect("opens");
+    (journal, opened, seen)
+}
+
+fn write(journal: &mut Journal, payloads: &[&[u8]]) {
+    for payload in payloads {
+        journal.append(Wall(1), Kind::Event, payload.to_vec());
+        journal.commit().expect("commits");
+    }
+}
+
+fn segment_of(first: u64) -> PathBuf {
+    segment_path(&dir(), first)
+}
+
+/// Payloads and damage, as a reader from the very beginning meets them.
+fn read_all(disk: &Memory, until: u64) -> (Vec<Vec<u8>>, Vec<Damage>) {
+    read_from(disk, &Cursor::default(), until)
+}
+
+fn read_from(disk: &Memory, cursor: &Cursor, until: u64) -> (Vec<Vec<u8>>, Vec<Damage>) {
+    let mut reader = Reader::new(disk.shared(), &dir(), cursor);
+    let (mut payloads, mut damage) = (Vec::new(), Vec::new());
+    while let Some(item) = reader.next(until).expect("reads") {
+        match item {
+            Item::Frame(read) => payloads.push(read.payload),
+            Item::Damage(d) => damage.push(d),
+        }
+    }
+    (payloads, damage)
+}
+
+fn replayed(disk: &Memory, upto: u64) -> (Vec<Vec<u8>>, Vec<Damage>) {
+    let (mut payloads, mut damage) = (Vec::new(), Vec::new());
+    replay(disk, &dir(), upto, false, |met| match met {
+        Replayed::Frame(frame) => payloads.push(frame.payload.to_vec()),
+        Replayed::Damage(d) => damage.push(d),
+    })
+    .expect("replays");
+    (payloads, damage)
+}
+
+fn texts(payloads: &[Vec<u8>]) -> Vec<&str> {
+    payloads.iter().map(|p| std::str::from_utf8(p).expect("text")).collect()
+}
+
+#[test]
+fn what_was_committed_is_there_after_reopening_and_the_chain_goes_on_in_a_new_epoch() {
+    let disk = Memory::default();
+    write(&mut open(&disk), &[b"one", b"two"]);
+    let (mut journal, opened, seen) = open_with(&disk);
+    assert_eq!((opened.head, texts(&seen)), (2, vec!["one", "two"]));
+    write(&mut journal, &[b"three"]);
+    assert_eq!((journal.last_sequence(), journal.durable()), (3, 1));
+    let mut reader = Reader::new(disk.shared(), &dir(), &Cursor::default());
+    let epochs: Vec<u16> = std::iter::from_fn(|| reader.next(3).expect("reads"))
+        .map(|item| match item {
+            Item::Frame(read) => read.origin.epoch,
+            Item::Damage(damage) => panic!("{damage}"),
+        })
+        .collect();
+    assert_eq!(epochs, [1, 1, 2]);
+}
+
+#[test]
+fn a_torn_end_is_cut_off_at_every_length_kept_and_no_damage() {
+    let mut torn = Vec::new();
+    let frame = Frame {
+        sequence: 2,
+        at: Wall(1),
+        kind: Kind::Event,
+        origin: Origin::default(),
+        previous: [1; 32],
+        payload: b"half written",
+    };
+    frame.write(&mut torn);
+    for len in [1, 5, HEADER_LEN, torn.len() - 1] {
+        let disk = Memory::default();
+        let mut journal = open(&disk);
+        write(&mut journal, &[b"kept"]);
+        let end = journal.place().offset as usize;
+        disk.change(&segment_of(1), |bytes| bytes[end..end + len].copy_from_slice(&torn[..len]));
+        let (mut journal, opened, seen) = open_with(&disk);
+        assert_eq!((texts(&seen), opened.damage), (vec!["kept"], vec![]), "torn after {len} octets");
+        assert_eq!(opened.torn, Some(Place { segment: 1, offset: end as u64 }));
+        assert!(disk.names_of().iter().any(|n| n.ends_with(".torn")));
+        write(&mut journal, &[b"next"]);
+        assert_eq!(read_all(&disk, 2), (vec![b"kept".to_vec(), b"next".to_vec()], vec![]));
+    }
+}
+
+#[test]
+fn damage_costs_the_damaged_frame_alone_whatever_is_damaged_in_it() {
+    let payloads: [&[u8]; 4] = [b"one", b"two", b"three", b"four"];
+    let spoilt = HEADER_LEN + 3;
+    // Any bit of the second frame: its length, its checksum, its number, its text.
+    for at in (spoilt..spoilt + HEADER_LEN + 3).step_by(5) {
+        let disk = Memory::default();
+        write(&mut open(&disk), &payloads);
+        disk.change(&segment_of(1), |bytes| bytes[at] ^= 0x10);
+        let (mut journal, opened, seen) = open_with(&disk);
+        assert_eq!(texts(&seen), ["one", "three", "four"], "octet {at}");
+        let [damage] = &opened.damage[..] else { panic!("octet {at}: {:?}", opened.damage) };
+        assert_eq!((damage.at.offset, damage.missing, opened.torn), (spoilt as u64, 1, None));
+        write(&mut journal, &[b"five"]);
+        let (read, found) = read_all(&disk, 5);
+        assert_eq!((texts(&read), found.len()), (vec!["one", "three", "four", "five"], 1));
+        let (read, found) = replayed(&disk, 5);
+        assert_eq!((texts(&read), &found[0]), (vec!["one", "three", "four", "five"], damage));
+        set_aside(&disk, &dir(), damage).expect("set aside");
+        assert!(disk.names_of().iter().any(|n| n.ends_with(".damaged")));
+    }
+}
+
+#[test]
+fn zeros_in_the_middle_and_a_frame_taken_out_are_told() {
+    let disk = Memory::default();
+    write(&mut open(&disk), &[b"one", b"two", b"three"]);
+    let frame = HEADER_LEN + 3;
+    disk.change(&segment_of(1), |bytes| bytes[frame..2 * frame].fill(0));
+    let (read, damage) = read_all(&disk, 3);
+    assert_eq!((texts(&read), damage[0].what, damage[0].missing), (vec!["one", "three"], "zeros where frames were", 1));
+    disk.change(&segment_of(1), |bytes| {
+        bytes.drain(frame..2 * frame);
+    });
+    let (read, damage) = read_all(&disk, 3);
+    assert_eq!((texts(&read), damage[0].what, damage[0].missing), (vec!["one", "three"], "frames are missing", 1));
+}
+
+#[test]
+fn a_frame_put_in_again_or_by_an_older_start_is_passed_over() {
+    let disk = Memory::default();
+    write(&mut open(&disk), &[b"one"]);
+    let mut journal = open(&disk);
+    write(&mut journal, &[b"two"]);
+    let first = disk.bytes(&segment_of(1)).lock().expect("unpoisoned")[..HEADER_LEN + 3].to_vec();
+    let end = journal.place().offset as usize;
+    let mut stale = Vec::new();
+    let origin = Origin { node: 1, epoch: 1 };
+    Frame { sequence: 3, at: Wall(1), kind: Kind::Event, origin, previous: journal.head(), payload: b"late" }
+        .write(&mut stale);
+    for (foreign, what) in [(first, "a frame that stood before"), (stale, "an older start of this node")] {
+        disk.change(&segment_of(1), |bytes| bytes[end..end + foreign.len()].copy_from_slice(&foreign));
+        let (_, opened, seen) = open_with(&disk);
+        assert_eq!(texts(&seen), ["one", "two"]);
+        assert!(opened.damage[0].what.starts_with(what), "{:?}", opened.damage);
+    }
+}
+
+#[test]
+fn whatever_operation_fails_nothing_acknowledged_is_lost_and_the_journal_stays_whole() {
+    let payload = |n: u64| format!("{n:05}{}", "x".repeat(3000)).into_bytes();
+    for failing in 0..150 {
+        for for_good in [false, true] {
+            let disk = Memory::default();
+            let mut journal = Journal::shut(disk.shared(), &dir(), SMALL);
+            disk.fail(failing, for_good);
+            let _ = journal.open(|_| {});
+            let mut appended = 0;
+            for n in 1..=40u64 {
+                journal.append(Wall(1), Kind::Note, payload(n));
+                appended = n;
+                let _ = journal.commit();
+                if journal.is_full() {
+                    let _ = journal.begin_segment();
+                }
+                if for_good && journal.waiting() > 20_000 {
+                    break;
+                }
+            }
+            let durable = journal.durable();
+            drop(journal);
+            disk.heal();
+            let (mut journal, opened, _) = open_with(&disk);
+            assert!(opened.damage.is_empty(), "operation {failing}: {:?}", opened.damage);
+            let (read, damage) = read_all(&disk, opened.head);
+            assert_eq!(damage, vec![], "operation {failing}");
+            assert!(read.len() as u64 >= durable, "operation {failing}: {} of {durable}", read.len());
+            assert!(read.len() as u64 <= appended);
+            for (n, bytes) in (1..).zip(&read) {
+                assert_eq!(bytes, &payload(n), "operation {failing}");
+            }
+            write(&mut journal, &[b"goes on"]);
+        }
+    }
+}
+
+#[test]
+fn after_an_attempt_that_failed_nothing_of_it_is_left_behind_a_shorter_one() {
+    let disk = Memory::default();
+    let mut journal = open(&disk);
+    write(&mut journal, &[b"one"]);
+    let event = |no: u32, rev: u32| {
+        let filling = "x".repeat(900);
+        format!("{{\"specversion\":\"1.0\",\"id\":\"{no}:{rev}\",\"data\":{{\"text\":\"{filling}\"}}}}").into_bytes()
+    };
+    disk.fail(disk.operations.load(Ordering::Relaxed) + 1, true);
+    for rev in 1..=60 {
+        journal.append(Wall(1), Kind::Event, event(7, rev));
+        let _ = journal.commit();
+    }
+    assert!(journal.waiting() <= SMALL.waiting_max && journal.given_up() > 0, "what waits is bounded");
+    disk.heal();
+    journal.commit().expect("commits");
+    assert_eq!((journal.waiting(), journal.durable()), (0, 61));
+    let (read, damage) = read_all(&disk, journal.last_sequence());
+    assert_eq!(damage, vec![]);
+    assert_eq!(read.last(), Some(&event(7, 60)), "the newest revision is the one that was kept");
+    drop(journal);
+    let (_, opened, _) = open_with(&disk);
+    assert_eq!((opened.torn, opened.damage), (None, vec![]));
+}
+
+#[test]
+fn a_reader_follows_into_the_next_segment_and_a_cursor_is_found_without_its_hint() {
+    let disk = Memory::default();
+    let mut journal = open(&disk);
+    let mut reader = Reader::new(disk.shared(), &dir(), &Cursor::default());
+    for n in 1..=40u64 {
+        write(&mut journal, &[format!("{n:04}{}", "x".repeat(4000)).as_bytes()]);
+        let Some(Item::Frame(read)) = reader.next(n).expect("reads") else { panic!("a frame") };
+        assert_eq!(read.sequence, n);
+        assert_eq!(reader.next(n).expect("reads"), None);
+        assert_eq!(reader.cursor().hash(), Some(journal.head()));
+    }
+    assert!(segments(&disk, &dir()).expect("lists").len() > 2);
+    for sequence in [0, 1, 15, 16, 17, 39, 40] {
+        for hint in [Place::default(), Place { segment: 1, offset: 77 }, Place { segment: 99, offset: 5 }] {
+            let (read, damage) = read_from(&disk, &Cursor { sequence, hint, ..Cursor::default() }, 40);
+            // A cursor without a number and with a place is one of 0.1.0: its place is what it has.
+            if sequence > 0 {
+                assert_eq!((read.len() as u64, damage), (40 - sequence, vec![]), "behind {sequence} by {hint:?}");
+            }
+        }
+    }
+    let old = Cursor { hint: Place { segment: 1, offset: 2 * (HEADER_LEN as u64 + 4004) }, ..Cursor::default() };
+    assert_eq!(read_from(&disk, &old, 40).0.len(), 38);
+}
+
+#[test]
+fn a_cursor_ahead_of_the_journal_or_of_another_one_misses_nothing() {
+    let (disk, other) = (Memory::default(), Memory::default());
+    write(&mut open(&disk), &[b"one", b"two", b"three"]);
+    write(&mut open(&other), &[b"uno", b"dos"]);
+    let mut reader = Reader::new(other.shared(), &dir(), &Cursor::default());
+    while reader.next(2).expect("reads").is_some() {}
+    let (read, damage) = read_from(&disk, &reader.cursor(), 3);
+    assert_eq!((texts(&read), damage[0].what), (vec!["one", "two", "three"], "the cursor was made in another journal"));
+    let mut cursor = Cursor { sequence: 9, ..reader.cursor() };
+    assert!(cursor.set_back(3) && !cursor.set_back(3));
+    write(&mut open(&disk), &[b"four"]);
+    assert_eq!(texts(&read_from(&disk, &cursor, 4).0), ["four"]);
+}
+
+#[test]
+fn a_directory_that_vanishes_is_noticed_and_made_anew() {
+    let disk = Memory::default();
+    let mut journal = open(&disk);
+    write(&mut journal, &[b"one"]);
+    assert!(journal.is_in_place());
+    disk.remove_dir(&dir()).expect("removed");
+    assert!(!journal.is_in_place());
+    write(&mut journal, &[b"two"]);
+    assert!(journal.take_renewed() && journal.is_in_place());
+    let (_, opened, seen) = open_with(&disk);
+    assert_eq!((opened.head, texts(&seen)), (2, vec!["two"]));
+}
+
+#[test]
+fn a_start_begins_at_the_newest_whole_snapshot() {
+    let disk = Memory::default();
+    let mut journal = open(&disk);
+    let add = |journal: &mut Journal, kind, payload: &[u8]| {
+        journal.append(Wall(1), kind, payload.to_vec());
+        journal.commit().expect("commits");
+    };
+    add(&mut journal, Kind::Event, b"old");
+    journal.begin_segment().expect("begins");
+    add(&mut journal, Kind::SnapshotBegin, b"begin");
+    add(&mut journal, Kind::Snapshot, b"state");
+    add(&mut journal, Kind::Event, b"meanwhile");
+    journal.begin_segment().expect("begins");
+    add(&mut journal, Kind::SnapshotEnd, b"end");
+    add(&mut journal, Kind::Event, b"new");
+    journal.begin_segment().expect("begins");
+    add(&mut journal, Kind::SnapshotBegin, b"begin");
+    add(&mut journal, Kind::Snapshot, b"a crash came before its end");
+    let wanted = ["begin", "state", "meanwhile", "end", "new", "begin", "a crash came before its end"];
+    assert_eq!(texts(&replayed(&disk, 8).0), wanted);
+    assert_eq!(read_all(&disk, 8).0.len(), 8, "readers have it all");
+    // A head says by itself where the snapshot begins, and is all that opening reads.
+    journal.begin_segment().expect("begins");
+    let head = codecs::record::Note::Head { serials: 5, duties: BTreeMap::new(), snapshot: 2 };
+    add(&mut journal, Kind::Note, &head.to_json());
+    add(&mut journal, Kind::Event, b"newest");
+    assert_eq!(open_with(&disk).2.len(), 2);
+    assert_eq!(replayed(&disk, 10).0.len(), 9);
+}
+
+#[test]
+fn a_segment_that_finds_no_room_leaves_no_file() {
+    let disk = Memory::default();
+    let mut journal = open(&disk);
+    write(&mut journal, &[b"one"]);
+    let now = disk.operations.load(Ordering::Relaxed);
+    // The directory, the file, and both allocations.
+    disk.fail(now + 2, true);
+    assert!(journal.begin_segment().is_err());
+    disk.heal();
+    assert_eq!(disk.names_of().iter().filter(|n| n.ends_with(".seg")).count(), 1);
+    write(&mut journal, &[b"two"]);
+    assert_eq!(texts(&read_all(&disk, 2).0), ["one", "two"]);
+}
+
+#[test]
+fn the_machines_own_files_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = std::env::temp_dir().join(format!("gw-store-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    let disk = crate::disk::Files::shared();
+    let mut journal = Journal::shut(Arc::clone(&disk), &dir.join("journal"), SMALL);
+    journal.open(|_| {}).expect("opens");
+    write(&mut journal, &[b"one"]);
+    let cursors = CursorFile::new(disk, &dir.join("journal/sink.cursor"));
+    let cursor = Cursor::at(1, Some(journal.head()), journal.place());
+    cursors.store(&cursor).expect("stores");
+    assert_eq!(cursors.load(), cursor);
+    let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&dir.join("journal")), 0o700);
+    for name in ["00000000000000000001.seg", "sink.cursor"] {
+        assert_eq!(mode(&dir.join("journal").join(name)), 0o600, "{name}");
+    }
+    std::fs::remove_dir_all(dir).expect("removed");
+}

@@ -1,0 +1,395 @@
+//! Writing: frames wait until a group of them is numbered, chained, written and synced.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use codecs::journal::{Frame, HEADER_LEN, Hash, Kind, MAX_PAYLOAD, Origin};
+use codecs::record::CloudEvent;
+use codecs::time::Wall;
+
+use super::segment::{self, Damage, Link, Step, Walk};
+use super::{Door, Place, Ticket, Trouble};
+use crate::disk::{Access, Disk, DiskFile};
+
+/// Zeros written at one time.
+const AHEAD: u64 = 256 * 1024;
+static ZEROS: [u8; AHEAD as usize] = [0; AHEAD as usize];
+/// The most octets of a group.
+const GROUP: usize = 4 * 1024 * 1024;
+/// What a segment is given where there is no room for all of it.
+const LITTLE: u64 = 1024 * 1024;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The node's digit.
+    pub node: u8,
+    /// Octets of a segment.
+    pub segment: u64,
+    /// Octets that may wait for a disk that does not take them.
+    pub waiting_max: usize,
+}
+
+impl Config {
+    pub fn of_node(node: u8) -> Config {
+        Config { node, segment: 64 * 1024 * 1024, waiting_max: 64 * 1024 * 1024 }
+    }
+}
+
+struct Waiting {
+    ticket: Ticket,
+    at: Wall,
+    kind: Kind,
+    payload: Vec<u8>,
+}
+
+/// The segment that is being written.
+struct Segment {
+    file: Box<dyn DiskFile>,
+    first: u64,
+    offset: u64,
+    /// Zeros have been written up to here: a sync of what replaces them changes no metadata.
+    zeroed: u64,
+    /// What an attempt that failed may have left reaches to here.
+    dirty: u64,
+}
+
+enum State {
+    /// Nothing is known of what the directory holds.
+    Shut,
+    Open(Segment),
+    /// The segment is gone, or full: the next group begins a new one.
+    Between,
+}
+
+/// What opening found.
+#[derive(Default)]
+pub struct Opened {
+    /// Its last frame's number; 0 when there is none.
+    pub head: u64,
+    pub head_hash: Hash,
+    /// In the part that was read; `replay` tells of the rest.
+    pub damage: Vec<Damage>,
+    /// Where a write was torn.
+    pub torn: Option<Place>,
+}
+
+pub struct Journal {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    config: Config,
+    origin: Origin,
+    state: State,
+    link: Link,
+    waiting: VecDeque<Waiting>,
+    waiting_len: usize,
+    tickets: Ticket,
+    durable: Ticket,
+    renewed: bool,
+    given_up: u64,
+    group: Vec<u8>,
+}
+
+impl Journal {
+    /// A journal of which nothing is known yet: what is appended waits for `open`.
+    pub fn shut(disk: Arc<dyn Disk>, dir: &Path, config: Config) -> Journal {
+        Journal {
+            disk,
+            dir: dir.to_owned(),
+            config,
+            origin: Origin { node: config.node, epoch: 0 },
+            state: State::Shut,
+            link: Link::NONE,
+            waiting: VecDeque::new(),
+            waiting_len: 0,
+            tickets: 0,
+            durable: 0,
+            renewed: false,
+            given_up: 0,
+            group: Vec::new(),
+        }
+    }
+
+    pub fn is_shut(&self) -> bool {
+        matches!(self.state, State::Shut)
+    }
+
+    /// Finds the end of what is there, and hands the frames from the newest segment's head on to `take`: what a start
+    /// needs at once. Everything else is `replay`'s.
+    ///
+    /// # Errors
+    /// When the directory can be neither read nor made: nothing is known, the journal stays shut.
+    pub fn open(&mut self, mut take: impl FnMut(&Frame<'_>)) -> io::Result<Opened> {
+        assert!(self.is_shut(), "a journal is opened once");
+        let disk = Arc::clone(&self.disk);
+        match self.disk.make_dir(&self.dir) {
+            // Read-only, perhaps, with a journal in it.
+            Err(error) if self.disk.names(&self.dir).is_err() => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let all = segment::list(&*disk, &self.dir)?;
+        let mut opened = Opened::default();
+        let (begin, mut read) = self.newest_head(&all, &mut opened);
+        let (mut link, mut last) = (None, None);
+        for &first in &all[begin..] {
+            let Some(bytes) = read.pop().flatten() else { continue };
+            let mut walk = Walk::new(&bytes, first, link);
+            for step in &mut walk {
+                match step {
+                    Step::Frame { frame, .. } => take(&frame),
+                    Step::Damage(damage) => opened.damage.push(damage),
+                }
+            }
+            link = walk.link();
+            last = Some((first, walk.end(), bytes.len()));
+        }
+        let link = link.unwrap_or(Link::NONE);
+        self.origin.epoch = link.origin.epoch.wrapping_add(1);
+        // A newest segment that cannot be read may hold any numbers up to as many as fit.
+        let unread = all.last().filter(|first| last.as_ref().is_none_or(|(f, ..)| f < first));
+        let leap = unread.map(|first| first + self.config.segment / HEADER_LEN as u64);
+        self.link = Link { sequence: leap.map_or(link.sequence, |l| l.max(link.sequence)), ..link };
+        (opened.head, opened.head_hash) = (self.link.sequence, self.link.hash.unwrap_or_default());
+        self.state = State::Between;
+        if let (None, Some((first, end, len))) = (leap, last) {
+            opened.torn = end.torn.map(|_| Place { segment: first, offset: end.offset });
+            if let Ok(segment) = self.take_up(first, end.offset, len as u64) {
+                self.state = State::Open(segment);
+            }
+        }
+        Ok(opened)
+    }
+
+    /// The newest segment that begins with a head, or the oldest there is; and the bytes of those from it on, the last
+    /// first. What cannot be read is told.
+    fn newest_head(&self, all: &[u64], opened: &mut Opened) -> (usize, Vec<Option<Vec<u8>>>) {
+        let mut read = Vec::new();
+        for (i, &first) in all.iter().enumerate().rev() {
+            let bytes = segment::read_used(&*self.disk, &segment::path(&self.dir, first)).ok();
+            if bytes.is_none() {
+                opened.damage.push(Damage::unreadable(first));
+            }
+            let is_head = bytes.as_deref().is_some_and(segment::begins_with_head);
+            read.push(bytes);
+            if is_head {
+                return (i, read);
+            }
+        }
+        (0, read)
+    }
+
+    /// Goes on writing behind a segment's last sound frame. What a torn write left there becomes zeros, so that it is
+    /// never taken for something later.
+    fn take_up(&self, first: u64, end: u64, used: u64) -> io::Result<Segment> {
+        let path = segment::path(&self.dir, first);
+        let file = self.disk.open(&path, Access::Write)?;
+        if used > end {
+            let mut rest = vec![0; (used - end) as usize];
+            let got = crate::disk::read_full(&*file, &mut rest, end)?;
+            if rest[..got].iter().any(|b| *b != 0) {
+                let kept = self.dir.join(format!("{first:020}-{end}.torn"));
+                self.disk.replace(&kept, &rest[..got])?;
+                file.write_at(&vec![0; got], end)?;
+                file.sync()?;
+            }
+        }
+        Ok(Segment { file, first, offset: end, zeroed: end, dirty: end })
+    }
+
+    /// Looks whether the segment is still where it was made: somebody may have removed it. `false`: it is not.
+    pub fn is_in_place(&mut self) -> bool {
+        let State::Open(segment) = &self.state else { return true };
+        let there = segment.file.is_at(&segment::path(&self.dir, segment.first));
+        if !there {
+            self.state = State::Between;
+            self.renewed = true;
+        }
+        there
+    }
+
+    fn create(&mut self, first: u64) -> io::Result<Segment> {
+        self.disk.make_dir(&self.dir)?;
+        let path = segment::path(&self.dir, first);
+        // Under another name until it is whole, so that no reader waits in one that came to nothing.
+        let making = path.with_extension("making");
+        let file = self.disk.open(&making, Access::Fresh)?;
+        // Blocks ahead of need: a sync then writes data only, half the time of one that grows the file.
+        if let Err(error) = file.allocate(self.config.segment).or_else(|_| file.allocate(LITTLE)) {
+            let _ = self.disk.remove(&making);
+            return Err(error);
+        }
+        file.sync()?;
+        if self.disk.open(&path, Access::Read).is_ok() {
+            // Never over something that is there, whatever it is.
+            self.disk.rename(&path, &path.with_extension("damaged"))?;
+        }
+        self.disk.rename(&making, &path)?;
+        self.disk.sync_dir(&self.dir)?;
+        Ok(Segment { file, first, offset: 0, zeroed: 0, dirty: 0 })
+    }
+
+    /// The next group, numbered and chained; how many frames it has, and the last one.
+    fn gather(&mut self) -> (usize, Link) {
+        self.group.clear();
+        let (mut count, mut link) = (0, self.link);
+        for one in &self.waiting {
+            if count > 0 && self.group.len() + HEADER_LEN + one.payload.len() > GROUP {
+                break;
+            }
+            let frame = Frame {
+                sequence: link.sequence + 1,
+                at: one.at,
+                kind: one.kind,
+                origin: self.origin,
+                previous: link.hash.unwrap_or_default(),
+                payload: &one.payload,
+            };
+            let hash = frame.write(&mut self.group);
+            link = Link { sequence: frame.sequence, hash: Some(hash), origin: self.origin };
+            count += 1;
+        }
+        (count, link)
+    }
+
+    fn write_group(&mut self) -> io::Result<()> {
+        let len = self.group.len() as u64;
+        let full = |s: &Segment| s.offset > 0 && s.offset + len > self.config.segment;
+        if matches!(&self.state, State::Open(segment) if full(segment)) {
+            self.state = State::Between;
+        }
+        if let State::Between = self.state {
+            self.state = State::Open(self.create(self.link.sequence + 1)?);
+        }
+        let State::Open(segment) = &mut self.state else { return Err(io::Error::other("the journal is not open")) };
+        let end = segment.offset + len;
+        let left_over = segment.dirty.saturating_sub(end);
+        segment.dirty = segment.dirty.max(end);
+        segment.file.write_at(&self.group, segment.offset)?;
+        if left_over > 0 {
+            // Of an attempt that failed and was longer.
+            segment.file.write_at(&vec![0; left_over as usize], end)?;
+        }
+        segment.file.sync()?;
+        (segment.offset, segment.dirty) = (end, end);
+        segment.write_ahead(self.config.segment);
+        Ok(())
+    }
+
+    /// Too much waits: of every alert the newest revision alone is kept, then the oldest frames go.
+    fn make_room(&mut self) {
+        let mut newest: HashMap<Vec<u8>, Ticket> = HashMap::new();
+        for one in self.waiting.iter().filter(|w| w.kind == Kind::Event) {
+            if let Some(no) = alert_of(&one.payload) {
+                newest.insert(no.to_vec(), one.ticket);
+            }
+        }
+        let before = self.waiting.len();
+        let kept = |w: &Waiting| {
+            w.kind != Kind::Event || alert_of(&w.payload).is_none_or(|no| newest.get(no) == Some(&w.ticket))
+        };
+        self.waiting.retain(kept);
+        self.waiting_len = self.waiting.iter().map(|w| w.payload.len()).sum();
+        while self.waiting_len > self.config.waiting_max / 4 * 3
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            self.waiting_len -= oldest.payload.len();
+        }
+        self.given_up += (before - self.waiting.len()) as u64;
+    }
+
+    /// Where the next frame will be written.
+    pub fn place(&self) -> Place {
+        match &self.state {
+            State::Open(segment) => Place { segment: segment.first, offset: segment.offset },
+            State::Shut | State::Between => Place { segment: self.link.sequence + 1, offset: 0 },
+        }
+    }
+
+    /// The hash of the last durable frame: the head of the chain.
+    pub fn head(&self) -> Hash {
+        self.link.hash.unwrap_or_default()
+    }
+}
+
+impl Segment {
+    /// Keeps a stretch of zeros ahead. They reach the disk with the next group, which nobody waits for because of them.
+    fn write_ahead(&mut self, until: u64) {
+        self.zeroed = self.zeroed.max(self.offset);
+        if self.zeroed - self.offset < AHEAD / 2 && self.zeroed < until {
+            let len = AHEAD.min(until - self.zeroed);
+            // Without it the next sync takes a little longer.
+            if self.file.write_at(&ZEROS[..len as usize], self.zeroed).is_ok() {
+                self.zeroed += len;
+            }
+        }
+    }
+}
+
+fn alert_of(payload: &[u8]) -> Option<&[u8]> {
+    let (id, _) = CloudEvent::parts(payload)?;
+    id.split(':').next().map(str::as_bytes)
+}
+
+impl Door for Journal {
+    /// # Panics
+    /// On an empty payload or one over 8 MiB: records have limits far below.
+    fn append(&mut self, at: Wall, kind: Kind, payload: Vec<u8>) -> Ticket {
+        assert!((1..=MAX_PAYLOAD).contains(&payload.len()), "a payload of 1 octet to 8 MiB");
+        self.tickets += 1;
+        self.waiting_len += payload.len();
+        self.waiting.push_back(Waiting { ticket: self.tickets, at, kind, payload });
+        if self.waiting_len > self.config.waiting_max {
+            self.make_room();
+        }
+        self.tickets
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting_len
+    }
+
+    fn commit(&mut self) -> Result<(), Trouble> {
+        if self.waiting.is_empty() {
+            self.durable = self.tickets;
+            return Ok(());
+        }
+        let (count, link) = self.gather();
+        self.write_group().map_err(Trouble::Disk)?;
+        self.link = link;
+        for one in self.waiting.drain(..count) {
+            self.waiting_len -= one.payload.len();
+            self.durable = one.ticket;
+        }
+        if self.waiting.is_empty() {
+            self.durable = self.tickets;
+        }
+        Ok(())
+    }
+
+    fn durable(&self) -> Ticket {
+        self.durable
+    }
+
+    fn last_sequence(&self) -> u64 {
+        self.link.sequence
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(&self.state, State::Open(segment) if segment.offset > self.config.segment / 4 * 3)
+    }
+
+    fn begin_segment(&mut self) -> Result<(), Trouble> {
+        let next = self.create(self.link.sequence + 1).map_err(Trouble::Disk)?;
+        self.state = State::Open(next);
+        Ok(())
+    }
+
+    fn take_renewed(&mut self) -> bool {
+        std::mem::take(&mut self.renewed)
+    }
+
+    fn given_up(&self) -> u64 {
+        self.given_up
+    }
+}

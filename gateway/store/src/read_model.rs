@@ -1,0 +1,273 @@
+//! The read model: the newest revision of every alert in SQLite, rebuilt from the journal whenever it is missing.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use codecs::journal::Kind;
+use codecs::record::CloudEvent;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
+
+use crate::journal::{Cursor, Item, Place, Reader};
+
+/// Of the tables; a file with another is made anew from the journal.
+const VERSION: i64 = 3;
+/// Frames a transaction at most.
+pub const BATCH: usize = 2000;
+
+#[derive(Debug)]
+pub enum Error {
+    Sqlite(rusqlite::Error),
+    Journal(io::Error),
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::Sqlite(error) => error.fmt(f),
+            Error::Journal(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        Error::Sqlite(error)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        Error::Journal(error)
+    }
+}
+
+impl Error {
+    /// The file itself is spoilt: it is made anew.
+    pub fn is_damage(&self) -> bool {
+        let Error::Sqlite(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+}
+
+pub fn path(data: &Path) -> PathBuf {
+    data.join("read-model.sqlite")
+}
+
+/// Alerts are kept by their number without its unit, as an integer: new ones are added at the table's end.
+fn open(data: &Path) -> Result<Connection, Error> {
+    let db = Connection::open(path(data))?;
+    // It can always be rebuilt: speed matters more than a power cut.
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "OFF")?;
+    let is_current =
+        || Ok::<bool, rusqlite::Error>(db.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0))? == VERSION);
+    if is_current()? {
+        return Ok(db);
+    }
+    // Whoever comes second finds it made.
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    if !is_current()? {
+        db.execute_batch(
+            "DROP TABLE IF EXISTS alert; DROP TABLE IF EXISTS cursor;
+             CREATE TABLE alert (key INTEGER PRIMARY KEY, rev INTEGER NOT NULL, sequence INTEGER NOT NULL, record TEXT NOT NULL);
+             CREATE INDEX alert_sequence ON alert (sequence);
+             CREATE TABLE cursor (id INTEGER PRIMARY KEY CHECK (id = 1), sequence INTEGER NOT NULL, hash TEXT NOT NULL,
+                                  segment INTEGER NOT NULL, offset INTEGER NOT NULL);",
+        )?;
+        db.pragma_update(None, "user_version", VERSION)?;
+    }
+    db.execute_batch("COMMIT")?;
+    Ok(db)
+}
+
+/// For asking only: makes nothing.
+fn open_read(data: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path(data), flags)?;
+    db.busy_timeout(std::time::Duration::from_secs(2))?;
+    Ok(db)
+}
+
+/// Day, node, serial and check digit: 18 digits.
+fn key_of(no: &str) -> Option<i64> {
+    no.get(UNIT_DIGITS..).filter(|rest| rest.len() == KEY_DIGITS)?.parse().ok()
+}
+
+const UNIT_DIGITS: usize = 12;
+const KEY_DIGITS: usize = 18;
+
+/// The one that writes.
+pub struct ReadModel {
+    db: Connection,
+    cursor: Cursor,
+}
+
+impl ReadModel {
+    /// A model that is ahead of the journal, or of another one, is emptied and made anew.
+    ///
+    /// # Errors
+    /// When SQLite cannot be used.
+    pub fn open(data: &Path, head: u64) -> Result<ReadModel, Error> {
+        let db = open(data)?;
+        let stored = db.query_row("SELECT sequence, hash, segment, offset FROM cursor", [], |r| {
+            let hint = Place { segment: r.get::<_, i64>(2)? as u64, offset: r.get::<_, i64>(3)? as u64 };
+            Ok(Cursor { sequence: r.get::<_, i64>(0)? as u64, hash: r.get(1)?, hint })
+        });
+        let mut model = ReadModel { cursor: stored.optional()?.unwrap_or_default(), db };
+        if model.cursor.sequence > head {
+            model.clear()?;
+        }
+        Ok(model)
+    }
+
+    /// Moves a spoilt file out of the way.
+    pub fn set_aside(data: &Path) {
+        for suffix in ["", "-wal", "-shm"] {
+            let file = data.join(format!("read-model.sqlite{suffix}"));
+            let _ = std::fs::rename(&file, data.join(format!("read-model.damaged{suffix}")));
+        }
+    }
+
+    fn clear(&mut self) -> Result<(), Error> {
+        self.db.execute_batch("BEGIN IMMEDIATE; DELETE FROM alert; DELETE FROM cursor; COMMIT")?;
+        self.cursor = Cursor::default();
+        Ok(())
+    }
+
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// One transaction's worth of frames numbered `until` or below; how many there were.
+    ///
+    /// # Errors
+    /// When SQLite or the journal cannot be used; nothing has happened then.
+    pub fn apply(&mut self, reader: &mut Reader, until: u64) -> Result<usize, Error> {
+        let mut newest: HashMap<i64, Newest> = HashMap::new();
+        let mut read = 0;
+        let mut is_another = false;
+        while read < BATCH
+            && let Some(item) = reader.next(until)?
+        {
+            read += 1;
+            match item {
+                Item::Frame(frame) if frame.kind == Kind::Event => {
+                    if let Some((key, one)) = Newest::of(frame.sequence, frame.payload) {
+                        newest.insert(key, one);
+                    }
+                }
+                Item::Frame(_) => {}
+                Item::Damage(damage) => is_another |= damage.what == "the cursor was made in another journal",
+            }
+        }
+        if read == 0 {
+            return Ok(0);
+        }
+        if is_another {
+            self.clear()?;
+        }
+        let cursor = reader.cursor();
+        let transaction = self.db.transaction()?;
+        {
+            let mut upsert = transaction.prepare_cached(
+                "INSERT INTO alert (key, rev, sequence, record) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (key) DO UPDATE SET rev = ?2, sequence = ?3, record = ?4 WHERE ?2 > rev",
+            )?;
+            let mut in_order: Vec<_> = newest.iter().collect();
+            in_order.sort_unstable_by_key(|(_, newest)| newest.sequence);
+            for (key, newest) in in_order {
+                upsert.execute(params![key, newest.rev, newest.sequence as i64, newest.record()])?;
+            }
+        }
+        transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO cursor (id, sequence, hash, segment, offset) VALUES (1, ?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![
+                cursor.sequence as i64,
+                cursor.hash,
+                cursor.hint.segment as i64,
+                cursor.hint.offset as i64
+            ])?;
+        transaction.commit()?;
+        self.cursor = cursor;
+        Ok(read)
+    }
+
+    /// Forgets alerts whose day is before this one (as `yyyymmdd`): their recordings and revisions are gone too.
+    ///
+    /// # Errors
+    /// What SQLite said.
+    pub fn forget_before(&mut self, day: u32) -> Result<usize, Error> {
+        let first = i64::from(day) * 10i64.pow(KEY_DIGITS as u32 - 8);
+        Ok(self.db.execute("DELETE FROM alert WHERE key < ?1", [first])?)
+    }
+}
+
+/// The last revision of an alert in a batch.
+struct Newest {
+    rev: i64,
+    sequence: u64,
+    payload: Vec<u8>,
+    record: std::ops::Range<usize>,
+}
+
+impl Newest {
+    /// None for what is no alert's revision: nobody will ask for it here.
+    fn of(sequence: u64, payload: Vec<u8>) -> Option<(i64, Newest)> {
+        let (id, record) = CloudEvent::parts(&payload)?;
+        let (no, rev) = id.split_once(':')?;
+        let (key, rev) = (key_of(no)?, rev.parse().ok()?);
+        std::str::from_utf8(&payload[record.clone()]).ok()?;
+        Some((key, Newest { rev, sequence, payload, record }))
+    }
+
+    fn record(&self) -> &str {
+        std::str::from_utf8(&self.payload[self.record.clone()]).unwrap_or_default()
+    }
+}
+
+/// The newest revision of the alert with this number, or with this unambiguous tail of it: at most 18 digits, with its
+/// check digit or without.
+///
+/// # Errors
+/// What SQLite said.
+pub fn get(data: &Path, no: &str) -> Result<Vec<String>, Error> {
+    let db = open_read(data)?;
+    let digits = no.bytes().all(|b| b.is_ascii_digit());
+    if let Some(key) = key_of(no).filter(|_| digits) {
+        let mut query = db.prepare("SELECT record FROM alert WHERE key = ?1")?;
+        let found: Vec<String> = query.query_map([key], |r| r.get(0))?.collect::<Result<_, _>>()?;
+        // The unit is part of the number.
+        return Ok(found.into_iter().filter(|record| record.contains(no)).collect());
+    }
+    let Some(tail) = no.parse::<i64>().ok().filter(|_| digits && no.len() <= KEY_DIGITS) else { return Ok(Vec::new()) };
+    let modulus = 10i64.pow(no.len() as u32);
+    let mut query = db.prepare("SELECT record FROM alert WHERE key % ?1 = ?2 OR (key / 10) % ?1 = ?2 LIMIT 2")?;
+    let rows = query.query_map([modulus, tail], |r| r.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Alerts whose newest revision is younger than `after`, oldest first: (sequence, record).
+///
+/// # Errors
+/// What SQLite said.
+pub fn list(data: &Path, after: u64, limit: u32) -> Result<Vec<(u64, String)>, Error> {
+    let db = open_read(data)?;
+    let mut query = db.prepare("SELECT sequence, record FROM alert WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")?;
+    let rows = query.query_map(params![after as i64, limit], |r| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// How far the model has come, for whoever compares it with the journal.
+///
+/// # Errors
+/// What SQLite said.
+pub fn position(data: &Path) -> Result<u64, Error> {
+    let db = open_read(data)?;
+    let at = db.query_row("SELECT sequence FROM cursor", [], |r| r.get::<_, i64>(0)).optional()?;
+    Ok(at.unwrap_or(0) as u64)
+}
