@@ -8,8 +8,9 @@ use codecs::sms::cmpp::Version;
 use codecs::sms::{cmpp, smpp};
 use codecs::time::{Mono, Wall};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use gateway::journal::Writer;
 use sms::{Carrier, CarrierConfig, Line, LinkId, Output as LinkOutput, Protocol, Verdict};
+use store::disk::Files;
+use store::journal::{Config, Door as _, Journal};
 use switchboard::{Body, Casebook, CasebookOutput, Incoming, RequestId, ToCasebook};
 
 const TEXT: &[u8] = &[0x67, 0x09, 0x4e, 0xba, 0x62, 0x53, 0x67, 0xb6];
@@ -20,7 +21,7 @@ struct Way {
     protocol: Protocol,
     carrier: Carrier,
     casebook: Casebook,
-    journal: Writer,
+    journal: Journal,
     next: u64,
 }
 
@@ -57,7 +58,8 @@ impl Way {
             }
         }
         carrier.handle_bytes(Mono(1), WALL, LinkId(0), &hello);
-        let journal = Writer::open(dir, |_| {}).expect("a journal");
+        let mut journal = Journal::shut(Files::shared(), dir, Config::of_node(1));
+        journal.open(|_| {}).expect("a journal");
         Way { protocol, carrier, casebook: casebook(), journal, next: 1 }
     }
 
@@ -112,7 +114,7 @@ impl Way {
             self.journal_outputs(&mut tokens);
         }
         self.journal.commit().expect("a disk");
-        self.casebook.handle_durable(self.journal.next_sequence() - 1);
+        self.casebook.handle_durable(self.journal.durable());
         self.journal_outputs(&mut tokens);
         std::iter::from_fn(|| self.carrier.poll_transmit()).map(|(_, bytes)| bytes.len()).sum()
     }
@@ -121,7 +123,10 @@ impl Way {
         while let Some(output) = self.casebook.poll_output() {
             match output {
                 CasebookOutput::Append { at, event, .. } => {
-                    self.journal.append(at, codecs::journal::Kind::Event, &event.to_json());
+                    self.journal.append(at, codecs::journal::Kind::Event, event.to_json());
+                }
+                CasebookOutput::Frame { at, kind, payload } => {
+                    self.journal.append(at, kind, payload);
                 }
                 CasebookOutput::Reply(reply) => {
                     let (_, number) = reply.request.delivery().expect("a delivery waits");

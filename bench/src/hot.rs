@@ -10,7 +10,7 @@ use bytes::Bytes;
 use codecs::audio::FRAME;
 use codecs::audio::companding::Companding;
 use codecs::audio::g711::Law;
-use codecs::journal::{Frame, Kind};
+use codecs::journal::{Frame, Kind, Origin};
 use codecs::record::{Address, Channel, Form};
 use codecs::rtp::Packet;
 use codecs::sdp::Direction;
@@ -20,9 +20,10 @@ use codecs::sms::{cmpp, sgip, smgp, smpp};
 use codecs::time::{Mono, Wall};
 use media::negotiate::{self, Agreed, Local, Own};
 use media::{Engine, LegConfig, LegId, Remote};
+use switchboard::replay::Front;
 use switchboard::{
     Body, Casebook, CasebookConfig, CasebookOutput, ChannelRule, GridMap, GroupId, Incoming, KeywordTable, Patience,
-    QuotaRule, RequestId, SerialBlock, ToCasebook,
+    QuotaRule, RequestId, ToCasebook,
 };
 
 const INVITE: &str = "INVITE sip:110@127.0.0.1:15060;user=phone SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK776asdhds;rport\r\nMax-Forwards: 68\r\nRecord-Route: <sip:192.0.2.1;lr>\r\nFrom: \"+8613800138000\" <sip:+8613800138000@ims.example;user=phone>;tag=1928301774\r\nTo: <sip:110@psap.example;user=phone>\r\nCall-ID: a84b4c76e66710@192.0.2.1\r\nCSeq: 314159 INVITE\r\nContact: <sip:sbc1@192.0.2.1:5060;transport=udp>\r\nP-Asserted-Identity: <tel:+8613800138000>\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS\r\nSupported: timer\r\nContent-Type: application/sdp\r\nContent-Length: 222\r\n\r\nv=0\r\no=- 3972291300 3972291300 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 20000 RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\n";
@@ -173,10 +174,17 @@ fn mix_frame() -> Work {
 
 fn journal_frame() -> Work {
     let (payload, mut out) = (vec![b'x'; 2500], Vec::with_capacity(4096));
+    let origin = Origin { node: 1, epoch: 1 };
     Box::new(move || {
         out.clear();
-        let frame =
-            Frame { sequence: 1, at: Wall(1), kind: Kind::Event, previous: [7; 32], payload: black_box(&payload) };
+        let frame = Frame {
+            sequence: 1,
+            at: Wall(1),
+            kind: Kind::Event,
+            origin,
+            previous: [7; 32],
+            payload: black_box(&payload),
+        };
         black_box(frame.write(&mut out));
     })
 }
@@ -205,9 +213,10 @@ pub fn casebook() -> Casebook {
         subscribers: Arc::default(),
         patience: Patience::default(),
         stored_a_day: None,
-        serials: SerialBlock { from: 1, until: 90_000_000 },
     };
-    Casebook::new(config, 1)
+    let mut casebook = Casebook::new(config);
+    casebook.take_front(WALL, &Front::default());
+    casebook
 }
 
 fn message() -> Work {

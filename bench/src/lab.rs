@@ -158,18 +158,6 @@ pub fn ours(program: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Waits until `happened`, asking every millisecond.
-pub fn wait_for(clock: Clock, within: Duration, mut happened: impl FnMut() -> bool) -> bool {
-    let end = clock.now() + within;
-    while !happened() {
-        if clock.now() >= end {
-            return false;
-        }
-        pause(clock, Duration::from_millis(1));
-    }
-    true
-}
-
 /// Lets a measurement run for a while.
 pub fn pause(clock: Clock, how_long: Duration) {
     let end = clock.now() + how_long;

@@ -8,9 +8,9 @@ mod message;
 mod note;
 mod number;
 
-pub use envelope::{CloudEvent, Step};
+pub use envelope::{CloudEvent, SealedJson, Step};
 pub use message::{Address, Attached, Direction, LineState, Safety, TextLine};
-pub use note::Note;
+pub use note::{Duty, Note};
 pub use number::{AlertNo, alert_id};
 
 use schemars::JsonSchema;
@@ -512,7 +512,13 @@ impl AlertRecord {
         self.hash_of(&self.to_json())
     }
 
-    fn to_json(&self) -> Vec<u8> {
+    /// # Errors
+    /// What is wrong with the JSON.
+    pub fn parse(json: &[u8]) -> Result<AlertRecord, String> {
+        serde_json::from_slice(json).map_err(|e| e.to_string())
+    }
+
+    pub fn to_json(&self) -> Vec<u8> {
         let mut json = Vec::with_capacity(2048);
         serde_json::to_writer(&mut json, self).expect("a record serialises");
         json

@@ -16,7 +16,7 @@ use switchboard::{
 
 use crate::channel;
 use crate::config::{Config, Digest, Problem};
-use crate::crowd::Cap;
+use crate::net::crowd::Cap;
 
 pub struct City {
     pub groups: Vec<Group>,
@@ -29,7 +29,9 @@ pub struct City {
     pub trunks: Vec<Trunk>,
     pub subscribers: Arc<BTreeMap<String, Subscriber>>,
     pub keywords: Vec<Keyword>,
-    pub channels: Vec<(ChannelRule, channel::Settings)>,
+    pub channel_rules: Vec<ChannelRule>,
+    /// In the same order.
+    pub devices: Vec<channel::Settings>,
     pub patience: Patience,
     pub templates: BTreeMap<String, String>,
     pub policy: Policy,
@@ -42,6 +44,8 @@ pub struct City {
     pub stored_a_day: Option<u64>,
     /// Connections of one listener.
     pub connections: Cap,
+    /// Legs of all calls of the rated load.
+    pub legs: usize,
 }
 
 /// A phone's account, its secret hashed at once under each algorithm that the realm offers.
@@ -191,7 +195,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
     }
     let subscribers = config.tables.subscribers.as_ref().map(|f| subscribers(&base.join(f), p)).unwrap_or_default();
     let keywords = config.tables.keywords.as_ref().map(|f| keywords(&base.join(f), p)).unwrap_or_default();
-    let mut channels = Vec::new();
+    let (mut channel_rules, mut devices) = (Vec::new(), Vec::new());
     for (name, c) in &config.channel {
         if let Some(grid) = c.default_grid.as_ref().filter(|g| grids.get(g).is_none()) {
             p.push(Problem {
@@ -217,7 +221,8 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
                 };
                 let settings =
                     channel::Settings { name: name.clone(), kind, rate: c.rate, media_hosts: c.media_hosts.clone() };
-                channels.push((rule, settings));
+                channel_rules.push(rule);
+                devices.push(settings);
             }
             (Err(problems), _) => p.extend(problems),
             (Ok(_), None) => {}
@@ -254,7 +259,8 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         trunks,
         subscribers: Arc::new(subscribers),
         keywords,
-        channels,
+        channel_rules,
+        devices,
         patience: Patience {
             join_within: config.conversation.join_within.0,
             parts_within: config.conversation.parts_within.0,
@@ -269,6 +275,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         },
         phones_nat: config.registrar.nat,
         connections: config.limits.connections(),
+        legs: config.limits.calls * config.limits.legs,
         stored_a_day: Some(config.limits.stored_a_day_mb * 1024 * 1024).filter(|most| *most > 0),
     };
     if problems.is_empty() { Ok(city) } else { Err(problems) }

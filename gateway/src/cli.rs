@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{demo, http, run, verify};
+use crate::api::who::{File, Role};
+use crate::{api, demo, run, verify};
 
 #[derive(Parser)]
 #[command(
@@ -48,6 +49,11 @@ enum Command {
         #[command(subcommand)]
         what: Record,
     },
+    /// Tokens of the API: who may do what, until when
+    Token {
+        #[command(subcommand)]
+        what: Token,
+    },
     /// Check the journal
     Audit {
         #[command(subcommand)]
@@ -72,9 +78,40 @@ enum Alert {
 
 #[derive(Subcommand)]
 enum Record {
-    /// Hashes and formats of one alert's recordings
+    /// Hashes and formats of one alert's recordings, or of all
     Verify {
-        no: String,
+        no: Option<String>,
+        #[arg(long, default_value = "./demo-data")]
+        data: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Make one; it is printed this once
+    New {
+        #[arg(long, value_enum)]
+        role: Role,
+        /// Whose it is: a seat's or an officer's number, or a name
+        #[arg(long)]
+        subject: String,
+        /// The beginning of the unit codes that it is good for; without it all
+        #[arg(long, default_value = "")]
+        area: String,
+        /// Days until its end
+        #[arg(long, default_value_t = 365)]
+        days: u32,
+        #[arg(long, default_value = "./demo-data")]
+        data: PathBuf,
+    },
+    /// Those that there are: id, role, subject, area, end
+    List {
+        #[arg(long, default_value = "./demo-data")]
+        data: PathBuf,
+    },
+    /// Take one away, by its id
+    Revoke {
+        id: String,
         #[arg(long, default_value = "./demo-data")]
         data: PathBuf,
     },
@@ -96,13 +133,14 @@ pub fn main() -> ExitCode {
         Command::Check { config } => return run::check(&config),
         Command::Demo(args) => return demo::demo(&args),
         Command::Schema { name } => {
-            let schema = if name == "alert" { http::alert_schema() } else { http::event_schema() };
+            let schema = if name == "alert" { api::alert_schema() } else { api::event_schema() };
             println!("{}", serde_json::to_string_pretty(&schema).expect("a schema serialises"));
             Ok(())
         }
         Command::Alert { what: Alert::List { data } } => verify::list_alerts(&data),
         Command::Alert { what: Alert::Show { no, data } } => verify::show_alert(&data, &no),
-        Command::Record { what: Record::Verify { no, data } } => verify::verify_recording(&data, &no),
+        Command::Record { what: Record::Verify { no, data } } => verify::verify_recording(&data, no.as_deref()),
+        Command::Token { what } => token(what),
         Command::Audit { what: Audit::Verify { data } } => verify::verify_journal(&data),
     };
     match result {
@@ -112,4 +150,31 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn token(what: Token) -> anyhow::Result<()> {
+    let now_s = crate::clock::Clock::start().wall().0 / 1_000_000_000;
+    match what {
+        Token::New { role, subject, area, days, data } => {
+            anyhow::ensure!(role != Role::All, "DATA/token is the installation's own; there is no other");
+            let expires = now_s + i64::from(days) * 86_400;
+            let (kept, token) = File::of(&data).make(role, &subject, &area, Some(expires))?;
+            println!("{token}");
+            eprintln!("id {}: {} {subject}, for {days} days; it is not shown again", kept.id, role.text());
+        }
+        Token::List { data } => {
+            for kept in File::of(&data).read()? {
+                let area = if kept.area.is_empty() { "-" } else { &kept.area };
+                let end = kept.expires.map_or("never".to_owned(), |at| match (at - now_s) / 86_400 {
+                    _ if at <= now_s => "over".to_owned(),
+                    days => format!("in {days} days"),
+                });
+                println!("{}\t{}\t{}\t{area}\t{end}", kept.id, kept.role.text(), kept.subject);
+            }
+        }
+        Token::Revoke { id, data } => {
+            anyhow::ensure!(File::of(&data).revoke(&id)?, "no token {id} in {}", data.display());
+        }
+    }
+    Ok(())
 }

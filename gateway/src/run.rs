@@ -11,7 +11,7 @@ use codecs::webhook::Secret;
 use crate::assembly::{self, Settings, SinkSettings};
 use crate::city::{self, City};
 use crate::config::{self, Config, Problem};
-use crate::{log, metrics};
+use crate::observe::{log, metrics};
 
 const BAD_CONFIGURATION: u8 = 78;
 /// How long a drain waits for calls to end before it hangs them up.
@@ -47,7 +47,7 @@ pub fn check(path: &Path) -> ExitCode {
                 city.responders.len(),
                 city.grids.iter().count(),
                 city.trunks.len(),
-                city.channels.len(),
+                city.devices.len(),
                 config.sink.len()
             );
             ExitCode::SUCCESS
@@ -85,6 +85,9 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
         sip: config.listen.sip,
         sip_advertise: config.listen.sip_advertise,
         http: config.listen.http,
+        hooks: config.listen.hooks,
+        tls: config.tls.as_ref().map(|t| t.below(base)),
+        storage: config.storage.rules(),
         admin: config.listen.admin,
         rtp_address: config.listen.rtp.address,
         rtp_shared: config.listen.rtp.shared,
@@ -98,29 +101,45 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
     let prometheus = metrics::install()?;
     let admin = prometheus.clone();
     let running = assembly::start(city, settings, prometheus)?;
-    println!(
-        "{}",
-        serde_json::json!({ "ready": { "sip": running.sip.to_string(), "http": running.http.to_string(), "admin": running.admin.to_string() } })
-    );
+    println!("{}", ready_line(&running));
     tracing::info!(city = %config.city.name, sip = %running.sip, http = %running.http, admin = %running.admin, version = env!("CARGO_PKG_VERSION"), "ready");
     let signals = Arc::new(AtomicUsize::new(0));
+    // A terminal that closes, or whoever thinks of a reload: nobody's call ends by it.
+    let hangups = Arc::new(AtomicUsize::new(0));
+    signal_hook::flag::register_usize(signal_hook::consts::SIGHUP, Arc::clone(&hangups), 1)?;
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         let counted = Arc::clone(&signals);
         // SAFETY is signal-hook's: the handler only adds to an atomic.
         signal_hook::flag::register_usize(signal, counted, 1)?;
     }
-    wait_and_drain(&running, &signals, &admin);
+    wait_and_drain(&running, (&signals, &hangups), &admin);
     running.stop();
     Ok(())
+}
+
+/// What a supervisor or a test reads first: where everything listens.
+fn ready_line(running: &assembly::Running) -> serde_json::Value {
+    let mut ready = serde_json::json!({
+        "sip": running.sip.to_string(),
+        "http": running.http.to_string(),
+        "admin": running.admin.to_string(),
+    });
+    if let Some(hooks) = running.hooks {
+        ready["hooks"] = hooks.to_string().into();
+    }
+    serde_json::json!({ "ready": ready })
 }
 
 /// The first signal drains; the process ends when no call is left, or at the second signal.
 fn wait_and_drain(
     running: &assembly::Running,
-    signals: &AtomicUsize,
+    (signals, hangups): (&AtomicUsize, &AtomicUsize),
     prometheus: &metrics_exporter_prometheus::PrometheusHandle,
 ) {
     while signals.swap(0, Ordering::Relaxed) == 0 {
+        if hangups.swap(0, Ordering::Relaxed) > 0 {
+            tracing::warn!("GW-1008 SIGHUP does nothing here: a configuration is read at the start; SIGTERM drains");
+        }
         std::thread::park_timeout(Duration::from_millis(100));
     }
     tracing::info!("draining: OPTIONS and /readyz say so, calls go on");

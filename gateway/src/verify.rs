@@ -1,27 +1,31 @@
 //! Looking at a data directory: alerts, recordings, the journal's chain.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use codecs::audio::wav::Wav;
-use codecs::journal::Kind;
-use codecs::record::{CloudEvent, Media};
 use codecs::sip::auth::hex;
-use sha2::{Digest as _, Sha256};
+use store::disk::Files;
+use store::{read_model, verify};
 
-use crate::journal::Reader;
-use crate::{journal, read_model};
+/// Writes a line; a reader who has seen enough is no failure.
+fn say(line: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => Ok(other?),
+    }
+}
 
 /// # Errors
 /// When the read model cannot be read.
 pub fn list_alerts(data: &Path) -> anyhow::Result<()> {
     let mut after = 0;
     loop {
-        let page = read_model::list(data, after, 1000)?;
+        let page = read_model::list(data, after, 1000).with_context(|| data.display().to_string())?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         after = *last;
         for (_, record) in page {
-            println!("{record}");
+            say(&record)?;
         }
     }
 }
@@ -29,91 +33,55 @@ pub fn list_alerts(data: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// When there is no such alert, or more than one.
 pub fn show_alert(data: &Path, no: &str) -> anyhow::Result<()> {
-    let found = read_model::get(data, no)?;
+    let found = read_model::get(data, no).with_context(|| data.display().to_string())?;
     match &found[..] {
         [one] => {
             let value: serde_json::Value = serde_json::from_str(one)?;
-            println!("{}", serde_json::to_string_pretty(&value)?);
-            Ok(())
+            say(&serde_json::to_string_pretty(&value)?)
         }
         [] => bail!("no alert {no} in {}", data.display()),
         _ => bail!("several alerts end in {no}; give more digits"),
     }
 }
 
-#[derive(serde::Deserialize)]
-struct Manifest {
-    recovered: bool,
-    tracks: Vec<Media>,
-}
-
 /// # Errors
-/// The first file that is missing, changed or no WAV.
-pub fn verify_recording(data: &Path, no: &str) -> anyhow::Result<()> {
-    let recordings = data.join("recordings");
-    let mut seen = 0;
-    for entry in std::fs::read_dir(&recordings).with_context(|| recordings.display().to_string())? {
-        let dir = entry?.path();
-        let name = dir.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-        let number = name.get(..30).unwrap_or_default();
-        // A tail of the number, or of the number without its check digit.
-        if !(number.ends_with(no) || number.get(..29).unwrap_or_default().ends_with(no)) {
-            continue;
+/// Every file that is missing, changed or no WAV, after all of them were looked at.
+pub fn verify_recording(data: &Path, no: Option<&str>) -> anyhow::Result<()> {
+    let place = data.join("recordings");
+    let all = verify::recordings(&Files, data, no).with_context(|| place.display().to_string())?;
+    for recording in &all {
+        if let Some(fault) = &recording.fault {
+            say(&format!("✗ {}: the manifest cannot be read: {fault}", recording.folder))?;
         }
-        seen += 1;
-        let manifest = std::fs::read(dir.join("manifest.json")).with_context(|| dir.display().to_string())?;
-        let manifest: Manifest = serde_json::from_slice(&manifest)?;
-        for track in &manifest.tracks {
-            let file = std::fs::read(data.join(&track.uri)).with_context(|| track.uri.clone())?;
-            if hex(&Sha256::digest(&file)) != track.sha256 {
-                bail!("{}: the hash differs from the manifest's", track.uri);
+        for track in &recording.tracks {
+            match &track.fault {
+                None => say(&format!("✔ {} {:.2} s from {:.2} s", track.uri, track.seconds, track.offset_s))?,
+                Some(fault) => say(&format!("✗ {}: {fault}", track.uri))?,
             }
-            let wav = Wav::parse(&file).map_err(|e| anyhow::anyhow!("{}: {} at byte {}", track.uri, e.what, e.at))?;
-            println!(
-                "✔ {} {:.2} s from {:.2} s",
-                track.uri,
-                wav.data.len() as f64 / 8000.0,
-                track.offset_ms as f64 / 1000.0
-            );
         }
-        if manifest.recovered {
-            println!("  recovered after a crash");
+        if recording.recovered {
+            say("  recovered after a crash")?;
         }
     }
-    if seen == 0 {
-        bail!("no recording of {no} in {}", recordings.display());
+    let bad = all.iter().filter(|r| !r.is_whole()).count();
+    match (all.len(), no) {
+        (0, Some(no)) => bail!("no recording of {no} in {}", place.display()),
+        (n, _) if bad > 0 => bail!("{bad} of {n} recordings are not as they were written"),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// # Errors
-/// The first frame that breaks the chain, or an event whose record is not sealed.
+/// Everything that is not as it was written.
 pub fn verify_journal(data: &Path) -> anyhow::Result<()> {
-    let dir = data.join("journal");
-    let mut reader = Reader::new(&dir, journal::Cursor::default());
-    let (mut previous, mut frames, mut events) = ([0; 32], 0u64, 0u64);
-    while let Some(frame) = reader.next_frame()? {
-        let rebuilt = codecs::journal::Frame {
-            sequence: frame.sequence,
-            at: frame.at,
-            kind: frame.kind,
-            previous,
-            payload: &frame.payload,
-        };
-        frames += 1;
-        if frame.sequence != frames || frame.previous != previous {
-            bail!("frame {} does not follow the one before", frame.sequence);
-        }
-        previous = rebuilt.hash();
-        if frame.kind == Kind::Event {
-            events += 1;
-            let event: CloudEvent =
-                serde_json::from_slice(&frame.payload).with_context(|| format!("frame {}", frame.sequence))?;
-            if !event.data.is_sealed() {
-                bail!("frame {}: revision {} is not what its hash says", frame.sequence, event.id);
-            }
-        }
+    let place = data.join("journal");
+    let seen = verify::journal(&Files, data).with_context(|| place.display().to_string())?;
+    for fault in &seen.faults {
+        say(&format!("✗ {fault}"))?;
     }
-    println!("✔ {frames} frames, {events} events, chain unbroken, head {}", hex(&previous));
-    Ok(())
+    let (frames, events, head) = (seen.frames, seen.events, hex(&seen.head_hash));
+    match seen.faults.len() {
+        0 => say(&format!("✔ {frames} frames, {events} events, chain unbroken, head {head}")),
+        n => bail!("{n} faults; {frames} sound frames, {events} events"),
+    }
 }

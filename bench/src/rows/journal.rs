@@ -2,17 +2,15 @@
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::Context as _;
 use codecs::journal::Kind;
 use codecs::time::Wall;
-use gateway::journal::Writer;
 use loadtest::clock::Clock;
-use tokio::sync::watch;
+use store::disk::Files;
+use store::journal::{Config, Cursor, Door as _, Journal, Reader};
+use store::read_model::{self, ReadModel};
 
 use super::Lab;
-use crate::lab::wait_for;
 use crate::table::{OURS, median};
 
 const RECORD: [u8; 1024] = [b'7'; 1024];
@@ -24,13 +22,13 @@ const EVENTS: u64 = 40_000;
 pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     eprintln!("    {OURS} …");
     let (scratch, clock) = (lab.scratch("journal")?, Clock::start());
-    let mut writer = Writer::open(&scratch.0.join("journal"), |_| {})?;
+    let mut writer = open(&scratch.0)?;
     let begun = clock.now();
     for _ in 0..GROUPS {
         for _ in 0..GROUP {
-            writer.append(Wall(0), Kind::Note, &RECORD);
+            writer.append(Wall(0), Kind::Note, RECORD.to_vec());
         }
-        writer.commit()?;
+        commit(&mut writer)?;
     }
     let seconds = (clock.now() - begun).as_secs_f64();
     lab.results.add("journal", OURS, (GROUP * GROUPS) as f64 / seconds);
@@ -44,8 +42,8 @@ pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
         Ok(median(&times))
     };
     let ours = alone(&mut || {
-        writer.append(Wall(0), Kind::Note, &RECORD);
-        Ok(writer.commit()?)
+        writer.append(Wall(0), Kind::Note, RECORD.to_vec());
+        commit(&mut writer)
     })?;
     let bare = bare_file(&scratch.0)?;
     let mut at = 0;
@@ -57,6 +55,16 @@ pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     lab.results.add("durable-alone", OURS, ours / floor);
     lab.peer("SQLite, WAL, synchronous FULL", sqlite);
     follow(lab)
+}
+
+fn open(data: &Path) -> anyhow::Result<Journal> {
+    let mut writer = Journal::shut(Files::shared(), &data.join("journal"), Config::of_node(1));
+    writer.open(|_| {})?;
+    Ok(writer)
+}
+
+fn commit(writer: &mut Journal) -> anyhow::Result<()> {
+    writer.commit().map_err(|trouble| anyhow::anyhow!("{trouble}"))
 }
 
 /// Preallocated and written before, so that a sync writes data only.
@@ -93,28 +101,24 @@ fn sqlite(lab: &mut Lab<'_>) -> anyhow::Result<()> {
 /// How fast the read model comes behind events of alerts that are each new.
 fn follow(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     let (scratch, clock) = (lab.scratch("read-model")?, Clock::start());
-    let journal = scratch.0.join("journal");
-    let mut writer = Writer::open(&journal, |_| {})?;
+    let mut writer = open(&scratch.0)?;
     let filler = "7".repeat(1200);
     for n in 0..EVENTS {
         let no = codecs::record::AlertNo::mint("370400000000", 20_261_122, 1, n as u32 + 1);
         let event = format!(
             "{{\"specversion\":\"1.0\",\"id\":\"{no}:1\",\"data\":{{\"no\":\"{no}\",\"filler\":\"{filler}\"}}}}"
         );
-        writer.append(Wall(0), Kind::Event, event.as_bytes());
+        writer.append(Wall(0), Kind::Event, event.into_bytes());
         if n % 256 == 255 {
-            writer.commit()?;
+            commit(&mut writer)?;
         }
     }
-    writer.commit()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let (durable, follower) = watch::channel(writer.next_sequence() - 1);
-    let (data, handle) = (scratch.0.clone(), runtime.handle().clone());
+    commit(&mut writer)?;
     let begun = clock.now();
-    let thread = std::thread::spawn(move || gateway::read_model::follow(&data, &journal, follower, &handle));
-    let there = || gateway::read_model::list(&scratch.0, EVENTS - 2, 10).is_ok_and(|l| !l.is_empty());
-    anyhow::ensure!(wait_for(clock, Duration::from_secs(60), there), "the read model did not follow");
+    let mut model = ReadModel::open(&scratch.0, 0)?;
+    let mut reader = Reader::new(Files::shared(), &scratch.0.join("journal"), &Cursor::default());
+    while model.apply(&mut reader, writer.last_sequence())? > 0 {}
+    anyhow::ensure!(!read_model::list(&scratch.0, EVENTS - 2, 10)?.is_empty(), "the read model did not follow");
     lab.results.add("read-model", OURS, EVENTS as f64 / (clock.now() - begun).as_secs_f64());
-    drop(durable);
-    thread.join().ok().context("the read model's thread")?
+    Ok(())
 }

@@ -35,6 +35,8 @@ pub enum Step {
     KeywordWarning,
     DeadlineBreach,
     Recorded,
+    /// Somebody listens to the call while it goes on.
+    Listened,
     /// Something about the alert changed that has no step of its own.
     Updated,
     Ended,
@@ -63,6 +65,7 @@ impl Step {
             Step::KeywordWarning => "warning.keyword",
             Step::DeadlineBreach => "deadline.breach",
             Step::Recorded => "recorded",
+            Step::Listened => "listened",
             Step::Updated => "updated",
             Step::Ended => "ended",
         }
@@ -91,6 +94,9 @@ pub struct CloudEvent {
     /// The timer that was missed; on `deadline.breach` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<String>,
+    /// Whose act it tells of, as role and subject (`seat:1101`); absent where nobody asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
     pub hash: String,
     /// Shared with whoever keeps the alert, until one of the two changes.
     pub data: Arc<AlertRecord>,
@@ -138,10 +144,17 @@ impl CloudEvent {
             dataschema: "/schemas/alert".into(),
             level: data.incident.level,
             deadline: deadline.map(str::to_owned),
+            actor: None,
             hash: data.hash.clone(),
             data,
             sealed: SealedJson(sealed),
         }
+    }
+
+    /// # Errors
+    /// What is wrong with the JSON.
+    pub fn parse(json: &[u8]) -> Result<CloudEvent, String> {
+        serde_json::from_slice(json).map_err(|e| e.to_string())
     }
 
     /// The event's bytes: the same that `serde_json` would write, without writing the record anew.
@@ -161,6 +174,7 @@ impl CloudEvent {
             dataschema: &self.dataschema,
             level: self.level,
             deadline: self.deadline.as_deref(),
+            actor: self.actor.as_deref(),
             hash: &self.hash,
         };
         let mut json = Vec::with_capacity(self.sealed.0.len() + 640);
@@ -204,5 +218,7 @@ struct Head<'a> {
     level: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a str>,
     hash: &'a str,
 }

@@ -25,7 +25,15 @@ pub enum Note {
     /// What became of a line of ours.
     Line { line: String, state: LineState },
     /// A line to somebody who has no open alert.
-    Outbound { line: String, to: Address, body: String, notice: bool },
+    Outbound {
+        line: String,
+        to: Address,
+        body: String,
+        notice: bool,
+        /// Who asked for it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        by: String,
+    },
     /// Messages received before: fingerprints in hexadecimal, for a snapshot.
     Seen { names: Vec<String> },
     /// Messages of one channel received before: fingerprint, and the alert that each belongs to or nothing.
@@ -38,6 +46,8 @@ pub enum Note {
     /// has reserved, officers whose duty was changed, and the segment in which the last whole snapshot begins (0: there
     /// is none). Bindings follow as notes of their own.
     Head { serials: u32, duties: BTreeMap<String, bool>, snapshot: u64 },
+    /// The answer to a request with an `Idempotency-Key`: whose, under which name, what was asked, what was answered.
+    Answered { subject: String, name: String, asked: String, status: u16, kind: String, body: String },
     /// A start found that something in the journal was not as it was written.
     Damaged { segment: u64, offset: u64, octets: u64, missing: u64, what: String },
 }
@@ -48,6 +58,26 @@ impl Note {
     }
 
     pub fn parse(bytes: &[u8]) -> Option<Note> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+/// A change of an officer's duty, as it stands in the journal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Duty {
+    pub officer: String,
+    pub on_duty: bool,
+    /// Who changed it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+}
+
+impl Duty {
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a duty serialises")
+    }
+
+    pub fn parse(bytes: &[u8]) -> Option<Duty> {
         serde_json::from_slice(bytes).ok()
     }
 }

@@ -92,6 +92,8 @@ pub struct Alerts {
     recent_order: VecDeque<AlertNo>,
     /// Alerts whose record is as large as one may be.
     full: BTreeSet<AlertNo>,
+    /// Whose act the present fact is.
+    actor: Option<String>,
     outputs: VecDeque<Output>,
 }
 
@@ -107,6 +109,7 @@ impl Alerts {
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),
             full: BTreeSet::new(),
+            actor: None,
             outputs: VecDeque::new(),
         }
     }
@@ -174,6 +177,11 @@ impl Alerts {
 
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// Whose act the facts from now on are; none: nobody asked for them.
+    pub fn set_actor(&mut self, actor: Option<String>) {
+        self.actor = actor;
     }
 
     /// Takes one fact. `false`: the alert is not open and the fact was not taken.
@@ -294,7 +302,8 @@ impl Alerts {
             mark(Arc::make_mut(record), "record_full");
         }
         assert!(!record.route.owner.is_empty(), "an alert has exactly one owner");
-        let event = CloudEvent::new(step, &self.source, at, deadline, Arc::clone(record), sealed);
+        let mut event = CloudEvent::new(step, &self.source, at, deadline, Arc::clone(record), sealed);
+        event.actor.clone_from(&self.actor);
         self.outputs.push_back(Output::Event(Box::new(event)));
     }
 
@@ -534,6 +543,7 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
             mark(record, text);
             Some(Step::Updated)
         }
+        Fact::Listened => Some(Step::Listened),
         Fact::Ended => {
             end_call(record, at);
             if !matches!(record.state, State::Abandoned | State::Unreached) {

@@ -67,6 +67,8 @@ pub enum Fact {
     Written(Box<Arrival>, Box<Message>),
     /// A further message of somebody who has an alert.
     Received(Box<Message>),
+    /// Somebody listens to the call while it goes on.
+    Listened,
     /// A seat has the conversation.
     Held {
         seat: SeatInfo,

@@ -13,6 +13,7 @@ pub struct Keyword {
     pub silent: bool,
 }
 
+#[derive(Clone)]
 pub struct KeywordTable {
     words: Vec<Keyword>,
     automaton: AhoCorasick,

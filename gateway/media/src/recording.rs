@@ -105,7 +105,7 @@ impl Recording {
 
 #[cfg(test)]
 mod tests {
-    use codecs::audio::chunk::pieces;
+    use codecs::audio::chunk::{MIX, pieces};
 
     use super::*;
 

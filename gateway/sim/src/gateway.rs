@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codecs::geo::{Point, Polygon};
-use codecs::record::{AlertRecord, Channel, Note, Role};
+use codecs::record::{Channel, Role};
 use codecs::sip::auth::{Algorithm, ha1};
 use codecs::time::{Mono, Wall};
 use sip::{Account, Binding, CallIds, Flow, Mint, Rules, Seed};
+use switchboard::replay::Front;
 use switchboard::route::{Route, Router};
 use switchboard::{
     Casebook, CasebookConfig, ChannelRule, Desk, DeskConfig, Grid, GridMap, Group, GroupId, Keyword, KeywordTable, Own,
@@ -21,6 +22,8 @@ use crate::writers::{CHANNELS, SILENT_WORD};
 
 pub const SEATS: u32 = 6;
 pub const OFFICERS: u32 = 10;
+/// The longest registration that is granted; telephones refresh at half of it.
+const EXPIRES: Duration = Duration::from_secs(120);
 pub const PORTS: u16 = 120;
 pub const UNIT: &str = "370400000000";
 pub const SELF: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), 5060);
@@ -73,20 +76,6 @@ fn accounts() -> Vec<Account> {
     users().map(account).collect()
 }
 
-/// One block for each.
-fn cut(block: SerialBlock, parts: u16) -> impl Iterator<Item = SerialBlock> {
-    let size = (block.until - block.from) / u32::from(parts);
-    (0..u32::from(parts)).map(move |n| SerialBlock { from: block.from + n * size, until: block.from + (n + 1) * size })
-}
-
-/// What a start finds on the disk.
-pub struct Kept {
-    pub serials: [SerialBlock; 2],
-    pub next_sequence: u64,
-    pub open: Vec<AlertRecord>,
-    pub notes: Vec<(Wall, Note)>,
-}
-
 impl Gateway {
     /// The shard that a media port belongs to.
     pub fn of_port(&mut self, port: u16) -> &mut Shard {
@@ -105,9 +94,8 @@ impl Gateway {
         }
     }
 
-    /// A start, first or after a crash: what the journal holds open is taken up.
-    pub fn start((now, wall): (Mono, Wall), seed: Seed, shards: u16, kept: Kept, broken: Option<Rule>) -> Gateway {
-        let Kept { serials: [serials, written], next_sequence, open, notes } = kept;
+    /// A start, first or after a crash, as far as the journal's front tells.
+    pub fn start((now, wall): (Mono, Wall), seed: Seed, shards: u16, front: &Front, broken: Option<Rule>) -> Gateway {
         let mut mint = Mint::new(seed);
         let call_ids = CallIds::new(&mint.seed(), 1);
         let router = Router::new(call_ids, &mint.seed(), shards);
@@ -127,34 +115,21 @@ impl Gateway {
             quota: QuotaRule::default(),
             has_template: false,
         };
-        let mut casebook = Casebook::new(
-            CasebookConfig {
-                source: "/gw/sim/1".into(),
-                unit: UNIT.into(),
-                node: 1,
-                keywords: keywords.expect("builds"),
-                channels: vec![
-                    channel(CHANNELS[0], Channel::Sms12110, true),
-                    channel(CHANNELS[1], Channel::Wechat, false),
-                ],
-                grids: Arc::clone(&grids),
-                subscribers: Arc::default(),
-                patience: Patience {
-                    join_within: Duration::from_secs(60),
-                    parts_within: Duration::from_secs(20),
-                    idle: Duration::from_secs(15),
-                },
-                stored_a_day: None,
-                serials: written,
+        let mut casebook = Casebook::new(CasebookConfig {
+            source: "/gw/sim/1".into(),
+            unit: UNIT.into(),
+            node: 1,
+            keywords: keywords.expect("builds"),
+            channels: vec![channel(CHANNELS[0], Channel::Sms12110, true), channel(CHANNELS[1], Channel::Wechat, false)],
+            grids: Arc::clone(&grids),
+            subscribers: Arc::default(),
+            patience: Patience {
+                join_within: Duration::from_secs(60),
+                parts_within: Duration::from_secs(20),
+                idle: Duration::from_secs(15),
             },
-            next_sequence,
-        );
-        for (then, note) in notes {
-            casebook.restore_note(now, wall, then, note);
-        }
-        for record in open {
-            casebook.restore(now, wall, record);
-        }
+            stored_a_day: None,
+        });
         let seats = (0..SEATS)
             .map(|n| Seat {
                 id: format!("1{n:03}"),
@@ -179,7 +154,7 @@ impl Gateway {
             grids: Arc::clone(&grids),
             default_unit: UNIT.into(),
         });
-        let mut shard = |index: u16, serials| {
+        let mut shard = |index: u16| {
             let mut shard = Shard::new(ShardConfig {
                 shard: index,
                 sip_address: SELF,
@@ -189,7 +164,7 @@ impl Gateway {
                 shared_media: false,
                 realm: REALM.into(),
                 accounts: if index == 0 { accounts() } else { Vec::new() },
-                registrar: Rules { digest: vec![Algorithm::Md5], max_expires: Duration::from_secs(600) },
+                registrar: Rules { digest: vec![Algorithm::Md5], max_expires: EXPIRES },
                 seed: mint.seed(),
                 call_ids,
                 trunks: vec![Trunk {
@@ -213,7 +188,7 @@ impl Gateway {
                 node: 1,
                 tone: vec![0xD5; 2400].into(),
                 attendant: vec![0xD5; 8000].into(),
-                serials,
+                serials: SerialBlock { from: 0, until: 0 },
             });
             let pairs = PORTS / shards;
             for n in 0..pairs {
@@ -221,15 +196,17 @@ impl Gateway {
             }
             shard
         };
-        let mut shards: Vec<Shard> =
-            (0..shards).zip(cut(serials, shards)).map(|(index, block)| shard(index, block)).collect();
+        casebook.take_front(wall, front);
+        for index in 0..shards {
+            casebook.reserve(wall, Some(index));
+        }
+        casebook.reserve(wall, None);
+        let mut shards: Vec<Shard> = (0..shards).map(&mut shard).collect();
         // Where phones were registered; broken, nobody remembers.
-        let kept: Vec<_> = casebook.bindings(wall).map(|(user, kept)| (user.to_owned(), kept.clone())).collect();
-        for (user, kept) in kept.into_iter().filter(|_| broken != Some(Rule::BindingsKept)) {
-            let left = Duration::from_nanos(u64::try_from(kept.until.0 - wall.0).unwrap_or(0));
+        for (user, kept) in front.bindings.iter().filter(|_| broken != Some(Rule::BindingsKept)) {
             let flow = Flow::udp(kept.remote);
-            let binding = Binding { contact: kept.contact.into_bytes(), flow, expires_at: now + left };
-            shards[0].restore_binding(now, &user, binding);
+            let binding = Binding { contact: kept.contact.clone().into_bytes(), flow, expires_at: now + EXPIRES };
+            shards[0].restore_binding(now, user, binding);
         }
         Gateway { router, shards, desk, casebook }
     }

@@ -6,6 +6,7 @@
 
 mod chance;
 mod checkers;
+mod disk;
 mod downstream;
 mod gateway;
 mod outcome;

@@ -14,7 +14,7 @@ pub struct Outcome {
 }
 
 /// Everything that the worlds together must have gone through.
-const WANTED: [&str; 24] = [
+const WANTED: [&str; 26] = [
     "report",
     "lost packet",
     "doubled packet",
@@ -39,6 +39,8 @@ const WANTED: [&str; 24] = [
     "seat that was late",
     "seat that dropped the call",
     "line that got nowhere",
+    "disk that failed",
+    "segment begun",
 ];
 
 impl Outcome {

@@ -73,6 +73,8 @@ pub struct Party {
     role: usize,
     voices: BTreeMap<SessionId, Voice>,
     next_port: u16,
+    /// Nobody can talk to anybody before.
+    down_until: Mono,
 }
 
 impl Party {
@@ -88,7 +90,7 @@ impl Party {
             call_ids: CallIds::new(&seed, 9),
             first_page: 0,
         };
-        Party { endpoint: Endpoint::new(config), role, voices: BTreeMap::new(), next_port: 30_000 }
+        Party { endpoint: Endpoint::new(config), role, voices: BTreeMap::new(), next_port: 30_000, down_until: Mono(0) }
     }
 
     fn sdp(&mut self) -> (u16, Vec<u8>) {
@@ -165,8 +167,9 @@ impl Party {
         }
     }
 
-    /// The gateway is gone, and with it whatever was said.
-    pub fn forget(&mut self) {
+    /// The gateway is gone, and with it whatever was said; what it had sent still comes.
+    pub fn forget(&mut self, until: Mono) {
+        self.down_until = until;
         self.voices.values_mut().for_each(|v| v.answered = None);
     }
 
@@ -189,7 +192,7 @@ impl Party {
             Event::Answered { session, sdp } => {
                 self.note_port(session, sdp.as_deref());
                 if let Some(voice) = self.voices.get_mut(&session) {
-                    voice.answered = Some(now);
+                    voice.answered = Some(now).filter(|now| *now >= self.down_until);
                 }
                 let mut deeds = self.talk(session, chance);
                 // A caller talks for a while.

@@ -28,14 +28,27 @@ struct Phone {
     cseq: u32,
     nonce: String,
     count: u32,
+    /// The last REGISTER was answered.
+    answered: bool,
     registered: bool,
+    /// And the disk has it.
+    kept: bool,
 }
 
 pub struct Phones(Vec<Phone>);
 
 impl Phones {
     pub fn new() -> Phones {
-        let phone = |(user, party)| Phone { user, party, cseq: 0, nonce: String::new(), count: 0, registered: false };
+        let phone = |(user, party)| Phone {
+            user,
+            party,
+            cseq: 0,
+            nonce: String::new(),
+            count: 0,
+            answered: false,
+            registered: false,
+            kept: false,
+        };
         Phones(users().map(phone).collect())
     }
 
@@ -43,9 +56,19 @@ impl Phones {
         self.0.len()
     }
 
-    /// Seats whose telephones know themselves registered: for ten minutes, longer than any world.
-    pub fn registered_seats(&self) -> usize {
-        self.0.iter().filter(|p| p.party == 1 && p.registered).count()
+    /// Nothing waits for the disk: whoever is registered stays so over a crash.
+    pub fn all_kept(&mut self) {
+        self.0.iter_mut().for_each(|p| p.kept |= p.registered);
+    }
+
+    /// A crash: what the disk did not have is known to nobody but the telephones.
+    pub fn crash(&mut self) {
+        self.0.iter_mut().for_each(|p| p.registered = p.kept);
+    }
+
+    /// Seats whose telephones are registered, as far as the disk knows.
+    pub fn kept_seats(&self) -> usize {
+        self.0.iter().filter(|p| p.party == 1 && p.kept).count()
     }
 
     /// The number of its last REGISTER.
@@ -53,11 +76,17 @@ impl Phones {
         self.0[n].cseq
     }
 
+    /// Whether nothing has come back to that one.
+    pub fn waits(&self, n: usize, cseq: u32) -> bool {
+        self.0[n].cseq == cseq && !self.0[n].answered
+    }
+
     /// The next REGISTER of a telephone, and whose address it leaves from.
     pub fn register(&mut self, n: usize) -> (usize, Bytes) {
         let phone = &mut self.0[n];
         phone.cseq += 1;
         phone.count += 1;
+        phone.answered = false;
         let (user, cseq) = (&phone.user, phone.cseq);
         let mut w = Writer::request("REGISTER", format!("sip:{SELF}").as_bytes());
         w.header(Name::Via, format!("SIP/2.0/UDP {};branch=z9hG4bK{user}{cseq};rport", PARTIES[phone.party]));
@@ -66,7 +95,7 @@ impl Phones {
         w.header(Name::CallId, format!("phone-{user}"));
         w.header(Name::CSeq, format!("{cseq} REGISTER"));
         w.header(Name::Contact, format!("<sip:{user}@{}>", PARTIES[phone.party]));
-        w.header(Name::Expires, "600");
+        w.header(Name::Expires, "120");
         if !phone.nonce.is_empty() {
             let (uri, nc) = (format!("sip:{SELF}"), format!("{:08x}", phone.count));
             let ha1 = ha1(Algorithm::Md5, user, REALM, SECRET);
@@ -97,6 +126,7 @@ impl Phones {
         }
         let id = message.get(Name::CallId)?;
         let n = self.0.iter().position(|p| id.ends_with(format!("-{}", p.user).as_bytes()))?;
+        self.0[n].answered = true;
         match message.code()? {
             401 => {
                 let challenge = DigestFields::parse(message.get(Name::WwwAuthenticate)?)?;
@@ -104,8 +134,8 @@ impl Phones {
                 self.0[n].count = 0;
                 Some((n, Duration::from_millis(5)))
             }
-            _ => {
-                self.0[n].registered = true;
+            code => {
+                self.0[n].registered |= code == 200;
                 Some((n, chance.ms(REFRESH_MS.0, REFRESH_MS.1)))
             }
         }

@@ -41,10 +41,12 @@ pub enum Rule {
     CasebookTimers,
     /// Whoever was registered before a restart is offered calls after it.
     BindingsKept,
+    /// A start knows everything that the journal tells.
+    Replay,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 19] = [
+    pub const ALL: [Rule; 20] = [
         Rule::ReOffer,
         Rule::Reservation,
         Rule::DeDuplication,
@@ -64,6 +66,7 @@ impl Rule {
         Rule::Silence,
         Rule::CasebookTimers,
         Rule::BindingsKept,
+        Rule::Replay,
     ];
 
     pub fn name(self) -> &'static str {
@@ -87,6 +90,7 @@ impl Rule {
             Rule::Silence => "silence",
             Rule::CasebookTimers => "casebook-timers",
             Rule::BindingsKept => "bindings-kept",
+            Rule::Replay => "replay",
         }
     }
 

@@ -8,16 +8,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use codecs::record::{AlertNo, IncidentKind, LineState};
+use codecs::record::{AlertNo, AlertRecord, IncidentKind, LineState};
 use codecs::sip::{Message, Name};
 use codecs::time::{Mono, Wall};
 use sip::Flow;
-use switchboard::{Action, Fact, RequestId, TICK, ToCasebook, ToDesk, ToShard, is_call_unfinished};
+use switchboard::{Action, Fact, RequestId, TICK, ToCasebook, ToDesk, ToShard};
 
 use crate::chance::Chance;
 use crate::checkers::{self, Unanswered, Unheard};
-use crate::downstream::{Journal, Sink};
-use crate::gateway::{Gateway, Kept, PARTIES, SEATS, SELF};
+use crate::downstream::{Sink, Storage, Turn};
+use crate::gateway::{Gateway, PARTIES, SEATS, SELF};
 use crate::outcome::Outcome;
 use crate::party::{self, Deed, Party};
 use crate::phones::Phones;
@@ -28,6 +28,9 @@ const BEGIN: Mono = Mono(1_000_000_000_000);
 /// Request numbers of takers' lines begin here.
 const FIRST_SAY: u64 = 1 << 41;
 const EPOCH: i64 = 1_795_276_800_000_000_000;
+
+/// From a crash to the start.
+const DOWN: Duration = Duration::from_millis(500);
 
 /// After the last report everything must have come to rest within this.
 const REST: Duration = Duration::from_secs(400);
@@ -96,6 +99,8 @@ enum Coming {
     },
     Crash,
     Restart,
+    DiskFails,
+    DiskHeals,
     /// A call taker looks at what they have.
     Desk,
 }
@@ -109,7 +114,7 @@ struct World {
     shards: u16,
     parties: [Party; 3],
     phones: Phones,
-    journal: Journal,
+    storage: Storage,
     sinks: [Sink; 2],
     queue: BTreeMap<(Mono, u64), Coming>,
     count: u64,
@@ -144,7 +149,7 @@ pub fn run(seed: u64, shape: Shape, broken: Option<Rule>) -> Outcome {
         shards,
         parties,
         phones: Phones::new(),
-        journal: Journal::default(),
+        storage: Storage::default(),
         sinks: [Sink::default(), Sink::default()],
         queue: BTreeMap::new(),
         count: 0,
@@ -187,6 +192,10 @@ impl World {
             let at = self.chance.ms(1000, 45_000);
             self.plan(at, Coming::Crash);
         }
+        if self.chance.percent(20) {
+            let at = self.chance.ms(1000, 45_000);
+            self.plan(at, Coming::DiskFails);
+        }
         self.plan(Duration::from_millis(100), Coming::Desk);
         let end = BEGIN + self.shape.spread + REST;
         while let Some(next) = self.next_instant().filter(|at| *at <= end) {
@@ -206,32 +215,34 @@ impl World {
     fn at_rest(&mut self) -> Result<(), String> {
         let gateway = self.gateway.as_ref().ok_or("the gateway is down at the end")?;
         checkers::nothing_left_behind(gateway)?;
-        let alerts = checkers::chained(&self.journal)?;
+        if let Some(fault) = self.storage.faults.first() {
+            return Err(format!("the journal is not whole: {fault}"));
+        }
+        let events = self.storage.events();
+        let alerts = checkers::chained(&events)?;
         checkers::ended(&alerts)?;
         self.writers.check(&alerts)?;
         checkers::one_at_a_time(&alerts)?;
         for sink in &self.sinks {
-            checkers::delivered(&self.journal, sink, self.broken)?;
+            checkers::delivered(&events, sink, self.broken)?;
         }
+        let of = |no: &AlertNo, is: &dyn Fn(&AlertRecord) -> bool| {
+            events.iter().any(|e| e.event.subject == no.as_str() && is(&e.event.data))
+        };
         for no in &self.acknowledged {
-            let kept =
-                self.journal.events().any(|e| e.event.subject == no.as_str() && e.event.data.incident.kind.is_some());
-            if !kept {
+            if !of(no, &|data| data.incident.kind.is_some()) {
                 return Err(format!("the triage of {no} was acknowledged and is not in the journal"));
             }
         }
         for no in &self.said {
             // Said or put down: either way the alert's revisions tell.
-            let told = |e: &crate::downstream::Entry| {
-                e.event.subject == no.as_str() && e.event.data.state >= codecs::record::State::Answered
-            };
-            if !self.journal.events().any(told) {
+            if !of(no, &|data| data.state >= codecs::record::State::Answered) {
                 return Err(format!("a taker's line on {no} was acknowledged and is not in the journal"));
             }
         }
-        let abandoned = |e: &crate::downstream::Entry| e.event.kind.contains(".abandoned.");
-        self.reach_n("abandoned", self.journal.events().filter(|e| abandoned(e)).count() as u64);
-        for entry in self.journal.events() {
+        let abandoned = events.iter().filter(|e| e.event.kind.contains(".abandoned.")).count() as u64;
+        self.reach_n("abandoned", abandoned);
+        for entry in &events {
             for byte in entry.event.hash.bytes() {
                 self.outcome.fingerprint = self.outcome.fingerprint.rotate_left(5) ^ u64::from(byte);
             }
@@ -274,25 +285,25 @@ impl World {
     }
 
     fn start(&mut self) {
-        let serials = [self.journal.grant(self.broken), self.journal.grant(self.broken)];
-        self.journal.durable = self.journal.entries.len();
-        let next_sequence = self.journal.entries.len() as u64 + 1;
-        let open = self.journal.open();
-        let unfinished = open.iter().filter(|r| is_call_unfinished(r) && r.state != codecs::record::State::Closed);
-        let interrupted: Vec<AlertNo> = unfinished.filter_map(|r| AlertNo::parse(&r.id.alert_no)).collect();
-        let notes = self.journal.notes().collect();
+        let (front, recovered) = self.storage.open(self.broken);
         self.reach(match self.shards {
             1 => "start with one shard",
             _ => "start with several shards",
         });
         let times = (self.now, self.wall());
         let seed = self.chance.seed();
-        let kept = Kept { serials, next_sequence, open, notes };
-        let mut gateway = Gateway::start(times, seed, self.shards, kept, self.broken);
-        gateway.casebook.resume(self.now, self.wall());
-        self.gateway = Some(gateway);
+        self.gateway = Some(Gateway::start(times, seed, self.shards, &front, self.broken));
+        for (sink, name) in self.sinks.iter_mut().zip(["first", "second"]) {
+            sink.open(&self.storage, name);
+        }
+        // Numbers are reserved before anybody calls.
+        self.settle_casebook();
+        self.synced();
+        let taken_up = self.gateway.as_mut().map(|g| g.casebook.take_up(times.0, times.1, recovered));
+        let interrupted = taken_up.unwrap_or_default();
+        self.settle_casebook();
         self.settle_desk();
-        let there = self.gateway.as_ref().map(|g| checkers::registered_are_there(g, self.phones.registered_seats()));
+        let there = self.gateway.as_ref().map(|g| checkers::registered_are_there(g, self.phones.kept_seats()));
         self.broken_start = there.and_then(Result::err);
         for no in interrupted {
             self.fact(no, Fact::Interrupted);
@@ -325,18 +336,18 @@ impl World {
                 }
             }
             Coming::Register { phone } => {
-                // Nobody's telephone refreshes in the last minute, so that the world can come to rest.
-                if now > BEGIN + self.shape.spread + REST - Duration::from_secs(60) {
+                // Nobody's telephone refreshes in the last forty seconds, so that the world can come to rest.
+                if now > BEGIN + self.shape.spread + REST - Duration::from_secs(40) {
                     return;
                 }
                 let (party, bytes) = self.phones.register(phone);
                 self.carry(|| Coming::ToGateway { from: PARTIES[party], bytes: bytes.clone() });
                 // Should nothing come back, again after a while; what comes back plans anew.
-                let again = self.chance.ms(61_000, 65_000);
+                let again = self.chance.ms(2000, 4000);
                 self.plan(again, Coming::RegisterAgain { phone, cseq: self.phones.cseq(phone) });
             }
             Coming::RegisterAgain { phone, cseq } => {
-                if self.phones.cseq(phone) == cseq {
+                if self.phones.waits(phone, cseq) {
                     self.plan(Duration::ZERO, Coming::Register { phone });
                 }
             }
@@ -378,7 +389,12 @@ impl World {
                     }
                 }
             }
-            Coming::Synced => self.synced(),
+            Coming::Synced => {
+                self.synced();
+                if self.storage.waiting() == 0 {
+                    self.phones.all_kept();
+                }
+            }
             Coming::SinkTurn { sink } => self.sink_turn(sink),
             Coming::Recorded { no } => self.fact(no, party::recorded(no)),
             Coming::Writes { who } => {
@@ -400,14 +416,23 @@ impl World {
                 self.reach("crash");
                 self.tell(format_args!("✂ kill -9"));
                 self.gateway = None;
-                self.journal.crash();
+                self.storage.crash(&mut self.chance);
+                self.phones.crash();
                 self.unanswered.forget();
-                self.parties[0].forget();
+                self.parties[0].forget(now + DOWN);
                 self.queue
                     .retain(|_, c| !matches!(c, Coming::Synced | Coming::Recorded { .. } | Coming::LineFate { .. }));
-                self.plan(Duration::from_millis(500), Coming::Restart);
+                self.plan(DOWN, Coming::Restart);
             }
             Coming::Restart => self.start(),
+            Coming::DiskFails => {
+                self.tell(format_args!("the disk fails"));
+                let operations = self.chance.below(12) as u32;
+                self.storage.disk.fail_after(operations);
+                let after = self.chance.ms(200, 6000);
+                self.plan(after, Coming::DiskHeals);
+            }
+            Coming::DiskHeals => self.storage.disk.heal(),
             Coming::Desk => {
                 self.wake();
                 self.press_triage();
@@ -429,7 +454,7 @@ impl World {
         self.next_request += 1;
         let text = "有人持刀".to_owned();
         let action = Action::Triage { kind, category: None, level: None, text, place: None };
-        gateway.desk.handle(self.now, ToDesk::SeatAction { seat, action, request });
+        gateway.desk.handle(self.now, ToDesk::SeatAction { seat, action, by: "seat:sim".into(), request });
         self.reach("triage");
     }
 
@@ -512,12 +537,26 @@ impl World {
         }
     }
 
+    /// The disk has done what it was asked for, or has not.
     fn synced(&mut self) {
-        let Some(upto) = self.journal.syncing.take() else { return };
-        self.journal.durable = upto;
-        if let Some(gateway) = &mut self.gateway {
-            gateway.casebook.handle_durable(upto as u64);
+        self.storage.syncing = false;
+        let Some(gateway) = &mut self.gateway else { return };
+        match self.storage.commit() {
+            Ok(durable) => gateway.casebook.handle_durable(durable),
+            Err(()) => {
+                // Whoever waits is told so.
+                gateway.casebook.refuse_waiting();
+                self.reach("disk that failed");
+                self.storage.syncing = true;
+                return self.plan(Duration::from_millis(500), Coming::Synced);
+            }
         }
+        let at = Wall(EPOCH + self.now.since(BEGIN).as_nanos() as i64);
+        if let Some((first, whole)) = self.storage.next_segment() {
+            gateway.casebook.begin_segment(at, first, whole);
+            *self.outcome.reached.entry("segment begun").or_default() += 1;
+        }
+        gateway.casebook.go_on_with_snapshot(at);
         self.settle_casebook();
         for sink in 0..self.sinks.len() {
             self.plan(Duration::from_millis(1), Coming::SinkTurn { sink });
@@ -525,11 +564,11 @@ impl World {
     }
 
     fn sink_turn(&mut self, sink: usize) {
-        let before = self.sinks[sink].cursor;
-        if self.sinks[sink].step(&self.journal, self.broken, &mut self.chance) {
-            if self.sinks[sink].cursor == before {
-                self.reach("sink refused");
-            }
+        let turn = self.sinks[sink].step(&self.storage, self.broken, &mut self.chance);
+        if turn == Turn::Refused {
+            self.reach("sink refused");
+        }
+        if turn != Turn::Nothing {
             let after = self.chance.ms(1, 15);
             self.plan(after, Coming::SinkTurn { sink });
         }

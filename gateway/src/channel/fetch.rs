@@ -1,19 +1,15 @@
 //! The HTTP client of channels and sinks, and files that come with messages: fetched while their platform keeps them,
 //! stored under their hash.
 
-use std::io::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use codecs::record::AlertNo;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use sha2::{Digest as _, Sha256};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of an API's answer that are read.
@@ -77,39 +73,4 @@ impl Client {
         let body = tokio::time::timeout(TIMEOUT * 4, body).await.map_err(|_| "the file does not end".to_owned())?;
         Ok((body.map_err(|e| e.to_string())?.to_bytes(), kind))
     }
-}
-
-/// A stored file: path below the data directory, its hash and its octets.
-#[derive(Default)]
-pub struct Stored {
-    pub uri: String,
-    pub sha256: String,
-    pub len: u64,
-}
-
-/// Writes a file under its hash, and syncs it: the record will name it.
-///
-/// # Errors
-/// What the disk said.
-pub fn store(data: &Path, no: AlertNo, bytes: &[u8], kind: &str) -> std::io::Result<Stored> {
-    let sha256 = codecs::sip::auth::hex(&Sha256::digest(bytes));
-    let suffix = match kind.split(';').next().unwrap_or_default().trim() {
-        "image/jpeg" => "jpg",
-        "image/png" => "png",
-        "image/gif" => "gif",
-        "video/mp4" => "mp4",
-        "audio/amr" => "amr",
-        "audio/speex" => "speex",
-        "audio/silk" => "silk",
-        _ => "bin",
-    };
-    let uri = format!("media/{no}/{sha256}.{suffix}");
-    let path = data.join(&uri);
-    let dir = path.parent().expect("a file lies in a directory");
-    std::fs::create_dir_all(dir)?;
-    let mut file = std::fs::File::create(&path)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::File::open(dir)?.sync_all()?;
-    Ok(Stored { uri, sha256, len: bytes.len() as u64 })
 }

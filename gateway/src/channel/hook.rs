@@ -1,22 +1,76 @@
 //! Webhooks: a platform's message, verified before it is read, acknowledged when it is durable.
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::Mutex;
+
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use codecs::chat::{self, Refusal, qq, wechat, weibo};
 use codecs::geo::{Datum, Point};
-use codecs::record::{Address, Attached, Form};
+use codecs::record::{Address, Attached, Form, fingerprint};
 use serde::Deserialize;
 use serde_json::json;
 use switchboard::{Body, Failure, Incoming, ToCasebook};
 
 use super::{Kind, WechatApp, WechatDevice};
-use crate::casebook_thread::{Answer, Input};
-use crate::http::{Api, Problem};
+use crate::api::{Api, Problem};
+use crate::thread::casebook::{Answer, Input};
 
-/// A request older or newer than this was replayed, or its sender's clock is wrong.
-const WINDOW_S: i64 = 300;
+/// A request older or newer than this was replayed, whatever clock is wrong.
+const WINDOW_S: u64 = 24 * 3600;
+/// Clocks so far apart are told of: ours, most likely.
+const APART_S: u64 = 300;
+/// Signatures of deliveries that are remembered.
+const SEEN_MAX: usize = 200_000;
+
+/// Deliveries that were taken: what signs each is good for one body. Platforms whose signature does not cover the body
+/// would else let whoever has seen one post anything.
+#[derive(Default)]
+pub struct Seen(Mutex<Signatures>);
+
+#[derive(Default)]
+struct Signatures {
+    /// The body's fingerprint, by the signature's.
+    bodies: HashMap<String, String>,
+    order: VecDeque<String>,
+}
+
+impl Seen {
+    /// `false`: the same signature came before with another body.
+    fn take(&self, channel: &str, signature: &[&str], body: &[u8]) -> bool {
+        let mut parts = vec![channel.as_bytes()];
+        parts.extend(signature.iter().map(|s| s.as_bytes()));
+        let (name, body) = (fingerprint(&parts), fingerprint(&[body]));
+        let Ok(mut seen) = self.0.lock() else { return false };
+        if let Some(known) = seen.bodies.get(&name) {
+            return *known == body;
+        }
+        seen.bodies.insert(name.clone(), body);
+        seen.order.push_back(name);
+        if seen.order.len() > SEEN_MAX
+            && let Some(oldest) = seen.order.pop_front()
+        {
+            seen.bodies.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// Whether a time is near enough to ours; clocks that are apart lose nothing, and are told of.
+fn is_fresh(channel: &str, seconds: i64, now: i64) -> bool {
+    let apart = now.abs_diff(seconds);
+    metrics::gauge!("gateway_hook_clock_apart_seconds", "channel" => channel.to_owned()).set(apart as f64);
+    if (APART_S..=WINDOW_S).contains(&apart) {
+        tracing::warn!(
+            channel,
+            apart_s = apart,
+            "GW-2205 a platform's clock and ours are apart; its messages are taken"
+        );
+    }
+    apart <= WINDOW_S
+}
 const BODY_MAX: usize = 256 * 1024;
 
 #[derive(Deserialize, Default)]
@@ -84,14 +138,17 @@ pub async fn message(
     }
     let now = api.clock.wall().0 / 1_000_000_000;
     match &*kind {
-        Kind::Wechat(device) => match from_wechat(device, &q, &body, now) {
+        Kind::Wechat(device) => match from_wechat(&api, &name, device, &q, &body, now) {
             Ok(message) => chat_message(&api, &name, message, "success".into_response()).await,
             Err(refusal) => refused(refusal, &name),
         },
         Kind::Weibo(device) => {
             let seconds = q.timestamp.parse::<i64>().map(|ms| ms / 1000);
-            let fresh = seconds.is_ok_and(|s| (now - s).abs() <= WINDOW_S);
-            if !fresh || !weibo::is_signed(&device.secret, &q.timestamp, &q.nonce, &q.signature) {
+            let fresh = seconds.is_ok_and(|s| is_fresh(&name, s, now));
+            if !fresh
+                || !weibo::is_signed(&device.secret, &q.timestamp, &q.nonce, &q.signature)
+                || !api.seen.take(&name, &[&q.timestamp, &q.nonce, &q.signature], &body)
+            {
                 return forged(&name);
             }
             match weibo::read(&body) {
@@ -106,13 +163,24 @@ pub async fn message(
 }
 
 /// The signature first; with a key configured nothing unencrypted is taken.
-fn from_wechat(device: &WechatDevice, q: &Signed, body: &[u8], now: i64) -> Result<chat::Incoming, Refusal> {
-    let fresh = q.timestamp.parse::<i64>().is_ok_and(|s| (now - s).abs() <= WINDOW_S);
+fn from_wechat(
+    api: &Api,
+    name: &str,
+    device: &WechatDevice,
+    q: &Signed,
+    body: &[u8],
+    now: i64,
+) -> Result<chat::Incoming, Refusal> {
+    let fresh = q.timestamp.parse::<i64>().is_ok_and(|s| is_fresh(name, s, now));
     if !fresh {
         return Err(Refusal::Signature);
     }
     match &device.crypt {
-        None if wechat::is_signed(&device.token, &q.timestamp, &q.nonce, &q.signature) => wechat::read(body),
+        None if wechat::is_signed(&device.token, &q.timestamp, &q.nonce, &q.signature)
+            && api.seen.take(name, &[&q.timestamp, &q.nonce, &q.signature], body) =>
+        {
+            wechat::read(body)
+        }
         None => Err(Refusal::Signature),
         Some(crypt) => {
             let encrypted = wechat::envelope(body).map_err(|_| Refusal::Signature)?;
@@ -131,7 +199,7 @@ async fn from_qq(
 ) -> Response {
     let header = |key: &str| headers.get(key).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let timestamp = header("x-signature-timestamp");
-    let fresh = timestamp.parse::<i64>().is_ok_and(|s| (now - s).abs() <= WINDOW_S);
+    let fresh = timestamp.parse::<i64>().is_ok_and(|s| is_fresh(name, s, now));
     if !fresh || !device.key.is_signed(timestamp, body, header("x-signature-ed25519")) {
         return forged(name);
     }
@@ -207,6 +275,11 @@ async fn report(api: &Api, incoming: Incoming) -> Result<Option<String>, Problem
     match api.wait_for(request, || drop(api.casebook.send(Input::Message(message)))).await {
         Some(Answer::Reply(reply)) => match reply.result {
             Ok(no) => Ok(no.map(|n| n.to_string())),
+            Err(Failure::StoreFull) => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "GW-3101",
+                "the journal cannot be written; send it again",
+            )),
             Err(Failure::Quota) => Err(Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "GW-4429",
@@ -273,7 +346,7 @@ async fn from_anybody(
     let header = |key: &str| headers.get(key).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp").parse::<i64>());
     let Ok(timestamp) = timestamp else { return forged(name) };
-    let fresh = (now - timestamp).abs() <= WINDOW_S && !id.is_empty() && id.len() <= 128;
+    let fresh = (1..=128).contains(&id.len()) && is_fresh(name, timestamp, now);
     if !fresh || !device.secret.verify(id, timestamp, body, header("webhook-signature")) {
         return forged(name);
     }

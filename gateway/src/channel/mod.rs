@@ -17,12 +17,13 @@ use codecs::chat::{qq, wechat};
 use codecs::record::LineState;
 use codecs::webhook::Secret as WebhookSecret;
 use dashmap::DashMap;
+use store::disk::Disk;
 use switchboard::{Fetch, Outbound, OutgoingMessage, ToCasebook, ToShard};
 use tokio::sync::mpsc;
 
-use crate::casebook_thread::Input;
 use crate::clock::Clock;
-use crate::shards;
+use crate::inbox;
+use crate::thread::casebook::Input;
 
 pub use fetch::Client;
 
@@ -136,6 +137,7 @@ pub struct Shared {
     pub started: u64,
     pub clock: Clock,
     pub casebook: Sender<Input>,
+    pub disk: Arc<dyn Disk>,
     pub data: PathBuf,
     pub client: Client,
 }
@@ -175,7 +177,7 @@ impl Shared {
 pub struct Channels {
     doors: Arc<BTreeMap<String, Door>>,
     by_number: Arc<Vec<mpsc::UnboundedSender<ToChannel>>>,
-    shards: Option<shards::Handle>,
+    shards: Option<inbox::Handle>,
     /// Lines without an alert, for whoever asks what became of them.
     pub states: Arc<DashMap<String, (LineState, String)>>,
     next_line: Arc<AtomicU64>,
@@ -198,7 +200,7 @@ impl Channels {
     pub fn open(
         settings: Vec<Settings>,
         shared: &Shared,
-        shards: shards::Handle,
+        shards: inbox::Handle,
         runtime: &tokio::runtime::Runtime,
     ) -> anyhow::Result<Channels> {
         let (mut doors, mut by_number) = (BTreeMap::new(), Vec::new());
@@ -211,7 +213,7 @@ impl Channels {
                 Kind::Carrier(device) => {
                     let listen = device.listen.map(|address| {
                         let listener = std::net::TcpListener::bind(address);
-                        let listener = listener.map_err(|e| crate::procfs::port_taken(&name, address, &e))?;
+                        let listener = listener.map_err(|e| crate::observe::procfs::port_taken(&name, address, &e))?;
                         listener.set_nonblocking(true)?;
                         anyhow::Ok(listener)
                     });
@@ -244,7 +246,7 @@ impl Channels {
             let Outbound { line, to, body, .. } = *outbound;
             let message = Box::new(OutgoingMessage { line, trunk: trunk.clone(), to: to.user, body });
             if let Some(shards) = &self.shards {
-                shards.send(shards::Input::Shard(ToShard::SendMessage(message)));
+                shards.send(inbox::Input::Shard(ToShard::SendMessage(message)));
             }
             return;
         }

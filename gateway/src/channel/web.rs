@@ -11,10 +11,11 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
+use store::files;
 use switchboard::{Fact, Fetch, Outbound, RequestId, ToCasebook};
 use tokio::sync::{Mutex, mpsc};
 
-use super::{HttpDevice, Kind, QqDevice, Shared, Template, ToChannel, WechatApp, WechatDevice, WeiboDevice, fetch};
+use super::{HttpDevice, Kind, QqDevice, Shared, Template, ToChannel, WechatApp, WechatDevice, WeiboDevice};
 
 /// Lines to different people at one time; one person's lines keep their order.
 const WORKERS: usize = 8;
@@ -277,13 +278,13 @@ impl Web {
         let mut last = String::new();
         for attempt in 0..3 {
             match self.file(wanted).await {
-                Ok((bytes, kind)) => return self.fetched(wanted, &bytes, &kind),
+                Ok((bytes, kind)) => return self.fetched(wanted, bytes, kind).await,
                 Err(why) => last = why,
             }
             tokio::time::sleep(WAIT_FIRST * 4u32.pow(attempt)).await;
         }
         tracing::warn!(channel = %self.name, why = last, "GW-2204 a file that came with a message could not be fetched");
-        self.tell_fetched(wanted, fetch::Stored::default(), "", last);
+        self.tell_fetched(wanted, files::Stored::default(), "", last);
     }
 
     async fn file(&self, wanted: &Fetch) -> Result<(Bytes, String), String> {
@@ -315,20 +316,22 @@ impl Web {
         if known { Ok(url.to_owned()) } else { Err(format!("host {authority} is not in media_hosts")) }
     }
 
-    fn fetched(&self, wanted: &Fetch, bytes: &[u8], kind: &str) {
-        match fetch::store(&self.shared.data, wanted.no, bytes, kind) {
-            Ok(stored) => {
-                self.tell_fetched(wanted, stored, kind, String::new());
-            }
+    /// The disk is waited for where it keeps nobody waiting.
+    async fn fetched(&self, wanted: &Fetch, bytes: Bytes, kind: String) {
+        let (disk, data, no) = (Arc::clone(&self.shared.disk), self.shared.data.clone(), wanted.no);
+        let of = kind.clone();
+        let stored = tokio::task::spawn_blocking(move || files::store(&*disk, &data, no, &bytes, &of)).await;
+        match stored.map_err(std::io::Error::other).flatten() {
+            Ok(stored) => self.tell_fetched(wanted, stored, &kind, String::new()),
             Err(error) => {
-                tracing::error!(%error, "GW-3203 a fetched file cannot be stored");
-                self.tell_fetched(wanted, fetch::Stored::default(), "", error.to_string());
+                tracing::error!(%error, "GW-3205 a fetched file cannot be stored");
+                self.tell_fetched(wanted, files::Stored::default(), "", error.to_string());
             }
         }
     }
 
-    fn tell_fetched(&self, wanted: &Fetch, stored: fetch::Stored, kind: &str, lost: String) {
-        let fetch::Stored { uri, sha256, len } = stored;
+    fn tell_fetched(&self, wanted: &Fetch, stored: files::Stored, kind: &str, lost: String) {
+        let files::Stored { uri, sha256, len } = stored;
         let vendor_id = wanted.vendor_id.clone();
         let fact = Fact::Fetched { vendor_id, uri, sha256, kind: kind.to_owned(), lost, stored: len };
         let at = self.shared.clock.wall();

@@ -14,7 +14,7 @@ use switchboard::{
 use super::channels::{self, Platforms};
 use crate::city::{City, account, room};
 use crate::config::Digest;
-use crate::crowd::Cap;
+use crate::net::crowd::Cap;
 
 pub const UNIT: &str = "370400000000";
 pub const REALM: &str = "gateway.demo";
@@ -194,6 +194,7 @@ pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
     let mut channels = channels::set("", 3, "LOAD", load);
     channels.extend(channels::set("script-", 1, KNIFE_GRID, script));
     channels.push(channels::sip("ims", "loopback", 0, DEFAULT_GRID));
+    let (channel_rules, devices) = channels.into_iter().unzip();
     let template = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
     let templates = [("where", "您在哪里?请发送位置。"), ("coming", "民警已出发,请注意安全。")].map(template).into();
     City {
@@ -207,13 +208,15 @@ pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
         subscribers: Arc::new(subscribers(&grids)),
         grids: Arc::new(grids),
         keywords: keywords(),
-        channels,
+        channel_rules,
+        devices,
         patience: Patience::default(),
         templates,
         policy: Policy::default(),
         tone: Duration::from_millis(300),
         registrar: RegistrarRules { digest: digest.algorithms().to_vec(), ..RegistrarRules::default() },
         phones_nat: true,
+        legs: 600 * 3,
         connections: Cap { all: 2000, share: 2000, whole: Vec::new() },
         stored_a_day: None,
     }

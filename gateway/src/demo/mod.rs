@@ -23,7 +23,7 @@ use loadtest::{Behaviour, Peers};
 
 use crate::assembly::{self, Settings, SinkSettings};
 use crate::config::PortRange;
-use crate::{log, metrics};
+use crate::observe::{log, metrics};
 
 const MARKER: &str = ".gateway-demo";
 const SINK_SECRET: &str = "whsec_cG9saWNlLTExMC1kZW1vLXNlY3JldC0zMi1ieXRlcyE=";
@@ -141,6 +141,9 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         data: args.data.clone(),
         sip,
         http: local(port(8110, offset)?),
+        hooks: None,
+        tls: None,
+        storage: crate::config::Storage::default().rules(),
         admin: local(port(9110, offset)?),
         rtp_address: local(0).ip(),
         sip_advertise: None,

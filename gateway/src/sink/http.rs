@@ -1,24 +1,35 @@
 //! The HTTP sink: CloudEvents in structured mode, signed as Standard Webhooks, in order, until acknowledged.
+//!
+//! It has a thread of its own, since it waits for the disk. What is wrong with the way (nobody there, a secret that does not fit, a page that is not found) is waited out, however
+//! long it takes. What is wrong with one event goes to the dead letters, and later events of its alert with it.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use codecs::journal::Kind;
+use codecs::record::CloudEvent;
 use codecs::webhook::Secret;
+use futures_util::FutureExt as _;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Request, StatusCode};
+use store::dead_letters::DeadLetters;
+use store::disk::Disk;
+use store::follow::{Due, Follower};
 use tokio::sync::{Notify, watch};
 
-use super::{CursorFile, DeadLetters};
 use crate::channel::Client;
 use crate::clock::Clock;
-use crate::journal::{Read, Reader};
+use crate::observe::health::Health;
+use crate::thread::casebook::Reached;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of an answer that are read.
 const BODY_MAX: usize = 64 * 1024;
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Tries after which a way that does not work is an alarm.
+const ALARM: u32 = 5;
 
 pub struct HttpSink {
     pub client: Client,
@@ -26,76 +37,103 @@ pub struct HttpSink {
     pub url: String,
     pub secret: Secret,
     pub tries: u32,
+    pub disk: Arc<dyn Disk>,
     pub data: PathBuf,
-    pub journal: PathBuf,
     pub clock: Clock,
-    pub durable: watch::Receiver<u64>,
+    pub durable: watch::Receiver<Reached>,
+    pub health: Health,
     /// Rung when the dead letters are to be tried again.
-    pub replay: std::sync::Arc<Notify>,
+    pub replay: Arc<Notify>,
 }
 
 /// What a delivery came to.
 enum Outcome {
     Done,
-    /// Try again, not before this long.
+    /// Something with the way: try again, not before this long.
     Later(Option<Duration>, String),
-    /// It will never be taken: 400, 410 and the like.
+    /// The receiver failed over this event: try again, but not for ever.
+    Failed(String),
+    /// It will never be taken: 400, 422 and the like.
     Never(String),
 }
 
 impl HttpSink {
+    /// Until the process ends; after a mistake of ours anew from its cursor.
     pub async fn run(mut self) {
-        let client = self.client.clone();
-        let cursor = CursorFile::new(&self.data, &self.name);
-        let dead = DeadLetters::new(&self.data, &self.name);
-        let mut reader = Reader::new(&self.journal, cursor.load());
-        let mut delivered = 0u64;
+        let Some(head) = Reached::head(&mut self.durable).await else { return };
+        while AssertUnwindSafe(self.follow(head)).catch_unwind().await.is_err() {
+            metrics::counter!("gateway_thread_restarts_total", "thread" => "sink").increment(1);
+            tracing::error!(sink = %self.name, "GW-1004 a sink has failed and begins anew");
+            tokio::time::sleep(WAIT_FIRST).await;
+        }
+    }
+
+    async fn follow(&mut self, head: u64) {
+        let mut follower = Follower::open(&self.disk, &self.data, &self.name, head);
+        let mut dead = DeadLetters::open(&super::dead_letters(&self.data, &self.name));
+        if follower.was_ahead {
+            metrics::counter!("gateway_sink_cursor_ahead_total", "sink" => self.name.clone()).increment(1);
+            tracing::error!(sink = %self.name, "GW-3305 the cursor stood beyond the journal; it was set back to its end");
+        }
         loop {
             metrics::gauge!("gateway_sink_deadletter", "sink" => self.name.clone()).set(dead.count() as f64);
-            let durable = *self.durable.borrow_and_update();
-            match reader.next_durable(durable) {
-                Ok(Some(frame)) => {
-                    if frame.kind == Kind::Event {
-                        self.deliver(&client, &frame.payload, &dead).await;
-                        delivered = frame.sequence;
-                    }
-                    self.advance(&cursor, &frame, delivered);
+            let durable = self.durable.borrow_and_update().last;
+            let missing = match follower.due(durable) {
+                Ok(Some(Due::Event { sequence, body })) => {
+                    self.deliver(body, &mut dead).await;
+                    self.settle(&mut follower, sequence);
+                    continue;
                 }
                 Ok(None) => {
                     tokio::select! {
                         changed = self.durable.changed() => if changed.is_err() { return },
-                        () = self.replay.notified() => self.replay_dead(&client, &dead).await,
+                        () = self.replay.notified() => self.replay_dead(&mut dead).await,
                     }
+                    continue;
                 }
-                Err(error) => {
-                    tracing::error!(sink = %self.name, %error, "GW-3301 the journal cannot be read");
-                    tokio::time::sleep(WAIT_FIRST).await;
-                }
-            }
+                Ok(Some(Due::Damage(damage))) => damage.to_string(),
+                Err(error) => error.to_string(),
+            };
+            tracing::error!(sink = %self.name, missing, "GW-3301 events are missing in the journal, or it cannot be read");
+            metrics::counter!("gateway_sink_errors_total", "sink" => self.name.clone()).increment(1);
+            tokio::time::sleep(WAIT_FIRST).await;
         }
     }
 
-    fn advance(&self, cursor: &CursorFile, frame: &Read, delivered: u64) {
-        if let Err(error) = cursor.store(frame.next) {
+    fn settle(&self, follower: &mut Follower, sequence: u64) {
+        if let Err(error) = follower.settle() {
             tracing::error!(sink = %self.name, %error, "GW-3302 the cursor cannot be stored; a restart will repeat events");
         }
-        let pending = self.durable.borrow().saturating_sub(delivered);
+        let pending = self.durable.borrow().last.saturating_sub(sequence);
         metrics::gauge!("gateway_sink_pending", "sink" => self.name.clone()).set(pending as f64);
     }
 
     /// Returns when the event was taken, or lies with the dead letters.
-    async fn deliver(&self, client: &Client, body: &[u8], dead: &DeadLetters) {
+    async fn deliver(&self, body: &[u8], dead: &mut DeadLetters) {
+        if dead.holds_back(body) && self.bury(body, dead, "an earlier one lies there") {
+            return;
+        }
         let mut wait = WAIT_FIRST;
-        for attempt in 1.. {
-            let (asked, why) = match self.attempt(client, body).await {
+        let mut failures = 0;
+        for attempt in 1u32.. {
+            let (asked, why) = match self.attempt(body).await {
                 Outcome::Done => {
                     metrics::counter!("gateway_sink_delivered_total", "sink" => self.name.clone()).increment(1);
+                    if attempt > ALARM {
+                        self.health.well("sink");
+                    }
                     return;
                 }
-                Outcome::Later(asked, why) if attempt < self.tries => (asked, why),
-                Outcome::Later(_, why) | Outcome::Never(why) => {
-                    if dead.add(body).is_ok() {
-                        tracing::error!(sink = %self.name, why, "GW-3303 an event went to the dead letters");
+                Outcome::Later(asked, why) => (asked, why),
+                Outcome::Failed(why) => {
+                    failures += 1;
+                    if failures >= self.tries && self.bury(body, dead, &why) {
+                        return;
+                    }
+                    (None, why)
+                }
+                Outcome::Never(why) => {
+                    if self.bury(body, dead, &why) {
                         return;
                     }
                     (None, why)
@@ -105,27 +143,43 @@ impl HttpSink {
             if attempt == 1 {
                 tracing::warn!(sink = %self.name, why, "delivery failed, trying again");
             }
+            if attempt == ALARM {
+                tracing::error!(sink = %self.name, why, "GW-3306 a sink takes nothing; its events wait");
+                self.health.worse("sink", "GW-3306", format!("{}: {why}", self.name));
+            }
             let jittered = wait.mul_f64(0.5 + f64::from(crate::clock::random::<1>()[0]) / 256.0);
             tokio::time::sleep(asked.unwrap_or(jittered).min(WAIT_MAX)).await;
             wait = (wait * 2).min(WAIT_MAX);
         }
     }
 
-    async fn attempt(&self, client: &Client, body: &[u8]) -> Outcome {
-        let id = event_id(body);
+    /// To the dead letters. `false`: the disk did not take it; the event must not be skipped then.
+    fn bury(&self, body: &[u8], dead: &mut DeadLetters, why: &str) -> bool {
+        let buried = dead.add(body).is_ok();
+        if buried {
+            let id = CloudEvent::parts(body).map(|(id, _)| id).unwrap_or_default();
+            tracing::error!(sink = %self.name, id, why, "GW-3303 an event went to the dead letters");
+            metrics::counter!("gateway_sink_buried_total", "sink" => self.name.clone()).increment(1);
+        }
+        buried
+    }
+
+    async fn attempt(&self, body: &[u8]) -> Outcome {
+        let id = CloudEvent::parts(body).map(|(id, _)| id.to_owned()).unwrap_or_default();
         let timestamp = self.clock.wall().0 / 1_000_000_000;
         let request = Request::post(&self.url)
             .header("content-type", "application/cloudevents+json; charset=UTF-8")
+            .header("user-agent", concat!("gateway/", env!("CARGO_PKG_VERSION")))
             .header("webhook-id", &id)
             .header("webhook-timestamp", timestamp.to_string())
             .header("webhook-signature", self.secret.sign(&id, timestamp, body))
             .body(Full::new(bytes::Bytes::copy_from_slice(body)));
         let request = match request {
             Ok(request) => request,
-            Err(error) => return Outcome::Never(error.to_string()),
+            Err(error) => return Outcome::Later(None, error.to_string()),
         };
         let exchange = async {
-            let response = client.send(request).await?;
+            let response = self.client.send(request).await?;
             let (head, body) = response.into_parts();
             // Read to the end, so that the connection can be used again; nobody needs more than a few lines of it.
             let _ = Limited::new(body, BODY_MAX).collect().await;
@@ -136,37 +190,71 @@ impl HttpSink {
             Ok(Err(error)) => return Outcome::Later(None, error),
             Ok(Ok(head)) => head,
         };
-        let status = response.status;
         let after =
             response.headers.get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok()).map(Duration::from_secs);
-        match status {
-            s if s.is_success() => Outcome::Done,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => {
-                Outcome::Later(after, status.to_string())
-            }
-            s if s.is_server_error() => Outcome::Later(after, status.to_string()),
-            s => Outcome::Never(s.to_string()),
-        }
+        judge(response.status, after)
     }
 
-    async fn replay_dead(&self, client: &Client, dead: &DeadLetters) {
-        let (events, taken) = match dead.take() {
-            Ok(taken) => taken,
+    async fn replay_dead(&self, dead: &mut DeadLetters) {
+        let lines = match dead.take() {
+            Ok(lines) => lines,
             Err(error) => return tracing::error!(sink = %self.name, %error, "GW-3304 the dead letters cannot be read"),
         };
-        for event in events {
-            self.deliver(client, &event, dead).await;
+        // Until all were tried, later events of their alerts wait behind them.
+        for line in lines {
+            match line {
+                Ok(event) => self.try_again(&event, dead).await,
+                Err(error) => {
+                    return tracing::error!(sink = %self.name, %error, "GW-3304 the dead letters cannot be read");
+                }
+            }
         }
-        // Only now: each has been delivered, or lies with the dead letters anew.
-        let _ = std::fs::remove_file(taken);
+        dead.finish();
+    }
+
+    /// A dead letter: delivered, or put back.
+    async fn try_again(&self, event: &[u8], dead: &mut DeadLetters) {
+        let why = match self.attempt(event).await {
+            Outcome::Done => {
+                return metrics::counter!("gateway_sink_delivered_total", "sink" => self.name.clone()).increment(1);
+            }
+            Outcome::Later(_, why) | Outcome::Failed(why) | Outcome::Never(why) => why,
+        };
+        while !self.bury(event, dead, &why) {
+            tokio::time::sleep(WAIT_FIRST).await;
+        }
     }
 }
 
-#[derive(serde::Deserialize)]
-struct Id {
-    id: String,
+/// What a status means. Those that speak of the way and not of the event are waited out.
+fn judge(status: StatusCode, after: Option<Duration>) -> Outcome {
+    match status.as_u16() {
+        200..300 => Outcome::Done,
+        400 | 406 | 413 | 415 | 422 => Outcome::Never(status.to_string()),
+        500 | 501 => Outcome::Failed(status.to_string()),
+        _ => Outcome::Later(after, status.to_string()),
+    }
 }
 
-fn event_id(body: &[u8]) -> String {
-    serde_json::from_slice::<Id>(body).map(|i| i.id).unwrap_or_default()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_secret_or_a_dead_proxy_costs_no_event_and_a_bad_event_keeps_nobody_waiting() {
+        let kind = |code: u16| match judge(StatusCode::from_u16(code).expect("a code"), None) {
+            Outcome::Done => "done",
+            Outcome::Later(..) => "later",
+            Outcome::Failed(_) => "failed",
+            Outcome::Never(_) => "never",
+        };
+        for (code, wanted) in [(204, "done"), (401, "later"), (403, "later"), (404, "later"), (410, "later")] {
+            assert_eq!(kind(code), wanted, "{code}");
+        }
+        for (code, wanted) in
+            [(429, "later"), (502, "later"), (503, "later"), (500, "failed"), (422, "never"), (302, "later")]
+        {
+            assert_eq!(kind(code), wanted, "{code}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 pub mod dead_letters;
 pub mod disk;
 pub mod files;
+pub mod follow;
 pub mod journal;
 pub mod lock;
 pub mod read_model;

@@ -4,6 +4,7 @@
 //! covered every frame of their request: acknowledging, and telling the reporter, always wait for the disk.
 
 mod intake;
+mod keeping;
 mod stored;
 mod talk;
 
@@ -87,6 +88,7 @@ impl Default for Patience {
     }
 }
 
+#[derive(Clone)]
 pub struct CasebookConfig {
     /// `/gw/<unit>/<node>`.
     pub source: String,
@@ -99,7 +101,6 @@ pub struct CasebookConfig {
     pub patience: Patience,
     /// Octets of revisions and files that one sender may have stored in a day; none: without a bound.
     pub stored_a_day: Option<u64>,
-    pub serials: SerialBlock,
 }
 
 /// Names of messages in one frame of a snapshot.
@@ -145,13 +146,11 @@ impl Outbound {
 pub enum Output {
     /// The next frame of the journal: an event.
     Append {
-        sequence: u64,
         at: Wall,
         event: Box<CloudEvent>,
     },
     /// The next frame of the journal: anything else.
     Frame {
-        sequence: u64,
         at: Wall,
         kind: Kind,
         payload: Vec<u8>,
@@ -163,8 +162,6 @@ pub enum Output {
     Fetch(Fetch),
     /// News for whoever sits at a seat.
     Notice(Notice),
-    /// Fewer than half of the serials are left.
-    WantSerials,
     /// A message was received before, or was not taken; for the metrics.
     Counted {
         channel: String,
@@ -203,8 +200,13 @@ pub struct Casebook {
     /// Where phones have registered.
     bindings: BTreeMap<String, KeptBinding>,
     serials: Serials,
-    next_sequence: u64,
+    keeping: keeping::Keeping,
+    /// Frames that left since the casebook began, and those of them that are durable.
+    frames: u64,
     durable: u64,
+    store_full: bool,
+    /// Whose act the present message is.
+    acting: String,
     waiting: VecDeque<(u64, Deferred)>,
     /// What the journal noted about lines; used up at the start.
     restored_lines: BTreeMap<String, LineState>,
@@ -213,8 +215,8 @@ pub struct Casebook {
 }
 
 impl Casebook {
-    /// `next_sequence` follows the journal's last frame.
-    pub fn new(mut config: CasebookConfig, next_sequence: u64) -> Casebook {
+    /// What the journal tells at once comes with `take_front`, the rest with `take_up`.
+    pub fn new(mut config: CasebookConfig) -> Casebook {
         let keywords = std::mem::replace(&mut config.keywords, KeywordTable::empty());
         Casebook {
             alerts: Alerts::new(config.source.clone(), config.node.to_string(), keywords),
@@ -231,9 +233,12 @@ impl Casebook {
             stored: stored::Stored::default(),
             refused_files: VecDeque::new(),
             bindings: BTreeMap::new(),
-            serials: Serials::new(Holder::Casebook, config.serials),
-            next_sequence,
-            durable: next_sequence.saturating_sub(1),
+            serials: Serials::new(Holder::Casebook, SerialBlock { from: 0, until: 0 }),
+            keeping: keeping::Keeping::new(),
+            frames: 0,
+            durable: 0,
+            store_full: false,
+            acting: String::new(),
             waiting: VecDeque::new(),
             restored_lines: BTreeMap::new(),
             restored_outbound: BTreeMap::new(),
@@ -245,6 +250,14 @@ impl Casebook {
     pub fn handle(&mut self, now: Mono, message: ToCasebook) {
         self.now = now;
         match message {
+            ToCasebook::By { by, message } => {
+                self.alerts.set_actor(Some(by.clone()));
+                self.acting = by;
+                self.handle(now, *message);
+                self.acting.clear();
+                self.alerts.set_actor(None);
+                return;
+            }
             ToCasebook::Fact { no, at, fact, request } => {
                 if let casework::Fact::Arrived(arrival) = &fact {
                     self.call_arrives(no, &arrival.caller.clone());
@@ -263,7 +276,10 @@ impl Casebook {
                     if taken { Ok(Some(no)) } else { Err(Failure::Conflict("the alert is not open")) },
                 );
             }
-            ToCasebook::Incoming { at, message, request } => self.incoming(at, *message, request),
+            ToCasebook::Incoming { at, message, request } => match self.is_store_full() {
+                Some(full) => self.answer(request, Err(full)),
+                None => self.incoming(at, *message, request),
+            },
             ToCasebook::ConversationGiven { at, alert, seat, overflow } => self.given(at, alert, seat, overflow),
             ToCasebook::ConversationTakenBack { alert, seat } => self.taken_back(alert, seat),
             ToCasebook::Say(say) => self.say(*say),
@@ -296,6 +312,13 @@ impl Casebook {
                 self.fact(at, no, casework::Fact::Unreached);
             }
             ToCasebook::Tell { seat } => self.tell(&seat),
+            ToCasebook::Duty { at, officer, on_duty, request } => self.change_duty(at, officer, on_duty, request),
+            ToCasebook::Remember { at, note, request } => {
+                self.note(at, &note);
+                self.remember(at, *note);
+                self.answer(request, Ok(None));
+            }
+            ToCasebook::WantSerials { at, shard } => self.reserve(at, Some(shard)),
         }
         self.release();
     }
@@ -314,11 +337,6 @@ impl Casebook {
         self.note(at, &note);
     }
 
-    /// Phones that were registered before a restart and whose time is not over.
-    pub fn bindings(&self, at: Wall) -> impl Iterator<Item = (&str, &KeptBinding)> {
-        self.bindings.iter().filter(move |(_, b)| b.until > at).map(|(user, b)| (user.as_str(), b))
-    }
-
     /// Feeds one fact; what comes of it is queued in the journal's order.
     fn fact(&mut self, at: Wall, no: AlertNo, fact: casework::Fact) -> bool {
         let taken = self.alerts.handle_fact(at, no, fact);
@@ -326,8 +344,9 @@ impl Casebook {
             match output {
                 AlertOutput::Event(event) => {
                     self.written += event.sealed_len() as u64;
-                    self.outputs.push_back(Output::Append { sequence: self.next_sequence, at, event });
-                    self.next_sequence += 1;
+                    self.frames += 1;
+                    self.keeping.grow(event.sealed_len());
+                    self.outputs.push_back(Output::Append { at, event });
                 }
                 AlertOutput::CallBack { no, number, trunk } => {
                     self.outputs.push_back(Output::Desk(ToDesk::CallBack(CallBack { no, number, trunk })));
@@ -347,12 +366,6 @@ impl Casebook {
         taken
     }
 
-    fn note(&mut self, at: Wall, note: &Note) {
-        let payload = note.to_json();
-        self.outputs.push_back(Output::Frame { sequence: self.next_sequence, at, kind: Kind::Note, payload });
-        self.next_sequence += 1;
-    }
-
     /// Answers a request once everything queued so far is on disk. A refusal needs no disk.
     fn answer(&mut self, request: RequestId, result: Result<Option<AlertNo>, Failure>) {
         if request == RequestId::default() {
@@ -367,13 +380,7 @@ impl Casebook {
     }
 
     fn defer(&mut self, what: Deferred) {
-        self.waiting.push_back((self.next_sequence - 1, what));
-    }
-
-    /// Answers `request` once the frame numbered last is on disk.
-    pub fn reply_when_durable(&mut self, request: RequestId) {
-        self.answer(request, Ok(None));
-        self.release();
+        self.waiting.push_back((self.frames, what));
     }
 
     /// Whether anybody waits for the disk: an acknowledgement, or a line that may not leave before.
@@ -381,14 +388,15 @@ impl Casebook {
         !self.waiting.is_empty()
     }
 
-    /// Everything up to and including `sequence` is on disk.
-    pub fn handle_durable(&mut self, sequence: u64) {
-        self.durable = self.durable.max(sequence);
+    /// So many of the frames that left are durable.
+    pub fn handle_durable(&mut self, frames: u64) {
+        self.durable = self.durable.max(frames);
         self.release();
     }
 
     fn release(&mut self) {
-        while let Some((_, what)) = self.waiting.pop_front_if(|(sequence, _)| *sequence <= self.durable) {
+        self.hand_out_reserved();
+        while let Some((_, what)) = self.waiting.pop_front_if(|(frame, _)| *frame <= self.durable) {
             self.outputs.push_back(match what {
                 Deferred::Reply(reply) => Output::Reply(reply),
                 Deferred::Outbound(outbound) => Output::Outbound(outbound),
@@ -411,21 +419,11 @@ impl Casebook {
         refused
     }
 
-    /// A frame that is no event takes the next number (a grant of serials, a snapshot).
-    pub fn take_sequence(&mut self) -> u64 {
-        self.next_sequence += 1;
-        self.next_sequence - 1
-    }
-
-    pub fn grant(&mut self, block: SerialBlock) {
-        self.serials.grant(block);
-    }
-
     /// A number for a report that comes in writing, and whether it was reserved.
     fn mint_number(&mut self, at: Wall) -> (AlertNo, bool) {
         let (serial, reserved) = self.serials.next(at);
         if self.serials.wants_more() {
-            self.outputs.push_back(Output::WantSerials);
+            self.reserve(at, None);
         }
         (AlertNo::mint(&self.config.unit, at.beijing_date(), self.config.node, serial), reserved)
     }
@@ -460,25 +458,6 @@ impl Casebook {
         self.now - Duration::from_nanos(u64::try_from(at.0 - then.0).unwrap_or(0))
     }
 
-    /// Takes up what the journal says, one record after the other, before the first message. `at` is now.
-    pub fn restore(&mut self, now: Mono, at: Wall, mut record: AlertRecord) {
-        self.now = now;
-        for line in record.text.iter_mut().filter(|l| l.state.is_some()) {
-            if let Some(state) = self.restored_lines.get(&line.message_id) {
-                line.state = line.state.max(Some(*state));
-            }
-        }
-        self.restore_talk(at, &record);
-        self.alerts.restore(record);
-    }
-
-    /// What a restart owes: lines that no channel has taken, takers for conversations. Call once, after `restore`.
-    pub fn resume(&mut self, now: Mono, at: Wall) {
-        self.now = now;
-        self.resume_talks(at);
-        self.release();
-    }
-
     pub fn open(&self) -> impl Iterator<Item = (&AlertNo, &AlertRecord)> {
         self.alerts.open()
     }
@@ -488,8 +467,8 @@ impl Casebook {
         self.alerts.get(no)
     }
 
-    /// Everything a start needs besides open alerts: ended ones within reach, parts, names of messages, bindings.
-    pub fn snapshot(&self) -> (Vec<&AlertRecord>, Vec<Note>) {
+    /// Everything a start needs besides alerts: parts, and names of messages.
+    fn lasting_notes(&self) -> Vec<Note> {
         let mut notes: Vec<Note> = self.assembly.parts().map(|(_, part)| intake::part_note(&part)).collect();
         let mut known: Vec<(&str, Vec<(String, String)>)> = Vec::new();
         for (channel, name, no) in self.seen.iter() {
@@ -500,8 +479,7 @@ impl Casebook {
             }
         }
         notes.extend(known.into_iter().map(|(channel, names)| Note::Known { channel: channel.to_owned(), names }));
-        notes.extend(self.bindings.iter().map(|(user, binding)| binding.note(user)));
-        (self.alerts.recent().collect(), notes)
+        notes
     }
 
     /// Conversations open, and messages of which parts are missing.

@@ -144,7 +144,7 @@ impl Desk {
                 self.roster.release_call(call);
             }
             ToDesk::Refuse(reply) => self.outputs.push_back(Output::Reply(reply)),
-            ToDesk::SeatAction { seat, action, request } => self.seat_action(now, &seat, action, request),
+            ToDesk::SeatAction { seat, action, by, request } => self.seat_action(now, &seat, action, by, request),
             ToDesk::Duty { officer, on_duty, request } => {
                 let found = self.roster.find(&officer);
                 if let Some(id) = found {
@@ -284,7 +284,7 @@ impl Desk {
         self.outputs.push_back(Output::Shard(ToShard::ResponderReserved(Box::new(reserved))));
     }
 
-    fn seat_action(&mut self, now: Mono, seat: &str, action: Action, request: RequestId) {
+    fn seat_action(&mut self, now: Mono, seat: &str, action: Action, by: String, request: RequestId) {
         let Some(id) = self.seats.find(seat) else {
             return self.fail(request, Failure::NotFound("no such seat"));
         };
@@ -308,7 +308,7 @@ impl Desk {
             }
             self.tell_reserved(call, responder, "asked for by the call taker".into(), true);
         }
-        self.outputs.push_back(Output::Shard(ToShard::Action { call, action, request }));
+        self.outputs.push_back(Output::Shard(ToShard::Action { call, action, by, request }));
     }
 
     fn reply_found(&mut self, request: RequestId, found: bool) {

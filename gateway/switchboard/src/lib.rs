@@ -10,6 +10,7 @@ mod casebook;
 mod desk;
 pub mod limits;
 mod message;
+pub mod replay;
 pub mod route;
 mod serials;
 mod shard;

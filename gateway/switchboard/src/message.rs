@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use codecs::chat::SharedLocation;
 use codecs::geo::Point;
-use codecs::record::{Address, AlertNo, Attached, Form, IncidentKind, LineState, Role, SeatInfo, TryResult};
+use codecs::record::{Address, AlertNo, Attached, Form, IncidentKind, LineState, Note, Role, SeatInfo, TryResult};
 use codecs::sms::{Alphabet, Segment};
 use codecs::time::Wall;
 use dispatch::callback::CallBack;
@@ -57,6 +57,8 @@ pub enum Failure {
     Silent,
     /// This sender has had stored what one may in a day.
     Quota,
+    /// The store takes nothing, and as much waits for it as may.
+    StoreFull,
 }
 
 /// Done and durable, with the alert's number where there is one; or not done.
@@ -177,6 +179,8 @@ pub enum ToDesk {
     SeatAction {
         seat: String,
         action: Action,
+        /// Who asks, as role and subject.
+        by: String,
         request: RequestId,
     },
     Duty {
@@ -207,6 +211,7 @@ pub enum ToShard {
     Action {
         call: CallKey,
         action: Action,
+        by: String,
         request: RequestId,
     },
     /// Call the reporter back now.
@@ -293,11 +298,18 @@ pub struct KeptBinding {
     pub contact: String,
     pub transport: Transport,
     pub remote: SocketAddr,
+    /// When it would have ended had it not been refreshed; a refresh is not written down.
     pub until: Wall,
 }
 
 #[derive(Clone, Debug)]
 pub enum ToCasebook {
+    /// The message is somebody's act.
+    By {
+        /// Role and subject.
+        by: String,
+        message: Box<ToCasebook>,
+    },
     Fact {
         no: AlertNo,
         at: Wall,
@@ -376,6 +388,24 @@ pub enum ToCasebook {
     /// Tell a seat what it holds, once more.
     Tell {
         seat: String,
+    },
+    /// A change of duty, to be kept over a restart; answered when it is durable.
+    Duty {
+        at: Wall,
+        officer: String,
+        on_duty: bool,
+        request: RequestId,
+    },
+    /// A note to be kept for a day, over a restart too; answered when it is durable.
+    Remember {
+        at: Wall,
+        note: Box<Note>,
+        request: RequestId,
+    },
+    /// A shard has few numbers left.
+    WantSerials {
+        at: Wall,
+        shard: u16,
     },
 }
 

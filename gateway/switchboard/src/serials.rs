@@ -14,7 +14,7 @@ use crate::route::SHARDS_MAX;
 /// Below this many more are asked for.
 const LOW: u32 = 5000;
 /// Reserved serials are below this, unreserved ones are not.
-const RESERVED: u32 = 90_000_000;
+pub(crate) const RESERVED: u32 = 90_000_000;
 const SLICE: u32 = 10_000_000 / (SHARDS_MAX as u32 + 1);
 
 /// Who mints.

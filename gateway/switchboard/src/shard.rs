@@ -257,6 +257,8 @@ pub struct Shard {
     paging: BTreeMap<sip::PageId, String>,
     /// The wall clock at the input being handled.
     wall: Wall,
+    /// Whose act is being carried out.
+    acting: String,
     outputs: VecDeque<Output>,
 }
 
@@ -290,6 +292,7 @@ impl Shard {
             failed_at_once: VecDeque::new(),
             paging: BTreeMap::new(),
             wall: Wall(0),
+            acting: String::new(),
             outputs: VecDeque::new(),
             config,
         }

@@ -308,22 +308,26 @@ fn bad_input_is_refused_and_the_next_call_is_answered() {
 fn a_taken_port_is_named_with_its_holder() {
     let gateway = Gateway::start("port", 13_500);
     let text = std::fs::read_to_string(gateway.dir.join("city.toml")).expect("a configuration");
-    let taken = text.replacen("127.0.0.1:0", &gateway.sip.to_string(), 1);
-    let path = gateway.dir.join("taken.toml");
-    std::fs::write(&path, taken).expect("written");
-    let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
-        .args(["run", "--config"])
-        .arg(&path)
-        .env("UNIT_SECRET", "unit")
-        .env("COMMAND_SINK_SECRET", "whsec_cG9saWNlLTExMC1kZW1vLXNlY3JldC0zMi1ieXRlcyE=")
-        .output()
-        .expect("ran");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(
-        said.contains(&gateway.sip.port().to_string()) && said.contains(&format!("pid {}", gateway.child.id())),
-        "{said}"
-    );
+    let holder = format!("pid {}", gateway.child.id());
+    let start = |text: String| {
+        let path = gateway.dir.join("taken.toml");
+        std::fs::write(&path, text).expect("written");
+        let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args(["run", "--config"])
+            .arg(&path)
+            .env("UNIT_SECRET", "unit")
+            .env("COMMAND_SINK_SECRET", "whsec_cG9saWNlLTExMC1kZW1vLXNlY3JldC0zMi1ieXRlcyE=")
+            .output()
+            .expect("ran");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let same_port = text.replacen("127.0.0.1:0", &gateway.sip.to_string(), 1);
+    let said = start(same_port.replace("data_dir = \"data\"", "data_dir = \"elsewhere\""));
+    assert!(said.contains(&gateway.sip.port().to_string()) && said.contains(&holder), "{said}");
+    // Its data directory is nobody else's either.
+    let said = start(text);
+    assert!(said.contains("GW-1003") && said.contains(&holder), "{said}");
 }
 
 #[test]
@@ -464,7 +468,7 @@ impl Downstream {
 
 #[test]
 fn what_a_downstream_refuses_goes_to_the_dead_letters_and_is_delivered_on_replay() {
-    let downstream = Downstream::start(410);
+    let downstream = Downstream::start(422);
     let dir = Gateway::prepare("replay", 16_000);
     let path = dir.join("city.toml");
     let text = std::fs::read_to_string(&path).expect("a configuration");

@@ -295,7 +295,10 @@ impl Alerts {
 
 /// A human's line that may yet be the answer is on its way.
 pub(super) fn owes_an_answer(record: &codecs::record::AlertRecord) -> bool {
-    record.call.t.answer.is_none() && record.text.iter().any(|l| l.by == "seat" && l.state == Some(LineState::Queued))
+    // Joined, the other alert owes it.
+    let goes_on = record.id.related.iter().any(|r| r.kind == Relation::Duplicate);
+    let on_its_way = |l: &TextLine| l.by == "seat" && l.state == Some(LineState::Queued);
+    record.call.t.answer.is_none() && !goes_on && record.text.iter().any(on_its_way)
 }
 
 /// The channel's text with the alert's number: its last nine digits, which a person can repeat.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use codecs::time::Wall;
 use sip::Output as SipOutput;
 use switchboard::{DeskOutput, Observed, ShardOutput, ToCasebook, ToDesk, ToShard};
 
-use super::{Coming, EPOCH, World, first_line, note_answer};
+use super::{Coming, World, first_line, note_answer};
 use crate::gateway::PARTIES;
 use crate::rules::Rule;
 
@@ -56,12 +55,11 @@ impl World {
                 }
             }
             ShardOutput::WantSerials => {
-                let block = self.journal.grant(self.broken);
+                let at = self.wall();
                 if let Some(gateway) = &mut self.gateway {
-                    gateway.casebook.take_sequence();
-                    let wall = Wall(EPOCH);
-                    gateway.tell(now, wall, &ToShard::Serials { shard: index, block });
+                    gateway.casebook.handle(now, ToCasebook::WantSerials { at, shard: index });
                 }
+                self.settle_casebook();
             }
             ShardOutput::Observed(observed) => match observed {
                 Observed::Answered { mode, .. } => self.reach(match mode {

@@ -1,5 +1,6 @@
 //! Written reports in the world: the carrier's insistence, the takers' lines, and what the casebook says.
 
+use codecs::journal::Kind;
 use codecs::record::LineState;
 use switchboard::{CasebookOutput, RequestId, SayRequest, ToCasebook, ToDesk};
 
@@ -53,15 +54,19 @@ impl World {
     }
 
     pub(super) fn settle_casebook(&mut self) {
-        let mut wants_serials = false;
         while let Some(output) = self.gateway.as_mut().and_then(|g| g.casebook.poll_output()) {
             match output {
-                CasebookOutput::Append { event, .. } => {
+                CasebookOutput::Append { at, mut event } => {
                     self.tell(format_args!("journal {} {}", event.kind, event.id));
-                    self.journal.append(*event, self.broken, &mut self.chance);
+                    if self.broken == Some(Rule::Seal) && self.chance.percent(5) {
+                        std::sync::Arc::make_mut(&mut event.data).incident.text.push('!');
+                        event.sealed = codecs::record::SealedJson::default();
+                    }
+                    let frame = (at, Kind::Event, event.to_json());
+                    self.storage.append(frame, self.broken, &mut self.chance);
                 }
-                CasebookOutput::Frame { at, payload, .. } => {
-                    self.journal.note(at, codecs::record::Note::parse(&payload).expect("the casebook wrote it"));
+                CasebookOutput::Frame { at, kind, payload } => {
+                    self.storage.append((at, kind, payload), self.broken, &mut self.chance);
                 }
                 CasebookOutput::Desk(ToDesk::CallBack(_)) if self.broken == Some(Rule::CallBack) => {}
                 CasebookOutput::Desk(message) => self.tell_desk(message),
@@ -75,7 +80,6 @@ impl World {
                     self.plan(after, Coming::LineFate { line: outbound.line.clone(), state });
                 }
                 CasebookOutput::Notice(notice) => self.noticed(notice),
-                CasebookOutput::WantSerials => wants_serials = true,
                 CasebookOutput::Fetch(_) | CasebookOutput::Counted { .. } => {}
                 CasebookOutput::Reply(reply) if Writers::of(reply.request).is_some() => {
                     self.acknowledged(reply.request)
@@ -99,11 +103,6 @@ impl World {
                 }
             }
         }
-        if wants_serials && let Some(gateway) = &mut self.gateway {
-            let block = self.journal.grant(self.broken);
-            gateway.casebook.take_sequence();
-            gateway.casebook.grant(block);
-        }
         if self.broken == Some(Rule::SyncBeforeAcknowledgement)
             && let Some(gateway) = &mut self.gateway
         {
@@ -119,9 +118,8 @@ impl World {
                 }
             }
         }
-        if self.journal.syncing.is_none() && self.journal.entries.len() > self.journal.durable && self.gateway.is_some()
-        {
-            self.journal.syncing = Some(self.journal.entries.len());
+        if !self.storage.syncing && self.storage.waiting() > 0 && self.gateway.is_some() {
+            self.storage.syncing = true;
             let slow = if self.chance.percent(3) { 3000 } else { 12 };
             let after = self.chance.ms(1, slow);
             self.plan(after, Coming::Synced);

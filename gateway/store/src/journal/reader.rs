@@ -75,6 +75,11 @@ impl Reader {
         }
     }
 
+    /// Goes on behind the frame of a number.
+    pub fn behind(disk: Arc<dyn Disk>, dir: &Path, sequence: u64) -> Reader {
+        Reader::new(disk, dir, &Cursor { sequence, ..Cursor::default() })
+    }
+
     /// Where it stands: behind the last frame that was handed out.
     pub fn cursor(&self) -> Cursor {
         let last = self.buffered(self.last_at).filter(|(frame, _)| frame.sequence == self.last);

@@ -376,6 +376,26 @@ fn after_an_attempt_that_failed_nothing_of_it_is_left_behind_a_shorter_one() {
 }
 
 #[test]
+fn an_attempt_that_failed_leaves_nothing_in_a_segment_that_is_left_for_the_next() {
+    let disk = Memory::default();
+    let mut journal = open(&disk);
+    let payload = |n: u8| vec![b'a' + n; 6000];
+    for n in 0..10 {
+        journal.append(Wall(1), Kind::Note, payload(n));
+        journal.commit().expect("commits");
+    }
+    // Written, and the sync failed; with the next frame it no longer fits.
+    journal.append(Wall(1), Kind::Note, vec![b'x'; 4000]);
+    disk.fail(disk.operations.load(Ordering::Relaxed) + 1, false);
+    assert!(journal.commit().is_err());
+    journal.append(Wall(1), Kind::Note, payload(11));
+    journal.commit().expect("commits");
+    assert_eq!(segments(&disk, &dir()).expect("lists"), [1, 11]);
+    let (read, damage) = read_all(&disk, 12);
+    assert_eq!((read.len(), damage), (12, vec![]));
+}
+
+#[test]
 fn a_reader_follows_into_the_next_segment_and_a_cursor_is_found_without_its_hint() {
     let disk = Memory::default();
     let mut journal = open(&disk);

@@ -254,8 +254,12 @@ impl Journal {
 
     fn write_group(&mut self) -> io::Result<()> {
         let len = self.group.len() as u64;
-        let full = |s: &Segment| s.offset > 0 && s.offset + len > self.config.segment;
-        if matches!(&self.state, State::Open(segment) if full(segment)) {
+        if let State::Open(segment) = &mut self.state
+            && segment.offset > 0
+            && segment.offset + len > self.config.segment
+        {
+            // An attempt that failed may have left whole frames, which are about to stand in the next one.
+            segment.wipe()?;
             self.state = State::Between;
         }
         if let State::Between = self.state {
@@ -313,6 +317,16 @@ impl Journal {
 }
 
 impl Segment {
+    /// Nothing is left behind what is durable.
+    fn wipe(&mut self) -> io::Result<()> {
+        if self.dirty > self.offset {
+            self.file.write_at(&vec![0; (self.dirty - self.offset) as usize], self.offset)?;
+            self.file.sync()?;
+            self.dirty = self.offset;
+        }
+        Ok(())
+    }
+
     /// Keeps a stretch of zeros ahead. They reach the disk with the next group, which nobody waits for because of them.
     fn write_ahead(&mut self, until: u64) {
         self.zeroed = self.zeroed.max(self.offset);

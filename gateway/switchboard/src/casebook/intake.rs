@@ -6,7 +6,7 @@ use codecs::record::{
     Address, AlertNo, Channel, Location, LocationSource, Note, Original, Stamp, Subscriber as RecordSubscriber,
 };
 use codecs::sms::decode;
-use codecs::time::{Mono, Wall};
+use codecs::time::Wall;
 
 use casework::{Arrival, Fact, Message, Place as FactPlace};
 use dispatch::conversation::{Joined, Known, Part, Seen};
@@ -14,7 +14,7 @@ use dispatch::nearest::Place;
 
 use super::{Casebook, ChannelRule, Output};
 use crate::limits::{self, Cutter};
-use crate::message::{Body, Failure, Incoming, KeptBinding, RequestId};
+use crate::message::{Body, Failure, Incoming, RequestId};
 use crate::{is_telephone, telephone};
 
 /// A device that tells its position by itself is believed to have moved from here on.
@@ -62,7 +62,7 @@ impl Casebook {
         };
         self.charge(at, &from, before);
         match (session, no) {
-            (Some(_), no) => self.seen_lately.belongs(name, no, self.next_sequence - 1),
+            (Some(_), no) => self.seen_lately.belongs(name, no, self.frames),
             (None, Some(no)) => self.seen.belongs(name, no),
             (None, None) => {}
         }
@@ -285,8 +285,7 @@ impl Casebook {
     }
 
     /// Takes up what the journal noted at `then`; before the records. `at` is now.
-    pub fn restore_note(&mut self, now: Mono, at: Wall, then: Wall, note: Note) {
-        self.now = now;
+    pub(super) fn restore_note(&mut self, at: Wall, then: Wall, note: Note) {
         let instant = self.instant_of(at, then);
         match note {
             Note::Part { sender, to, reference, total, number, alphabet, octets, message_id } => {
@@ -313,21 +312,14 @@ impl Casebook {
             Note::Line { line, state } => {
                 self.restored_lines.insert(line, state);
             }
-            Note::Outbound { line, to, body, notice } => {
+            Note::Outbound { line, to, body, notice, .. } => {
                 let plain = super::Outbound::plain(line.clone(), to, body, at);
                 let outbound = super::Outbound { notice, ..plain };
                 self.restored_outbound.insert(line, outbound);
             }
-            Note::Binding { user, contact, transport, remote, until } => {
-                let transport = if transport == "TCP" { sip::Transport::Tcp } else { sip::Transport::Udp };
-                if let Ok(remote) = remote.parse() {
-                    let binding = KeptBinding { contact, transport, remote, until: Wall(until) };
-                    self.bindings.insert(user, binding);
-                }
-            }
-            Note::Unbound { user } => {
-                self.bindings.remove(&user);
-            }
+            answered @ Note::Answered { .. } => self.remember(then, answered),
+            // The front has them.
+            Note::Binding { .. } | Note::Unbound { .. } | Note::Head { .. } | Note::Damaged { .. } => {}
         }
     }
 }

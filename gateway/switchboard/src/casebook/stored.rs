@@ -78,6 +78,12 @@ impl Casebook {
 }
 
 impl KeptBinding {
+    pub(crate) fn of(note: &Note) -> Option<KeptBinding> {
+        let Note::Binding { contact, transport, remote, until, .. } = note else { return None };
+        let transport = if transport == "TCP" { sip::Transport::Tcp } else { sip::Transport::Udp };
+        Some(KeptBinding { contact: contact.clone(), transport, remote: remote.parse().ok()?, until: Wall(*until) })
+    }
+
     pub(super) fn note(&self, user: &str) -> Note {
         Note::Binding {
             user: user.to_owned(),

@@ -1,7 +1,9 @@
 //! Conversations: their taker, the first line that is owed, lines out, and two that become one.
 
+use std::collections::BTreeSet;
+
 use codecs::record::{
-    Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, SeatInfo, Stamp, State, TextLine,
+    Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, Relation, SeatInfo, Stamp, State, TextLine,
 };
 use codecs::time::{Mono, Wall};
 
@@ -14,6 +16,9 @@ use super::intake::{class_of, senders};
 use super::{Casebook, ChannelRule, Deferred, Outbound, Output, is_final};
 use crate::message::{Failure, SayRequest, ToDesk};
 use crate::{is_telephone, telephone};
+
+/// Alerts that went on as one another, at most.
+const JOINED_MAX: usize = 8;
 
 /// An alert in which people write.
 pub(super) struct Talk {
@@ -274,6 +279,11 @@ impl Casebook {
             return self.note(at, &Note::Line { line, state });
         };
         self.note(at, &Note::Line { line: line.clone(), state });
+        let mut holders = self.holders(no, &line);
+        let Some(no) = holders.pop() else { return };
+        for former in holders {
+            self.fact(at, former, Fact::LineState { line: line.clone(), state, why: why.clone() });
+        }
         if state == LineState::Failed
             && let Some(to) = self.alerts.get(no).and_then(|record| self.other_way(record, &line))
             && self.fact(at, no, Fact::SentAgain { line: line.clone(), to: to.clone() })
@@ -289,6 +299,22 @@ impl Casebook {
         if let (true, Some(seat)) = (is_final(state), self.talks.get(&no).and_then(|t| t.seat.clone())) {
             self.notice(&seat.no, no, News::State);
         }
+    }
+
+    /// The alerts in which a line stands: the one that it was written in, and those that this went on as.
+    fn holders(&self, mut no: AlertNo, line: &str) -> Vec<AlertNo> {
+        let mut holders = Vec::new();
+        while let Some(record) = self.alerts.get(no).filter(|_| holders.len() < JOINED_MAX && !holders.contains(&no)) {
+            if record.text.iter().any(|l| l.message_id == line) {
+                holders.push(no);
+            }
+            let joined = record.id.related.iter().rev().find(|r| r.kind == Relation::Duplicate);
+            match joined.and_then(|r| AlertNo::parse(&r.alert_no)) {
+                Some(other) => no = other,
+                None => break,
+            }
+        }
+        holders
     }
 
     /// A line to anybody. What must not be heard is not written to unasked.
@@ -312,7 +338,8 @@ impl Casebook {
         let Some(templated) = self.take_quota(&to) else {
             return Err(Failure::Conflict("the platform allows no further message to this user now"));
         };
-        self.note(at, &Note::Outbound { line: line.clone(), to: to.clone(), body: body.clone(), notice });
+        let by = self.acting.clone();
+        self.note(at, &Note::Outbound { line: line.clone(), to: to.clone(), body: body.clone(), notice, by });
         let outbound = Outbound { notice, templated, ..Outbound::plain(line, to, body, at) };
         self.defer(Deferred::Outbound(Box::new(outbound)));
         Ok(())
@@ -486,9 +513,11 @@ impl Casebook {
         self.restored_lines.clear();
         let open: Vec<(AlertNo, Vec<Outbound>, Option<ChannelRule>)> =
             self.alerts.open().map(|(no, r)| (*no, unsent(r), self.rule_of(r))).collect();
+        // A line stands in two alerts where one went on as the other; it leaves once.
+        let mut left = BTreeSet::new();
         for (no, lines, rule) in open {
             self.answered_before(at, no);
-            for line in lines {
+            for line in lines.into_iter().filter(|l| left.insert(l.line.clone())) {
                 self.note_heard(&line.to);
                 self.defer(Deferred::Outbound(Box::new(line)));
             }

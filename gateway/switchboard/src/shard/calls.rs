@@ -287,7 +287,11 @@ impl Shard {
             }
             ToShard::ResponderReserved(reserved) => self.responder_reserved(now, reserved),
             ToShard::NoResponder { call } => self.input(now, call, Input::NoResponder),
-            ToShard::Action { call, action, request } => self.act(now, call, action, request),
+            ToShard::Action { call, action, by, request } => {
+                self.acting = by;
+                self.act(now, call, action, request);
+                self.acting.clear();
+            }
             ToShard::CallBack(what) => self.call_back(now, what),
             ToShard::ForgetBinding { user } => self.sip.forget_binding(&user),
             ToShard::Silence { no } => self.silence(now, no),

@@ -13,7 +13,12 @@ impl Shard {
     }
 
     pub(super) fn record_for(&mut self, no: AlertNo, fact: casework::Fact, request: RequestId) {
-        self.outputs.push_back(Output::Casebook(ToCasebook::Fact { no, at: self.wall, fact, request }));
+        let fact = ToCasebook::Fact { no, at: self.wall, fact, request };
+        self.outputs.push_back(Output::Casebook(if self.acting.is_empty() {
+            fact
+        } else {
+            ToCasebook::By { by: self.acting.clone(), message: Box::new(fact) }
+        }));
     }
 
     pub(super) fn observe(&mut self, observed: Observed) {

@@ -16,7 +16,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use switchboard::{Flow, Transport};
 
-use crate::crowd::{Cap, Crowd, Full};
+use crate::net::crowd::{Cap, Crowd, Full};
 
 /// Bytes kept for a peer that does not read.
 const BACKLOG_MAX: usize = 256 * 1024;

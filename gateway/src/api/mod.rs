@@ -2,8 +2,11 @@
 //!
 //! A 2xx to a write means durable. Errors are application/problem+json with a GW code.
 
+pub mod idempotent;
 pub mod talk;
+pub mod who;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,48 +16,50 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use codecs::geo::Point;
 use codecs::journal::Kind;
-use codecs::record::{AlertNo, AlertRecord, IncidentKind};
-use dashmap::DashMap;
+use codecs::record::{AlertNo, AlertRecord, CloudEvent, IncidentKind};
 use futures_util::stream;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde_json::json;
+use store::journal::{Item, Reader};
+use store::read_model;
 use switchboard::{Action, Fact, Failure, Place, RequestId, ToCasebook, ToDesk};
 use tokio::sync::watch;
 
-use crate::casebook_thread::{self, Answer, Waiting};
 use crate::channel::{Channels, hook};
 use crate::clock::Clock;
-use crate::journal::{Cursor, Reader, segments};
-use crate::read_model;
-use crate::recorder_thread::Taps;
-use crate::shards::{Handle, Input};
+use crate::inbox::{Handle, Input};
+use crate::observe::health::Health;
+use crate::thread::casebook::{self, Answer, Reached, Waiting};
+use crate::thread::recorder::Taps;
+use idempotent::{Idempotent, once};
+use who::Principal;
 
 /// How long a request waits for the casebook before it is told that the store does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Remembered answers to idempotent writes.
-const IDEMPOTENT_MAX: usize = 10_000;
-
 #[derive(Clone)]
 pub struct Api {
     pub shards: Handle,
-    pub casebook: Sender<casebook_thread::Input>,
+    pub casebook: Sender<casebook::Input>,
     pub waiting: Waiting,
     pub next_request: Arc<AtomicU64>,
-    pub token: Arc<str>,
+    pub tokens: Arc<who::Tokens>,
+    pub disk: Arc<dyn store::disk::Disk>,
     pub data: PathBuf,
-    pub journal: PathBuf,
     pub clock: Clock,
-    pub durable: watch::Receiver<u64>,
+    pub durable: watch::Receiver<Reached>,
+    pub health: Health,
     pub taps: Taps,
-    pub idempotent: Arc<DashMap<String, (u16, String)>>,
+    pub idempotent: Idempotent,
+    /// Deliveries of platforms that were taken, by what signs them.
+    pub seen: Arc<hook::Seen>,
     /// Rings a sink to try its dead letters again.
     pub replays: Arc<std::collections::BTreeMap<String, Arc<tokio::sync::Notify>>>,
     pub channels: Channels,
@@ -62,6 +67,9 @@ pub struct Api {
     /// Texts that a call taker sends by name.
     pub templates: Arc<std::collections::BTreeMap<String, String>>,
 }
+
+/// A call of which nothing has come for so long is over, or is not recorded.
+const STILL_TALKING: Duration = Duration::from_secs(5);
 
 /// How often a quiet stream says that it is still there.
 const STILL_HERE: Duration = Duration::from_secs(15);
@@ -74,12 +82,32 @@ impl Api {
     /// Sends a request on its way and waits for its answer; `None`: nobody answered in time.
     pub async fn wait_for(&self, request: RequestId, send: impl FnOnce()) -> Option<Answer> {
         let answer = self.waiting.wait(request);
+        // Whether it is answered, is not in time, or whoever asked is gone: nothing is left waiting.
+        let _forgotten = Forgotten { waiting: &self.waiting, request };
         send();
-        let answer = tokio::time::timeout(PATIENCE, answer).await.ok()?.ok();
-        if answer.is_none() {
-            self.waiting.forget(request);
-        }
-        answer
+        tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
+    }
+
+    pub fn now_s(&self) -> i64 {
+        self.clock.wall().0 / 1_000_000_000
+    }
+
+    /// Tells the casebook whose act a message is.
+    fn tell(&self, who: &Principal, message: ToCasebook) {
+        let message = ToCasebook::By { by: who.actor(), message: Box::new(message) };
+        let _ = self.casebook.send(casebook::Input::Message(message));
+    }
+}
+
+/// Takes a request's place away when nobody waits there any more.
+struct Forgotten<'a> {
+    waiting: &'a Waiting,
+    request: RequestId,
+}
+
+impl Drop for Forgotten<'_> {
+    fn drop(&mut self) {
+        self.waiting.forget(self.request);
     }
 }
 
@@ -88,6 +116,7 @@ impl Api {
 pub struct Admin {
     pub prometheus: PrometheusHandle,
     pub ready: watch::Receiver<bool>,
+    pub health: Health,
     /// The demo's page of ports, secrets and spare accounts.
     pub peers: Option<Arc<serde_json::Value>>,
 }
@@ -143,14 +172,27 @@ pub fn api(state: Api) -> Router {
         .route("/v1/sinks/{name}/replay", post(replay_sink))
         .route("/v1/officers/{no}/duty", put(officer_duty))
         .route("/v1/officers/{no}/position", put(officer_position))
-        .layer(middleware::from_fn_with_state(state.clone(), authenticate));
+        .layer(middleware::from_fn_with_state(state.clone(), who::authenticate));
     Router::new()
         .merge(guarded)
         .route("/openapi.json", get(openapi))
         .route("/schemas/alert", get(schema))
-        .route("/hook/{channel}", get(hook::check).post(hook::message))
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such path"))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(not_so)
         .with_state(state)
+}
+
+async fn nowhere() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such path")
+}
+
+async fn not_so() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "GW-4405", "this path takes other methods")
+}
+
+/// What platforms post to.
+pub fn hooks(state: Api) -> Router {
+    Router::new().route("/hook/{channel}", get(hook::check).post(hook::message)).with_state(state)
 }
 
 pub fn admin(state: Admin) -> Router {
@@ -162,11 +204,13 @@ pub fn admin(state: Admin) -> Router {
         .with_state(state)
 }
 
+/// Whether calls are taken; below it, a line for each part that does not do all that it should.
 async fn ready(State(state): State<Admin>) -> Response {
+    let parts = state.health.text();
     if *state.ready.borrow() {
-        "ready\n".into_response()
+        format!("ready\n{parts}").into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, format!("draining\n{parts}")).into_response()
     }
 }
 
@@ -177,20 +221,6 @@ async fn peers(State(state): State<Admin>) -> Response {
     }
 }
 
-async fn authenticate(State(state): State<Api>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
-    let right = given.is_some_and(|g| {
-        g.len() == state.token.len() && g.bytes().zip(state.token.bytes()).fold(0, |d, (a, b)| d | (a ^ b)) == 0
-    });
-    if right {
-        next.run(request).await
-    } else {
-        let problem =
-            Problem::new(StatusCode::UNAUTHORIZED, "GW-4401", "Authorization: Bearer <DATA/token> is missing or wrong");
-        ([(header::WWW_AUTHENTICATE, "Bearer")], problem).into_response()
-    }
-}
-
 #[derive(Deserialize)]
 struct Page {
     #[serde(default)]
@@ -198,29 +228,65 @@ struct Page {
     limit: Option<u32>,
 }
 
-async fn list_alerts(State(state): State<Api>, Query(page): Query<Page>) -> Result<Response, Problem> {
+async fn list_alerts(
+    State(state): State<Api>,
+    Extension(who): Extension<Principal>,
+    Query(page): Query<Page>,
+) -> Result<Response, Problem> {
     let limit = page.limit.unwrap_or(100).min(1000);
-    let rows = tokio::task::spawn_blocking(move || read_model::list(&state.data, page.after, limit)).await;
-    let rows = rows.map_err(|e| Problem::internal(&e.into()))?.map_err(|e| Problem::internal(&e))?;
+    let rows = ask_read_model(&state, move |data| read_model::list(data, page.after, limit)).await?;
     let next = rows.last().map_or(page.after, |(sequence, _)| *sequence);
-    let alerts: Vec<&str> = rows.iter().map(|(_, record)| record.as_str()).collect();
+    let seen = rows.iter().filter(|(_, record)| may_see(&who, record));
+    let alerts: Vec<&str> = seen.map(|(_, record)| record.as_str()).collect();
     let body = format!("{{\"next\":{next},\"alerts\":[{}]}}", alerts.join(","));
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-async fn find_alert(state: &Api, no: String) -> Result<String, Problem> {
+/// Whether a record lies where they may look; most tokens have no area, and nothing is read then.
+fn may_see(who: &Principal, record: &str) -> bool {
+    who.area.is_empty() || AlertRecord::parse(record.as_bytes()).is_ok_and(|record| who.may_see(&record))
+}
+
+/// A read model that does not follow the journal says nothing rather than something old.
+async fn ask_read_model<T: Send + 'static>(
+    state: &Api,
+    work: impl FnOnce(&std::path::Path) -> Result<T, read_model::Error> + Send + 'static,
+) -> Result<T, Problem> {
+    let unavailable = |what: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "GW-3401", what);
+    if let Some(complaint) = state.health.of(crate::thread::read_model::PART) {
+        return Err(unavailable(format!("the read model does not follow: {}", complaint.what)));
+    }
     let data = state.data.clone();
-    let found = tokio::task::spawn_blocking(move || read_model::get(&data, &no)).await;
-    let mut found = found.map_err(|e| Problem::internal(&e.into()))?.map_err(|e| Problem::internal(&e))?;
+    let found = tokio::task::spawn_blocking(move || work(&data)).await.map_err(|e| Problem::internal(&e.into()))?;
+    found.map_err(|error| unavailable(error.to_string()))
+}
+
+/// The record of an alert that they may see; elsewhere there is none.
+async fn find_alert(state: &Api, who: &Principal, no: String) -> Result<String, Problem> {
+    let mut found = ask_read_model(state, move |data| read_model::get(data, &no)).await?;
     match found.len() {
-        1 => Ok(found.remove(0)),
-        0 => Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such alert")),
+        1 if may_see(who, &found[0]) => Ok(found.remove(0)),
+        0 | 1 => Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such alert")),
         _ => Err(Problem::new(StatusCode::CONFLICT, "GW-4409", "several alerts end like this; give more digits")),
     }
 }
 
-async fn show_alert(State(state): State<Api>, Path(no): Path<String>) -> Result<Response, Problem> {
-    let record = find_alert(&state, no).await?;
+/// A number, or its end if only one alert ends so; of an alert that they may see.
+async fn number(state: &Api, who: &Principal, no: String) -> Result<AlertNo, Problem> {
+    if let Some(no) = AlertNo::parse(&no).filter(|_| who.area.is_empty()) {
+        return Ok(no);
+    }
+    let record = find_alert(state, who, no).await?;
+    let record = AlertRecord::parse(record.as_bytes()).map_err(|e| Problem::internal(&anyhow::Error::msg(e)))?;
+    AlertNo::parse(&record.id.alert_no).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such alert"))
+}
+
+async fn show_alert(
+    State(state): State<Api>,
+    Extension(who): Extension<Principal>,
+    Path(no): Path<String>,
+) -> Result<Response, Problem> {
+    let record = find_alert(&state, &who, no).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], record).into_response())
 }
 
@@ -231,7 +297,12 @@ struct Transcript {
     body: String,
 }
 
-async fn add_transcript(State(state): State<Api>, Path(no): Path<String>, body: Bytes) -> Result<Response, Problem> {
+async fn add_transcript(
+    State(state): State<Api>,
+    Extension(who): Extension<Principal>,
+    Path(no): Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let line: Transcript = parse_body(&body)?;
     if line.by.is_empty() || line.by.len() > 32 || line.body.chars().count() > 2000 {
         return Err(Problem::new(
@@ -240,66 +311,101 @@ async fn add_transcript(State(state): State<Api>, Path(no): Path<String>, body: 
             "by is 1 to 32 bytes, body at most 2000 characters",
         ));
     }
-    let no = match AlertNo::parse(&no) {
-        Some(no) => no,
-        None => {
-            let record = find_alert(&state, no).await?;
-            let record: AlertRecord = serde_json::from_str(&record).map_err(|e| Problem::internal(&e.into()))?;
-            AlertNo::parse(&record.id.alert_no)
-                .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such alert"))?
-        }
-    };
+    let no = number(&state, &who, no).await?;
     let at = state.clock.wall();
     let fact = Fact::Said { by: line.by, body: line.body };
     let request = state.new_request();
-    let message = ToCasebook::Fact { no, at, fact, request };
-    ask(&state, request, || {
-        let _ = state.casebook.send(casebook_thread::Input::Message(message));
-    })
-    .await
+    ask(&state, request, || state.tell(&who, ToCasebook::Fact { no, at, fact, request })).await
 }
 
-/// A-law as it is recorded, a tenth of a second at a time, until the call ends.
-async fn tap_audio(State(state): State<Api>, Path((no, leg)): Path<(String, String)>) -> Result<Response, Problem> {
-    let record = find_alert(&state, no).await?;
-    let record: AlertRecord = serde_json::from_str(&record).map_err(|e| Problem::internal(&e.into()))?;
-    let tap = state.taps.listen(&record.id.alert_no, &leg);
+/// A-law as it is recorded, a tenth of a second at a time, until the call ends. Who listens stands in the record.
+async fn tap_audio(
+    State(state): State<Api>,
+    Extension(who): Extension<Principal>,
+    Path((no, leg)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let no = number(&state, &who, no).await?;
+    // First who listens, and whether there is a call to listen to: an alert that is over has none.
+    let (at, request) = (state.clock.wall(), state.new_request());
+    ask(&state, request, || state.tell(&who, ToCasebook::Fact { no, at, fact: Fact::Listened, request })).await?;
+    let tap = state.taps.listen(no.as_str(), &leg);
     let audio = stream::unfold(tap, |mut tap| async move {
         loop {
-            match tap.recv().await {
-                Ok(samples) => return Some((Ok::<_, Infallible>(Bytes::copy_from_slice(&samples)), tap)),
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return None,
+            match tokio::time::timeout(STILL_TALKING, tap.recv()).await {
+                Ok(Ok(samples)) => return Some((Ok::<_, Infallible>(Bytes::copy_from_slice(&samples)), tap)),
+                Ok(Err(tokio::sync::broadcast::error::RecvError::Lagged(_))) => {}
+                Ok(Err(tokio::sync::broadcast::error::RecvError::Closed)) | Err(_) => return None,
             }
         }
     });
     Ok(([(header::CONTENT_TYPE, "audio/PCMA;rate=8000")], Body::from_stream(audio)).into_response())
 }
 
-/// Server-sent events: the journal's events from `Last-Event-ID` (or now) on, each with its sequence as id.
-async fn events(State(state): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
-    let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    let from = last.unwrap_or_else(|| *state.durable.borrow());
-    let all = segments(&state.journal).map_err(|e| Problem::internal(&e.into()))?;
-    let segment = all.into_iter().rfind(|first| *first <= from + 1).unwrap_or_default();
-    let reader = Reader::new(&state.journal, Cursor { segment, offset: 0 });
-    let feed = stream::unfold((reader, state.durable.clone(), from), |(mut reader, mut durable, from)| async move {
-        loop {
-            let until = *durable.borrow_and_update();
-            match reader.next_durable(until) {
-                Ok(Some(frame)) if frame.kind == Kind::Event && frame.sequence > from => {
-                    let kind = event_type(&frame.payload);
-                    let data = String::from_utf8_lossy(&frame.payload);
-                    let text = format!("id: {}\nevent: {kind}\ndata: {data}\n\n", frame.sequence);
-                    return Some((Ok::<_, Infallible>(Bytes::from(text)), (reader, durable, from)));
+/// Events that are read for a stream at one time.
+const PORTION: usize = 64;
+
+/// Somebody who reads the stream.
+struct Listener {
+    reader: Reader,
+    durable: watch::Receiver<Reached>,
+    who: Principal,
+    ready: VecDeque<(u64, Vec<u8>)>,
+}
+
+impl Listener {
+    /// The next events that they may see, where that keeps nobody else waiting.
+    async fn fill(mut self) -> Option<Listener> {
+        tokio::task::spawn_blocking(move || {
+            let until = self.durable.borrow_and_update().last;
+            for _ in 0..PORTION {
+                match self.reader.next(until).ok()? {
+                    Some(Item::Frame(frame)) if frame.kind == Kind::Event && self.sees(&frame.payload) => {
+                        self.ready.push_back((frame.sequence, frame.payload));
+                    }
+                    Some(Item::Frame(_) | Item::Damage(_)) => {}
+                    None => break,
                 }
-                Ok(Some(_)) => {}
-                Ok(None) => match tokio::time::timeout(STILL_HERE, durable.changed()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return None,
-                    Err(_) => return Some((Ok(Bytes::from_static(b": still here\n\n")), (reader, durable, from))),
-                },
-                Err(_) => return None,
+            }
+            Some(self)
+        })
+        .await
+        .ok()?
+    }
+
+    fn sees(&self, payload: &[u8]) -> bool {
+        let record = || CloudEvent::parts(payload).and_then(|(_, record)| AlertRecord::parse(&payload[record]).ok());
+        self.who.area.is_empty() || record().is_some_and(|record| self.who.may_see(&record))
+    }
+}
+
+/// Server-sent events: the journal's events from `Last-Event-ID` (or now) on, each with its sequence as id.
+async fn events(
+    State(state): State<Api>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let reached = *state.durable.borrow();
+    // Whoever comes with a number of another journal begins where this one ends.
+    let from = last.unwrap_or(reached.last).min(reached.last);
+    let reader = Reader::behind(Arc::clone(&state.disk), &state.data.join("journal"), from);
+    let listener = Listener { reader, durable: state.durable.clone(), who, ready: VecDeque::new() };
+    let feed = stream::unfold(listener, |mut listener| async move {
+        loop {
+            if let Some((sequence, payload)) = listener.ready.pop_front() {
+                let kind = event_type(&payload);
+                let data = String::from_utf8_lossy(&payload);
+                let text = format!("id: {sequence}\nevent: {kind}\ndata: {data}\n\n");
+                return Some((Ok::<_, Infallible>(Bytes::from(text)), listener));
+            }
+            listener = listener.fill().await?;
+            if !listener.ready.is_empty() || listener.durable.has_changed().ok()? {
+                continue;
+            }
+            match tokio::time::timeout(STILL_HERE, listener.durable.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => return Some((Ok(Bytes::from_static(b": still here\n\n")), listener)),
             }
         }
     });
@@ -337,6 +443,7 @@ struct Transfer {
 
 async fn seat_action(
     State(state): State<Api>,
+    Extension(who): Extension<Principal>,
     Path((seat, action)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
@@ -356,9 +463,9 @@ async fn seat_action(
         }
     };
     let scope = format!("{seat} {action:?}");
-    once(&state, &headers, &scope, async {
-        let request = state.new_request();
-        ask(&state, request, || state.shards.send(Input::Desk(ToDesk::SeatAction { seat, action, request }))).await
+    once(&state, &who, &headers, &scope, async {
+        let (request, by) = (state.new_request(), who.actor());
+        ask(&state, request, || state.shards.send(Input::Desk(ToDesk::SeatAction { seat, action, by, request }))).await
     })
     .await
 }
@@ -381,10 +488,15 @@ fn triage(t: Triage) -> Result<Action, Problem> {
 }
 
 /// 202: the dead letters are being tried again.
-async fn replay_sink(State(state): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
+async fn replay_sink(
+    State(state): State<Api>,
+    Extension(who): Extension<Principal>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
     let Some(replay) = state.replays.get(&name) else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such sink"));
     };
+    tracing::info!(sink = name, by = who.actor(), "the dead letters are being tried again");
     replay.notify_one();
     Ok(StatusCode::ACCEPTED.into_response())
 }
@@ -395,16 +507,18 @@ struct Duty {
     on_duty: bool,
 }
 
-async fn officer_duty(State(state): State<Api>, Path(officer): Path<String>, body: Bytes) -> Result<Response, Problem> {
+async fn officer_duty(
+    State(state): State<Api>,
+    Extension(who): Extension<Principal>,
+    Path(officer): Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let on_duty = parse_body::<Duty>(&body)?.on_duty;
     let request = state.new_request();
     let told = ToDesk::Duty { officer: officer.clone(), on_duty, request };
     ask(&state, request, || state.shards.send(Input::Desk(told))).await?;
-    let request = state.new_request();
-    ask(&state, request, || {
-        let _ = state.casebook.send(casebook_thread::Input::Duty { officer, on_duty, request });
-    })
-    .await
+    let (request, at) = (state.new_request(), state.clock.wall());
+    ask(&state, request, || state.tell(&who, ToCasebook::Duty { at, officer, on_duty, request })).await
 }
 
 /// Live state, not journalled: 204.
@@ -435,6 +549,11 @@ async fn ask(state: &Api, request: RequestId, send: impl FnOnce()) -> Result<Res
             Ok(None) => Ok(axum::Json(json!({})).into_response()),
             Err(Failure::NotFound(what)) => Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", what)),
             Err(Failure::Conflict(what)) => Err(Problem::new(StatusCode::CONFLICT, "GW-4409", what)),
+            Err(Failure::StoreFull) => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "GW-3101",
+                "the store takes nothing, and as much waits for it as may; nothing was done",
+            )),
             Err(Failure::Quota) => Err(Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "GW-4429",
@@ -451,30 +570,6 @@ async fn ask(state: &Api, request: RequestId, send: impl FnOnce()) -> Result<Res
             Err(Problem { done: true, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "GW-3101", detail) })
         }
     }
-}
-
-/// The same `Idempotency-Key` on the same request gets the same answer, and the work is done once.
-async fn once(
-    state: &Api,
-    headers: &HeaderMap,
-    scope: &str,
-    work: impl Future<Output = Result<Response, Problem>>,
-) -> Result<Response, Problem> {
-    let Some(key) = headers.get("idempotency-key").and_then(|v| v.to_str().ok()).map(|k| format!("{k} {scope}")) else {
-        return work.await;
-    };
-    if let Some(known) = state.idempotent.get(&key) {
-        let status = StatusCode::from_u16(known.0).unwrap_or(StatusCode::OK);
-        return Ok((status, [(header::CONTENT_TYPE, "application/json")], known.1.clone()).into_response());
-    }
-    let response = work.await?;
-    let (parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, 64 * 1024).await.map_err(|e| Problem::internal(&e.into()))?;
-    if state.idempotent.len() >= IDEMPOTENT_MAX {
-        state.idempotent.clear();
-    }
-    state.idempotent.insert(key, (parts.status.as_u16(), String::from_utf8_lossy(&bytes).into_owned()));
-    Ok(Response::from_parts(parts, Body::from(bytes)))
 }
 
 /// The JSON Schema of one alert record.
@@ -503,7 +598,7 @@ mod tests {
         let mut documented: Vec<&str> =
             document["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
         documented.sort_unstable();
-        let source = include_str!("http.rs");
+        let source = include_str!("mod.rs");
         let mut routed: Vec<&str> = source
             .split(".route(\"")
             .skip(1)

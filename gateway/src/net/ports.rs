@@ -12,10 +12,12 @@ use std::os::fd::AsRawFd as _;
 use mio::net::UdpSocket;
 use mio::{Interest, Poll, Token};
 
-use crate::udp::{self, Receiver};
+use crate::net::udp::{self, Receiver};
 
-/// Pairs kept bound and idle, so that a burst of calls finds them.
-const STOCK: usize = 64;
+/// Pairs kept bound and idle beyond the rated load, so that a burst of calls finds them.
+const SPARE: usize = 64;
+/// Packets that are taken from an RTCP socket in one turn: whoever floods one keeps nobody else waiting.
+const RTCP_TURN: usize = 64;
 /// Longer than any audio packet that a peer may send.
 const DATAGRAM: usize = 2048;
 /// Packets that a socket which all legs share is read for in one call.
@@ -62,6 +64,8 @@ pub struct Ports {
     first: u16,
     /// How many pairs all legs share; 0: each has its own.
     shared: usize,
+    /// Pairs that are bound before the first call: those of the rated load.
+    stock: usize,
     /// Not bound yet, in the order in which they will be.
     unbound: VecDeque<u16>,
     /// By their distance from the first, in pairs.
@@ -78,12 +82,13 @@ pub struct Ports {
 impl Ports {
     /// # Errors
     /// When the kernel gives no epoll.
-    pub fn new(address: IpAddr, from: u16, to: u16, shared: usize) -> io::Result<Ports> {
+    pub fn new(address: IpAddr, from: u16, to: u16, shared: usize, stock: usize) -> io::Result<Ports> {
         let first = from + from % 2;
         Ok(Ports {
             address,
             first,
             shared,
+            stock,
             unbound: (first..to).step_by(2).collect(),
             pairs: Vec::new(),
             in_use: Vec::new(),
@@ -100,7 +105,7 @@ impl Ports {
     pub fn refill(&mut self) -> Vec<u16> {
         let mut fresh = Vec::new();
         let wanted = |ports: &Ports| match ports.shared {
-            0 => ports.bound - ports.in_use.len() < STOCK,
+            0 => ports.bound < ports.stock || ports.bound - ports.in_use.len() < SPARE,
             shared => ports.bound < shared,
         };
         while wanted(self) {
@@ -196,6 +201,7 @@ impl Ports {
             }
             return;
         }
+        let mut again = Vec::new();
         for event in &self.events {
             let port = event.token().0 as u16;
             let Some(pair) = self.pairs.get(self.number(port)).and_then(Option::as_ref) else { continue };
@@ -206,7 +212,22 @@ impl Ports {
                     take(port, true, from, bytes);
                 }
             };
-            while self.receiver.receive(&pair.rtcp, &mut give).is_ok() {}
+            let mut taken = 0;
+            while taken < RTCP_TURN
+                && let Ok(n) = self.receiver.receive(&pair.rtcp, &mut give)
+            {
+                taken += n;
+            }
+            if taken >= RTCP_TURN {
+                again.push(port);
+            }
+        }
+        // The edge has passed, and more may lie there.
+        for port in again {
+            let number = self.number(port);
+            if let Some(pair) = self.pairs.get_mut(number).and_then(Option::as_mut) {
+                let _ = self.poll.registry().reregister(&mut pair.rtcp, Token(port as usize), Interest::READABLE);
+            }
         }
     }
 

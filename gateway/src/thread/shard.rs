@@ -11,24 +11,23 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use bytes::Bytes;
+use codecs::audio::chunk::Chunk;
 use codecs::record::AlertNo;
 use codecs::time::Mono;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Token};
 use switchboard::route::{Route, Router};
-use switchboard::{
-    Desk, DeskOutput, Flow, Reply, Shard, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, Transport, recording,
-};
+use switchboard::{Desk, DeskOutput, Flow, Reply, Shard, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, Transport};
 
-use crate::casebook_thread::{self, Answer, Waiting};
+use super::casebook::{self, Answer, Waiting};
+use super::recorder;
 use crate::clock::Clock;
-use crate::crowd::Cap;
-use crate::metrics::{self, Board, Snapshot};
-use crate::ports::Ports;
-use crate::recorder_thread;
-use crate::shards::{Handle, Input, Mailbox};
-use crate::streams::{Arrived, Streams};
-use crate::udp;
+use crate::inbox::{Handle, Input, Mailbox};
+use crate::net::crowd::Cap;
+use crate::net::ports::Ports;
+use crate::net::streams::{Arrived, Streams};
+use crate::net::udp;
+use crate::observe::metrics::{self, Board, Snapshot};
 
 const UDP: Token = Token(0);
 const LISTENER: Token = Token(1);
@@ -61,8 +60,8 @@ pub struct Front {
 #[derive(Clone)]
 pub struct Links {
     pub shards: Handle,
-    pub casebook: Sender<casebook_thread::Input>,
-    pub recorder: Sender<recorder_thread::Input>,
+    pub casebook: Sender<casebook::Input>,
+    pub recorder: recorder::Inbox,
     pub waiting: Waiting,
     pub board: Board,
 }
@@ -74,7 +73,7 @@ pub struct ShardThread {
     front: Option<Front>,
     mailbox: Mailbox,
     udp: UdpSocket,
-    chunks: Vec<(AlertNo, recording::Chunk)>,
+    chunks: Vec<(AlertNo, Chunk)>,
     /// Recordings of which nothing will follow, by key.
     ended: Vec<(u64, AlertNo)>,
     facts: Vec<ToCasebook>,
@@ -163,6 +162,8 @@ impl ShardThread {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(256);
         self.refill_ports();
+        // Numbers, before anybody calls.
+        self.read_inbox();
         while !self.stopping {
             let timeout = self.time_to_wait();
             if let Err(error) = self.mailbox.poll.poll(&mut events, Some(timeout))
@@ -483,7 +484,8 @@ impl ShardThread {
                 }
             }
             ShardOutput::WantSerials => {
-                let _ = self.links.casebook.send(casebook_thread::Input::WantSerials { shard: self.index });
+                let at = self.clock.wall();
+                self.tell_casebook(ToCasebook::WantSerials { at, shard: self.index });
             }
             ShardOutput::Observed(observed) => metrics::observe(&observed),
         }
@@ -491,13 +493,13 @@ impl ShardThread {
 
     fn hand_over_chunks(&mut self) {
         if !self.chunks.is_empty() {
-            let _ = self.links.recorder.send(recorder_thread::Input::Chunks(std::mem::take(&mut self.chunks)));
+            self.links.recorder.chunks(std::mem::take(&mut self.chunks));
         }
     }
 
     fn hand_over_ended(&mut self) {
         if !self.ended.is_empty() {
-            let _ = self.links.recorder.send(recorder_thread::Input::Ended(std::mem::take(&mut self.ended)));
+            self.links.recorder.ended(std::mem::take(&mut self.ended));
         }
     }
 
@@ -508,7 +510,7 @@ impl ShardThread {
     /// The casebook is woken once a turn.
     fn hand_over_facts(&mut self) {
         if !self.facts.is_empty() {
-            let _ = self.links.casebook.send(casebook_thread::Input::Messages(std::mem::take(&mut self.facts)));
+            let _ = self.links.casebook.send(casebook::Input::Messages(std::mem::take(&mut self.facts)));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The configuration: TOML with file and line in every complaint, tables as CSV and GeoJSON beside it.
 
 pub mod channel;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +12,9 @@ use codecs::sip::auth::Algorithm;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::crowd::Cap;
+pub use storage::{Storage, Tls};
+
+use crate::net::crowd::Cap;
 
 /// One thing wrong, where it stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +51,10 @@ pub struct Config {
     pub registrar: Registrar,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub storage: Storage,
+    /// Without it API and hooks are plain HTTP: for the loopback, or behind something that ends TLS.
+    pub tls: Option<Tls>,
     #[serde(default)]
     pub sink: BTreeMap<String, Sink>,
     #[serde(default)]
@@ -201,6 +208,8 @@ pub struct Listen {
     pub sip_advertise: Option<SocketAddr>,
     pub rtp: Rtp,
     pub http: SocketAddr,
+    /// Webhooks on a listener of their own: what faces the Internet is then not what call takers hang on.
+    pub hooks: Option<SocketAddr>,
     pub admin: SocketAddr,
 }
 
@@ -427,13 +436,15 @@ macro_rules! from_text {
 from_text!(Span, |text| {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| format!("`{text}` is not a duration such as 300ms, 20s, 5m or 2h"))?;
+    let number: u64 =
+        number.parse().map_err(|_| format!("`{text}` is not a duration such as 300ms, 20s, 5m, 2h or 90d"))?;
     let ms = match unit {
         "ms" => 1,
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(format!("`{text}` is not a duration such as 300ms, 20s, 5m or 2h")),
+        "d" => 86_400_000,
+        _ => return Err(format!("`{text}` is not a duration such as 300ms, 20s, 5m, 2h or 90d")),
     };
     Ok(Span(Duration::from_millis(number.saturating_mul(ms))))
 });
@@ -515,6 +526,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     }
     if !(1..=100).contains(&config.limits.share) || config.limits.calls == 0 || config.limits.legs < 2 {
         complain("limits", "GW-0208", "limits: a share is 1 to 100, calls at least 1, legs at least 2".into());
+    }
+    if !config.storage.is_sane() {
+        complain("keep_", "GW-0209", "storage: nothing is kept for less than a day (1d)".into());
     }
     for (name, trunk) in &config.trunk {
         if !config.group.contains_key(&trunk.group) {
@@ -599,7 +613,7 @@ mod tests {
         assert!(few.part(2, 3).to < few.part(2, 3).from, "two pairs are not enough for three");
     }
 
-    const GOOD: &str = include_str!("../../deploy/example/city.toml");
+    const GOOD: &str = include_str!("../../../deploy/example/city.toml");
 
     fn problems(from: &str, to: &str) -> Vec<Problem> {
         assert!(GOOD.contains(from), "the example has {from}");

@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use codecs::record::{Address, AlertNo, AlertRecord, LineState};
+use codecs::record::{Address, AlertRecord, LineState};
 use dashmap::DashMap;
 use futures_util::stream;
 use serde::Deserialize;
@@ -15,8 +15,10 @@ use serde_json::json;
 use switchboard::{SayRequest, ToCasebook};
 use tokio::sync::broadcast;
 
-use super::{Api, Problem, ask, find_alert, once, parse_body};
-use crate::casebook_thread::Input;
+use super::idempotent::once;
+use super::who::Principal;
+use super::{Api, Problem, ask, number, parse_body};
+use crate::thread::casebook::Input;
 
 /// Lines of a conversation that a seat is told at once; the whole is at `/v1/alerts/{no}`.
 const LINES: usize = 50;
@@ -78,16 +80,6 @@ pub(super) async fn seat_events(State(state): State<Api>, Path(seat): Path<Strin
         .into_response()
 }
 
-/// A number, or its end if only one alert ends so.
-async fn number(state: &Api, no: String) -> Result<AlertNo, Problem> {
-    if let Some(no) = AlertNo::parse(&no) {
-        return Ok(no);
-    }
-    let record = find_alert(state, no).await?;
-    let record: AlertRecord = serde_json::from_str(&record).map_err(|e| Problem::internal(&e.into()))?;
-    AlertNo::parse(&record.id.alert_no).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such alert"))
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Say {
@@ -105,15 +97,16 @@ struct Say {
 
 pub(super) async fn say(
     State(state): State<Api>,
+    Extension(who): Extension<Principal>,
     Path((seat, no)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let say: Say = parse_body(&body)?;
     let text = text_of(&state, say.body, say.template)?;
-    let no = number(&state, no).await?;
+    let no = number(&state, &who, no).await?;
     let scope = format!("{seat} say {no} {text}");
-    once(&state, &headers, &scope, async {
+    once(&state, &who, &headers, &scope, async {
         let request = state.new_request();
         let at = state.clock.wall();
         let line = SayRequest {
@@ -127,7 +120,7 @@ pub(super) async fn say(
             despite_silence: say.despite_silence,
             request,
         };
-        ask(&state, request, || drop(state.casebook.send(Input::Message(ToCasebook::Say(Box::new(line)))))).await
+        ask(&state, request, || state.tell(&who, ToCasebook::Say(Box::new(line)))).await
     })
     .await
 }
@@ -146,12 +139,13 @@ fn text_of(state: &Api, body: Option<String>, template: Option<String>) -> Resul
 
 pub(super) async fn done(
     State(state): State<Api>,
+    Extension(who): Extension<Principal>,
     Path((seat, no)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let no = number(&state, no).await?;
+    let no = number(&state, &who, no).await?;
     let request = state.new_request();
     let message = ToCasebook::Done { at: state.clock.wall(), no, seat, request };
-    ask(&state, request, || drop(state.casebook.send(Input::Message(message)))).await
+    ask(&state, request, || state.tell(&who, message)).await
 }
 
 #[derive(Deserialize)]
@@ -161,20 +155,30 @@ struct Join {
     other: String,
 }
 
-pub(super) async fn join(State(state): State<Api>, Path(no): Path<String>, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn join(
+    State(state): State<Api>,
+    Extension(who): Extension<Principal>,
+    Path(no): Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let join: Join = parse_body(&body)?;
-    let (to, from) = (number(&state, no).await?, number(&state, join.other).await?);
+    let (to, from) = (number(&state, &who, no).await?, number(&state, &who, join.other).await?);
     let request = state.new_request();
     let message = ToCasebook::Join { at: state.clock.wall(), from, to, request };
-    ask(&state, request, || drop(state.casebook.send(Input::Message(message)))).await
+    ask(&state, request, || state.tell(&who, message)).await
 }
 
-pub(super) async fn split(State(state): State<Api>, Path(no): Path<String>, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn split(
+    State(state): State<Api>,
+    Extension(who): Extension<Principal>,
+    Path(no): Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let sender: Address = parse_body(&body)?;
-    let no = number(&state, no).await?;
+    let no = number(&state, &who, no).await?;
     let request = state.new_request();
     let message = ToCasebook::Split { at: state.clock.wall(), no, sender, request };
-    ask(&state, request, || drop(state.casebook.send(Input::Message(message)))).await
+    ask(&state, request, || state.tell(&who, message)).await
 }
 
 #[derive(Deserialize)]
@@ -198,14 +202,19 @@ enum Class {
 }
 
 /// A line to anybody, alert or not: 200 with its name when it is durable.
-pub(super) async fn send(State(state): State<Api>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn send(
+    State(state): State<Api>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let out: Outbound = parse_body(&body)?;
     let text = text_of(&state, out.body, out.template)?;
     if out.to.is_empty() || out.to.len() > 128 {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", "to is 1 to 128 bytes"));
     }
     let scope = format!("outbound {} {} {text}", out.channel, out.to);
-    once(&state, &headers, &scope, async {
+    once(&state, &who, &headers, &scope, async {
         let request = state.new_request();
         let line = state.channels.line_name();
         state.channels.note_state(&line, LineState::Queued, "");
@@ -213,7 +222,7 @@ pub(super) async fn send(State(state): State<Api>, headers: HeaderMap, body: Byt
         let notice = out.class == Class::Notice;
         let (at, name) = (state.clock.wall(), line.clone());
         let message = ToCasebook::Send { at, line, to, body: text, notice, request };
-        ask(&state, request, || drop(state.casebook.send(Input::Message(message)))).await?;
+        ask(&state, request, || state.tell(&who, message)).await?;
         Ok(axum::Json(json!({ "id": name })).into_response())
     })
     .await

@@ -1,0 +1,184 @@
+//! A disk in memory: what is written is seen at once and safe once it is synced; it fails when it is told to.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use store::disk::{Access, Disk, DiskFile, Space};
+
+use crate::chance::Chance;
+
+#[derive(Default)]
+struct Content {
+    bytes: Vec<u8>,
+    /// What unsynced writes have replaced, oldest first: where, and what stood there.
+    undo: Vec<(usize, Vec<u8>)>,
+}
+
+type File = Arc<Mutex<Content>>;
+
+#[derive(Default)]
+struct State {
+    files: BTreeMap<PathBuf, File>,
+    /// Operations that still work; none: all of them.
+    works_for: Option<u32>,
+}
+
+/// Shared with whoever has a file of it open.
+#[derive(Clone, Default)]
+pub struct ModelDisk(Arc<Mutex<State>>);
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("one thread uses it")
+}
+
+impl ModelDisk {
+    /// From now on so many operations work, and none after them.
+    pub fn fail_after(&self, operations: u32) {
+        locked(&self.0).works_for = Some(operations);
+    }
+
+    pub fn heal(&self) {
+        locked(&self.0).works_for = None;
+    }
+
+    fn operate(&self) -> io::Result<()> {
+        match &mut locked(&self.0).works_for {
+            None => Ok(()),
+            Some(0) => Err(io::Error::other("the disk does not work")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// The power is gone: of what was not synced any part may be missing, the last of it half written.
+    pub fn crash(&self, chance: &mut Chance) {
+        for file in locked(&self.0).files.values() {
+            let mut content = locked(file);
+            let kept = chance.below(content.undo.len() as u64 + 1) as usize;
+            let mut undo = std::mem::take(&mut content.undo);
+            for (at, before) in undo.drain(kept..).rev() {
+                let half = if chance.percent(50) { before.len() / 2 } else { 0 };
+                content.bytes[at + half..at + before.len()].copy_from_slice(&before[half..]);
+            }
+        }
+    }
+}
+
+struct ModelFile {
+    disk: ModelDisk,
+    content: File,
+}
+
+impl Disk for ModelDisk {
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = locked(&self.0);
+        let here = state.files.keys().filter(|p| p.parent() == Some(dir));
+        Ok(here.filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect())
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        if access != Access::Read {
+            self.operate()?;
+        }
+        let mut state = locked(&self.0);
+        let there = state.files.get(path).cloned();
+        let content = match (access, there) {
+            (Access::Read | Access::Write, None) => return Err(io::ErrorKind::NotFound.into()),
+            (Access::New, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Access::Read | Access::Write, Some(content)) => content,
+            (Access::New | Access::Fresh, _) => {
+                let content = File::default();
+                state.files.insert(path.to_owned(), Arc::clone(&content));
+                content
+            }
+        };
+        Ok(Box::new(ModelFile { disk: self.clone(), content }))
+    }
+
+    fn make_dir(&self, _: &Path) -> io::Result<()> {
+        self.operate()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.operate()?;
+        let mut state = locked(&self.0);
+        let content = state.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.files.insert(to.to_owned(), content);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.operate()?;
+        locked(&self.0).files.remove(path).map(drop).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.operate()?;
+        locked(&self.0).files.retain(|p, _| !p.starts_with(dir));
+        Ok(())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        self.operate()
+    }
+
+    fn sync_all(&self, _: &Path) -> io::Result<()> {
+        self.operate()?;
+        locked(&self.0).files.values().for_each(|f| locked(f).undo.clear());
+        Ok(())
+    }
+
+    fn space(&self, _: &Path) -> io::Result<Space> {
+        Ok(Space { free: u64::MAX, total: u64::MAX, free_files: u64::MAX })
+    }
+
+    fn written_s(&self, _: &Path) -> io::Result<i64> {
+        Ok(0)
+    }
+}
+
+impl DiskFile for ModelFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(locked(&self.content).bytes.len() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let content = locked(&self.content);
+        let rest = content.bytes.get(offset as usize..).unwrap_or_default();
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+
+    /// One that fails has written half.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let result = self.disk.operate();
+        let bytes = if result.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+        let mut content = locked(&self.content);
+        let (begin, end) = (offset as usize, offset as usize + bytes.len());
+        let len = content.bytes.len().max(end);
+        content.bytes.resize(len, 0);
+        let before = content.bytes[begin..end].to_vec();
+        content.undo.push((begin, before));
+        content.bytes[begin..end].copy_from_slice(bytes);
+        result
+    }
+
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        self.disk.operate()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.operate()?;
+        locked(&self.content).undo.clear();
+        Ok(())
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        locked(&self.disk.0).files.get(path).is_some_and(|f| Arc::ptr_eq(f, &self.content))
+    }
+}

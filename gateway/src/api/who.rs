@@ -1,0 +1,380 @@
+//! Who asks, and what they may: a token has a role, a subject, an area and an end; what no row allows is refused.
+
+use std::collections::HashMap;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use codecs::record::AlertRecord;
+use codecs::sip::auth::hex;
+use codecs::time::Mono;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{Api, Problem};
+use crate::clock::random;
+use crate::net::http::Line;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// A call taker's place: what lies at that seat, and no other.
+    Seat,
+    /// One officer: their duty, their position.
+    Officer,
+    /// Somebody who reports.
+    Citizen,
+    /// Whoever leads the shift: every seat and officer of their area, live audio, lines to anybody.
+    Supervisor,
+    /// A system that acts on alerts: reads them, and adds what it has found out.
+    Downstream,
+    /// Whoever keeps the machine running: sinks, channels; no alerts.
+    Operator,
+    /// Reads everything, changes nothing.
+    Auditor,
+    /// The installation's own: everything.
+    All,
+}
+
+impl Role {
+    pub const EACH: [Role; 7] =
+        [Role::Seat, Role::Officer, Role::Citizen, Role::Supervisor, Role::Downstream, Role::Operator, Role::Auditor];
+
+    pub fn text(self) -> &'static str {
+        match self {
+            Role::Seat => "seat",
+            Role::Officer => "officer",
+            Role::Citizen => "citizen",
+            Role::Supervisor => "supervisor",
+            Role::Downstream => "downstream",
+            Role::Operator => "operator",
+            Role::Auditor => "auditor",
+            Role::All => "all",
+        }
+    }
+}
+
+/// Whoever asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Principal {
+    pub role: Role,
+    pub subject: String,
+    /// The beginning of the unit codes that concern them; empty: all.
+    pub area: String,
+}
+
+impl Principal {
+    /// As it stands in events: `seat:1101`.
+    pub fn actor(&self) -> String {
+        format!("{}:{}", self.role.text(), self.subject)
+    }
+
+    /// Whether an alert lies where they may look.
+    pub fn may_see(&self, record: &AlertRecord) -> bool {
+        let here = |unit: &String| unit.starts_with(&self.area);
+        self.area.is_empty() || here(&record.route.owner) || record.route.jurisdiction.iter().any(here)
+    }
+}
+
+/// Which of a route's names has to be the token's subject.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Own {
+    /// None: whoever has the role.
+    Any,
+    /// For this role, the path's parameter of this name.
+    Subject(Role, &'static str),
+}
+
+struct Rule {
+    method: Method,
+    path: &'static str,
+    roles: &'static [Role],
+    own: Own,
+}
+
+const fn rule(method: Method, path: &'static str, roles: &'static [Role], own: Own) -> Rule {
+    Rule { method, path, roles, own }
+}
+
+const READERS: &[Role] = &[Role::Seat, Role::Supervisor, Role::Downstream, Role::Auditor];
+const TAKERS: &[Role] = &[Role::Seat, Role::Supervisor];
+const OFFICERS: &[Role] = &[Role::Officer, Role::Supervisor];
+const OWN_SEAT: Own = Own::Subject(Role::Seat, "id");
+const OWN_DUTY: Own = Own::Subject(Role::Officer, "no");
+
+/// Every route that needs a token, and who may; `All` may everything.
+static RULES: [Rule; 16] = [
+    rule(Method::GET, "/v1/alerts", READERS, Own::Any),
+    rule(Method::GET, "/v1/alerts/{no}", READERS, Own::Any),
+    rule(Method::POST, "/v1/alerts/{no}/transcript", &[Role::Downstream, Role::Supervisor], Own::Any),
+    rule(Method::GET, "/v1/alerts/{no}/audio/{leg}", &[Role::Supervisor], Own::Any),
+    rule(Method::GET, "/v1/events", &[Role::Downstream, Role::Supervisor, Role::Auditor], Own::Any),
+    rule(Method::POST, "/v1/alerts/{no}/join", TAKERS, Own::Any),
+    rule(Method::POST, "/v1/alerts/{no}/split", TAKERS, Own::Any),
+    rule(Method::GET, "/v1/seats/{id}/events", TAKERS, OWN_SEAT),
+    rule(Method::POST, "/v1/seats/{id}/conversations/{no}/say", TAKERS, OWN_SEAT),
+    rule(Method::POST, "/v1/seats/{id}/conversations/{no}/done", TAKERS, OWN_SEAT),
+    rule(Method::POST, "/v1/seats/{id}/{action}", TAKERS, OWN_SEAT),
+    rule(Method::POST, "/v1/outbound", &[Role::Supervisor], Own::Any),
+    rule(Method::GET, "/v1/outbound/{id}", &[Role::Supervisor], Own::Any),
+    rule(Method::POST, "/v1/sinks/{name}/replay", &[Role::Operator], Own::Any),
+    rule(Method::PUT, "/v1/officers/{no}/duty", OFFICERS, OWN_DUTY),
+    rule(Method::PUT, "/v1/officers/{no}/position", OFFICERS, OWN_DUTY),
+];
+
+/// Whether a principal may do this; `of`: the path's parameters.
+fn may(who: &Principal, method: &Method, path: &str, of: impl Fn(&str) -> Option<String>) -> bool {
+    let Some(rule) = RULES.iter().find(|r| r.method == *method && r.path == path) else { return false };
+    if who.role == Role::All {
+        return true;
+    }
+    let own = match rule.own {
+        Own::Subject(role, name) if role == who.role => of(name).as_deref() == Some(&*who.subject),
+        Own::Subject(..) | Own::Any => true,
+    };
+    rule.roles.contains(&who.role) && own
+}
+
+/// The one token that a request carries, if it carries one as it should.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let token = given.next()?.to_str().ok()?.strip_prefix("Bearer ")?;
+    given.next().is_none().then_some(token)
+}
+
+pub(super) async fn authenticate(State(state): State<Api>, request: Request, next: Next) -> Response {
+    let Some(who) =
+        bearer(request.headers()).and_then(|token| state.tokens.who(token, state.clock.mono(), state.now_s()))
+    else {
+        metrics::counter!("gateway_api_refused_total", "why" => "credential").increment(1);
+        let what = "Authorization: Bearer TOKEN is missing, wrong or at its end";
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "GW-4401", what);
+        return ([(header::WWW_AUTHENTICATE, "Bearer")], problem).into_response();
+    };
+    let (mut parts, body) = request.into_parts();
+    let path = parts.extensions.get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
+    let params = RawPathParams::from_request_parts(&mut parts, &()).await.ok();
+    let of = |name: &str| {
+        let params = params.as_ref()?;
+        params.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_owned())
+    };
+    if !may(&who, &parts.method, &path, of) {
+        metrics::counter!("gateway_api_refused_total", "why" => "role").increment(1);
+        let what = format!("{} may not do this", who.actor());
+        return Problem::new(StatusCode::FORBIDDEN, "GW-4407", what).into_response();
+    }
+    if let Some(line) = parts.extensions.get::<std::sync::Arc<Line>>() {
+        line.belongs_to(&who.actor());
+    }
+    parts.extensions.insert(who);
+    next.run(Request::from_parts(parts, body)).await
+}
+
+/// A token as it is kept: its hash, never itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// Names it to people.
+    pub id: String,
+    /// SHA-256, in hexadecimal.
+    pub hash: String,
+    pub role: Role,
+    pub subject: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub area: String,
+    /// Seconds since 1970; none: it has no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<i64>,
+}
+
+fn hash(token: &str) -> String {
+    hex(&Sha256::digest(token.as_bytes()))
+}
+
+/// The tokens of a data directory: one a line, in `DATA/tokens`.
+pub struct File(PathBuf);
+
+impl File {
+    pub fn of(data: &Path) -> File {
+        File(data.join("tokens"))
+    }
+
+    /// # Errors
+    /// What the disk said, or the line that is none.
+    pub fn read(&self) -> io::Result<Vec<Kept>> {
+        let text = match std::fs::read_to_string(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let line = |(n, line): (usize, &str)| {
+            serde_json::from_str(line).map_err(|e| io::Error::other(format!("{}:{}: {e}", self.0.display(), n + 1)))
+        };
+        text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).map(line).collect()
+    }
+
+    /// Makes a token and keeps its hash; what is returned is seen this once.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn make(&self, role: Role, subject: &str, area: &str, expires: Option<i64>) -> io::Result<(Kept, String)> {
+        let token = format!("gwt_{}", hex(&random::<20>()));
+        let (id, hash) = (hex(&random::<4>()), hash(&token));
+        let kept = Kept { id, hash, role, subject: subject.to_owned(), area: area.to_owned(), expires };
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.create(true).append(true).mode(0o600).open(&self.0)?;
+        file.write_all(format!("{}\n", serde_json::to_string(&kept)?).as_bytes())?;
+        file.sync_data()?;
+        Ok((kept, token))
+    }
+
+    /// Takes one away, by its id. `false`: there is none of that name.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn revoke(&self, id: &str) -> io::Result<bool> {
+        let all = self.read()?;
+        let left: Vec<&Kept> = all.iter().filter(|k| k.id != id).collect();
+        let mut text = String::new();
+        for kept in &left {
+            text.push_str(&serde_json::to_string(kept)?);
+            text.push('\n');
+        }
+        let temporary = self.0.with_extension("tmp");
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_data()?;
+        std::fs::rename(&temporary, &self.0)?;
+        Ok(left.len() < all.len())
+    }
+}
+
+/// How long a change of the file may stay unseen.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Every token that counts now.
+pub struct Tokens {
+    file: File,
+    /// The hash of the installation's own.
+    all: String,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    looked_at: Option<Mono>,
+    /// Of the file as it was read: when it was changed, its length, which file it was.
+    stamp: (i64, i64, u64, u64),
+    by_hash: HashMap<String, Kept>,
+}
+
+impl Tokens {
+    pub fn new(data: &Path, all: &str) -> Tokens {
+        Tokens { file: File::of(data), all: hash(all), known: Mutex::default() }
+    }
+
+    /// Whose token this is, if it is anybody's and its time is not over.
+    pub fn who(&self, token: &str, now: Mono, now_s: i64) -> Option<Principal> {
+        let hash = hash(token);
+        if hash == self.all {
+            return Some(Principal { role: Role::All, subject: "installation".into(), area: String::new() });
+        }
+        let mut known = self.known.lock().ok()?;
+        self.refresh(&mut known, now);
+        let kept = known.by_hash.get(&hash).filter(|k| k.expires.is_none_or(|at| now_s < at))?;
+        Some(Principal { role: kept.role, subject: kept.subject.clone(), area: kept.area.clone() })
+    }
+
+    fn refresh(&self, known: &mut Known, now: Mono) {
+        if known.looked_at.is_some_and(|at| now.since(at) < LOOK) {
+            return;
+        }
+        known.looked_at = Some(now);
+        let meta = std::fs::metadata(&self.file.0);
+        let stamp = meta.map_or((0, 0, 0, 0), |m| (m.mtime(), m.mtime_nsec(), m.len(), m.ino()));
+        if stamp == known.stamp {
+            return;
+        }
+        match self.file.read() {
+            Ok(all) => {
+                known.by_hash = all.into_iter().map(|k| (k.hash.clone(), k)).collect();
+                known.stamp = stamp;
+            }
+            Err(error) => tracing::error!(%error, "GW-4406 the tokens cannot be read; those that were known count"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("gw-who-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a directory");
+        dir
+    }
+
+    #[test]
+    fn a_token_counts_until_its_end_or_until_it_is_revoked_and_only_whole() {
+        let dir = fresh("tokens");
+        let (tokens, file) = (Tokens::new(&dir, "master"), File::of(&dir));
+        let (kept, token) = file.make(Role::Seat, "1101", "3704", Some(100)).expect("made");
+        let second = |n: u64| Mono::from_millis(n * 1000 + 5000);
+        let who = tokens.who(&token, second(0), 99).expect("it counts");
+        assert_eq!((who.actor().as_str(), who.area.as_str()), ("seat:1101", "3704"));
+        assert_eq!(tokens.who(&token, second(2), 100), None, "at its end");
+        for wrong in [&token[1..], &token[..token.len() - 1], "", "gwt_", &token.to_uppercase(), &format!("{token} ")] {
+            assert_eq!(tokens.who(wrong, second(4), 0), None, "{wrong}");
+        }
+        assert!(!std::fs::read_to_string(dir.join("tokens")).expect("there").contains(&token), "only its hash is kept");
+        assert!(file.revoke(&kept.id).expect("revoked") && !file.revoke(&kept.id).expect("none"));
+        assert_eq!(tokens.who(&token, second(6), 0), None, "revoked");
+        assert_eq!(tokens.who("master", second(6), 0).map(|w| w.role), Some(Role::All));
+        std::fs::remove_dir_all(dir).expect("removed");
+    }
+
+    #[test]
+    fn one_token_as_it_should_be_and_nothing_else_is_a_credential() {
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, value.parse().expect("a header"));
+            }
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(of(&["Bearer abc"]), Some("abc".into()));
+        for wrong in
+            [&[][..], &["abc"], &["Basic abc"], &["bearer abc"], &["Bearer abc", "Bearer abc"], &["Bearer\tabc"]]
+        {
+            assert_eq!(of(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn every_role_may_what_its_rows_say_with_its_own_subject_and_nothing_else() {
+        let who = |role, subject: &str| Principal { role, subject: subject.into(), area: String::new() };
+        let param = |value: &'static str| move |_: &str| Some(value.to_owned());
+        let mut allowed = 0;
+        for rule in &RULES {
+            for role in Role::EACH {
+                let may = |subject: &str| may(&who(role, subject), &rule.method, rule.path, param("1101"));
+                let wanted = rule.roles.contains(&role);
+                assert_eq!(may("1101"), wanted, "{role:?} {} {}", rule.method, rule.path);
+                let is_bound = matches!(rule.own, Own::Subject(bound, _) if bound == role);
+                assert_eq!(may("1102"), wanted && !is_bound, "another's: {role:?} {} {}", rule.method, rule.path);
+                allowed += u32::from(wanted);
+            }
+            assert!(may(&who(Role::All, ""), &rule.method, rule.path, param("x")));
+            assert!(!may(&who(Role::All, ""), &Method::DELETE, rule.path, param("x")), "what no row names is refused");
+        }
+        assert_eq!(allowed, 33, "a row that is added or widened is looked at here");
+        assert!(!may(&who(Role::Citizen, "c"), &Method::GET, "/v1/alerts", param("x")));
+    }
+}

@@ -1,0 +1,142 @@
+//! What stands beside the shards: channels, API, sinks, and the listeners that people and systems come by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::Sender;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use store::disk::Disk;
+use tokio::sync::{Notify, watch};
+
+use super::{Listeners, Settings};
+use crate::api::idempotent::Idempotent;
+use crate::api::who::Tokens;
+use crate::api::{self, Admin, Api};
+use crate::channel::{self, Channels, Client};
+use crate::city::City;
+use crate::clock::{Clock, random};
+use crate::inbox::Handle;
+use crate::net::crowd::Cap;
+use crate::net::http::Server;
+use crate::observe::health::Health;
+use crate::sink::http::HttpSink;
+use crate::thread::casebook::{self, Reached, Waiting};
+use crate::thread::recorder::Taps;
+
+/// Connections that a scrape and a probe need, with room for a person or two.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// What is shared with everybody here.
+pub(super) struct Shared {
+    pub clock: Clock,
+    pub disk: Arc<dyn Disk>,
+    pub shards: Handle,
+    pub casebook: Sender<casebook::Input>,
+    pub waiting: Waiting,
+    pub durable: watch::Receiver<Reached>,
+    pub health: Health,
+    pub taps: Taps,
+    pub notices: api::talk::Notices,
+    pub idempotent: Idempotent,
+    pub client: Client,
+}
+
+pub(super) fn channels(
+    city: &mut City,
+    settings: &Settings,
+    shared: &Shared,
+    runtime: &tokio::runtime::Runtime,
+) -> anyhow::Result<Channels> {
+    let with = channel::Shared {
+        started: u64::from_le_bytes(random()),
+        clock: shared.clock,
+        casebook: shared.casebook.clone(),
+        disk: Arc::clone(&shared.disk),
+        data: settings.data.clone(),
+        client: shared.client.clone(),
+    };
+    Channels::open(std::mem::take(&mut city.devices), &with, shared.shards.clone(), runtime)
+}
+
+/// The listeners begin to answer.
+pub(super) fn serve(
+    city: &mut City,
+    settings: &Settings,
+    shared: &Shared,
+    (channels, token): (&Channels, &str),
+    listeners: Listeners,
+    (prometheus, ready): (PrometheusHandle, watch::Receiver<bool>),
+    runtime: &tokio::runtime::Runtime,
+) -> anyhow::Result<BTreeMap<String, Arc<Notify>>> {
+    let replays: BTreeMap<String, Arc<Notify>> =
+        settings.sinks.iter().map(|s| (s.name.clone(), Arc::new(Notify::new()))).collect();
+    let api = Api {
+        shards: shared.shards.clone(),
+        casebook: shared.casebook.clone(),
+        waiting: shared.waiting.clone(),
+        next_request: Arc::new(AtomicU64::new(1)),
+        tokens: Arc::new(Tokens::new(&settings.data, token)),
+        disk: Arc::clone(&shared.disk),
+        data: settings.data.clone(),
+        clock: shared.clock,
+        durable: shared.durable.clone(),
+        health: shared.health.clone(),
+        taps: shared.taps.clone(),
+        idempotent: shared.idempotent.clone(),
+        channels: channels.clone(),
+        notices: shared.notices.clone(),
+        templates: Arc::new(std::mem::take(&mut city.templates)),
+        replays: Arc::new(replays.clone()),
+        seen: Arc::default(),
+    };
+    let admin = Admin { prometheus, ready, health: shared.health.clone(), peers: settings.peers.clone().map(Arc::new) };
+    let tls = settings.tls.as_ref().map(|t| t.acceptor()).transpose().context("tls")?;
+    let server = |name, listener, router, tls| {
+        let cap = city.connections.clone();
+        Server { name, listener, router, cap, tls, clock: shared.clock }.start(runtime.handle())
+    };
+    match listeners.hooks {
+        Some(hooks) => {
+            server("hooks", hooks, api::hooks(api.clone()), tls.clone())?;
+            server("api", listeners.api, api::api(api), tls)?;
+        }
+        None => server("api", listeners.api, api::api(api.clone()).merge(api::hooks(api)), tls)?,
+    }
+    let cap = Cap { all: ADMIN_CONNECTIONS, share: ADMIN_CONNECTIONS, whole: Vec::new() };
+    let (name, listener, router) = ("admin", listeners.admin, api::admin(admin));
+    Server { name, listener, router, cap, tls: None, clock: shared.clock }.start(runtime.handle())?;
+    Ok(replays)
+}
+
+pub(super) fn sinks(
+    settings: &mut Settings,
+    shared: &Shared,
+    replays: &BTreeMap<String, Arc<Notify>>,
+    runtime: &tokio::runtime::Runtime,
+) -> anyhow::Result<()> {
+    for sink in settings.sinks.drain(..) {
+        let replay = Arc::clone(&replays[&sink.name]);
+        let sink = HttpSink {
+            client: shared.client.clone(),
+            name: sink.name,
+            url: sink.url,
+            secret: sink.secret,
+            tries: sink.tries,
+            disk: Arc::clone(&shared.disk),
+            data: settings.data.clone(),
+            clock: shared.clock,
+            durable: shared.durable.clone(),
+            health: shared.health.clone(),
+            replay,
+        };
+        let handle = runtime.handle().clone();
+        let name = format!("sink-{}", sink.name);
+        std::thread::Builder::new().name(name).spawn(move || {
+            crate::observe::cores::step_back();
+            handle.block_on(sink.run());
+        })?;
+    }
+    Ok(())
+}

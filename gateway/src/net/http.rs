@@ -1,0 +1,377 @@
+//! HTTP connections: accepted, bounded in number and in time, closed.
+//!
+//! A head is whole within ten seconds and 32 KiB, a body within ten seconds or, for whoever has shown who they are, as
+//! fast as a kibibyte a second; a connection on which nothing is asked is closed after ten seconds. Beyond a source's
+//! share, or the listener's cap, the one that has been silent for longest makes room for a new one.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::Request;
+use codecs::time::Mono;
+use futures_util::FutureExt as _;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+
+use super::crowd::{Cap, Crowd, Full};
+use crate::clock::Clock;
+use crate::observe::limits::Limit;
+
+/// For a head, for a body of somebody unknown, and between two requests.
+pub const WITHIN: Duration = Duration::from_secs(10);
+/// The longest head, in octets.
+const HEAD_MAX: usize = 32 * 1024;
+/// What an authenticated body has to keep up, in octets a second.
+const BODY_RATE: u64 = 1024;
+/// What is sent and not read for so long ends the connection.
+const UNREAD: Duration = Duration::from_secs(30);
+
+/// A connection, as its requests know it.
+pub struct Line {
+    pub source: IpAddr,
+    /// When something was last asked or answered, in milliseconds of the process's clock.
+    active_ms: AtomicU64,
+    /// Requests being answered.
+    busy: AtomicUsize,
+    /// Whose token came over it.
+    subject: OnceLock<String>,
+    close: Notify,
+}
+
+impl Line {
+    /// Somebody has shown who they are.
+    pub fn belongs_to(&self, subject: &str) {
+        let _ = self.subject.set(subject.to_owned());
+    }
+
+    fn is_known(&self) -> bool {
+        self.subject.get().is_some()
+    }
+}
+
+/// Everybody who is connected to one listener.
+struct Lines {
+    crowd: Crowd,
+    all: BTreeMap<u64, Arc<Line>>,
+    next: u64,
+}
+
+impl Lines {
+    /// Who makes room: silent strangers, then strangers who are at something, then silent acquaintances; of each kind
+    /// the one that has been so for longest.
+    fn victim(&self, source: IpAddr, full: Full) -> Option<Arc<Line>> {
+        let source = source.to_canonical();
+        let meant = self.all.values().filter(|l| full == Full::All || l.source == source);
+        let rank = |l: &&Arc<Line>| {
+            let busy = l.busy.load(Ordering::Relaxed) > 0;
+            (l.is_known(), busy, l.active_ms.load(Ordering::Relaxed))
+        };
+        meant.filter(|l| !(l.is_known() && l.busy.load(Ordering::Relaxed) > 0)).min_by_key(rank).cloned()
+    }
+}
+
+/// A listener and what is behind it.
+pub struct Server {
+    pub name: &'static str,
+    pub listener: std::net::TcpListener,
+    pub router: Router,
+    pub cap: Cap,
+    pub tls: Option<TlsAcceptor>,
+    pub clock: Clock,
+}
+
+impl Server {
+    /// Accepts until the process ends.
+    ///
+    /// # Errors
+    /// When the runtime does not take the listener.
+    pub fn start(self, runtime: &tokio::runtime::Handle) -> anyhow::Result<()> {
+        let _guard = runtime.enter();
+        let listener = TcpListener::from_std(self.listener)?;
+        let limit = Limit::new(self.name, self.cap.all);
+        let lines = Lines { crowd: Crowd::new(self.cap), all: BTreeMap::new(), next: 0 };
+        let shared = Arc::new(Shared {
+            name: self.name,
+            router: self.router,
+            tls: self.tls,
+            clock: self.clock,
+            limit,
+            lines: Mutex::new(lines),
+        });
+        runtime.spawn(accept(listener, shared));
+        Ok(())
+    }
+}
+
+struct Shared {
+    name: &'static str,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    clock: Clock,
+    limit: Limit,
+    lines: Mutex<Lines>,
+}
+
+impl Shared {
+    fn now_ms(&self) -> u64 {
+        self.clock.mono().since(Mono(0)).as_millis() as u64
+    }
+
+    /// One more, if there is room or somebody can make some.
+    fn enter(&self, source: IpAddr) -> Option<(u64, Arc<Line>)> {
+        let source = source.to_canonical();
+        let mut lines = self.lines.lock().ok()?;
+        if let Some(full) = lines.crowd.full(source) {
+            let victim = lines.victim(source, full);
+            metrics::counter!("gateway_http_closed_total", "listener" => self.name, "why" => "room").increment(1);
+            // It leaves when its task has seen this; the cap is soft by as many as are on their way out.
+            victim?.close.notify_one();
+        }
+        let line = Arc::new(Line {
+            source,
+            active_ms: AtomicU64::new(self.now_ms()),
+            busy: AtomicUsize::new(0),
+            subject: OnceLock::new(),
+            close: Notify::new(),
+        });
+        let id = lines.next;
+        lines.next += 1;
+        lines.crowd.enter(source);
+        lines.all.insert(id, Arc::clone(&line));
+        self.limit.set(lines.crowd.count());
+        Some((id, line))
+    }
+
+    fn leave(&self, id: u64) {
+        let Ok(mut lines) = self.lines.lock() else { return };
+        if let Some(line) = lines.all.remove(&id) {
+            lines.crowd.leave(line.source);
+            self.limit.set(lines.crowd.count());
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let (stream, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: those who are there go on, and leave.
+                tracing::warn!(listener = shared.name, %error, "GW-1102 a connection could not be taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Some((id, line)) = shared.enter(remote.ip()) else { continue };
+        let _ = stream.set_nodelay(true);
+        let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD));
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            match &shared.tls {
+                None => serve(&shared, &line, remote, stream).await,
+                Some(tls) => {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(WITHIN, tls.accept(stream)).await {
+                        serve(&shared, &line, remote, stream).await;
+                    }
+                }
+            }
+            shared.leave(id);
+        });
+    }
+}
+
+async fn serve<S>(shared: &Shared, line: &Arc<Line>, remote: SocketAddr, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answer = |request: Request<Incoming>| {
+        let (mut router, line, now_ms) = (shared.router.clone(), Arc::clone(line), shared.now_ms());
+        line.active_ms.store(now_ms, Ordering::Relaxed);
+        let busy = Busy::new(&line, shared.clock);
+        let known = Arc::clone(&line);
+        let mut request = request.map(|body| Body::new(TimedBody::new(body, known)));
+        request.extensions_mut().insert(line);
+        request.extensions_mut().insert(axum::extract::ConnectInfo(remote));
+        async move {
+            let response = tower_service::Service::call(&mut router, request).await;
+            response.map(|r| r.map(|body| Body::new(Held { body, _busy: busy })))
+        }
+        .map(|r: Result<_, Infallible>| r)
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(WITHIN)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service_fn(answer))
+        .with_upgrades();
+    tokio::select! {
+        _ = connection => {}
+        () = line.close.notified() => {}
+    }
+}
+
+/// A request that is being answered, until its last octet.
+struct Busy {
+    line: Arc<Line>,
+    clock: Clock,
+}
+
+impl Busy {
+    fn new(line: &Arc<Line>, clock: Clock) -> Busy {
+        line.busy.fetch_add(1, Ordering::Relaxed);
+        Busy { line: Arc::clone(line), clock }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.line.busy.fetch_sub(1, Ordering::Relaxed);
+        let now_ms = self.clock.mono().since(Mono(0)).as_millis() as u64;
+        self.line.active_ms.store(now_ms, Ordering::Relaxed);
+    }
+}
+
+/// An answer's body, which keeps its connection busy.
+struct Held {
+    body: Body,
+    _busy: Busy,
+}
+
+impl hyper::body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A request's body that has to come.
+struct TimedBody {
+    body: Incoming,
+    line: Arc<Line>,
+    octets: u64,
+    /// So long it has been waited for.
+    waited: Duration,
+    due: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+/// A body that does not keep up.
+#[derive(Debug)]
+pub struct TooSlow;
+
+impl std::fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the body does not keep up")
+    }
+}
+
+impl std::error::Error for TooSlow {}
+
+impl TimedBody {
+    fn new(body: Incoming, line: Arc<Line>) -> TimedBody {
+        TimedBody { body, line, octets: 0, waited: Duration::ZERO, due: None }
+    }
+
+    /// Whether so much may have taken so long.
+    fn keeps_up(&self) -> bool {
+        self.line.is_known() && self.octets >= BODY_RATE * self.waited.as_secs()
+    }
+}
+
+impl hyper::body::Body for TimedBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            if let Some(Ok(frame)) = &frame {
+                this.octets += frame.data_ref().map_or(0, |d| d.len() as u64);
+            }
+            return Poll::Ready(frame.map(|f| f.map_err(Into::into)));
+        }
+        loop {
+            let due = this.due.get_or_insert_with(|| Box::pin(tokio::time::sleep(WITHIN)));
+            if due.poll_unpin(cx).is_pending() {
+                return Poll::Pending;
+            }
+            this.waited += WITHIN;
+            if !this.keeps_up() {
+                return Poll::Ready(Some(Err(Box::new(TooSlow))));
+            }
+            this.due = None;
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(source: [u8; 4], active_ms: u64, busy: usize, subject: Option<&str>) -> Arc<Line> {
+        let line = Line {
+            source: source.into(),
+            active_ms: AtomicU64::new(active_ms),
+            busy: AtomicUsize::new(busy),
+            subject: OnceLock::new(),
+            close: Notify::new(),
+        };
+        if let Some(subject) = subject {
+            line.belongs_to(subject);
+        }
+        Arc::new(line)
+    }
+
+    #[test]
+    fn silent_strangers_make_room_first_and_whoever_is_known_and_at_something_never_does() {
+        let (a, b) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        let cap = Cap { all: 8, share: 4, whole: Vec::new() };
+        let mut lines = Lines { crowd: Crowd::new(cap), all: BTreeMap::new(), next: 0 };
+        let all = [
+            line(a, 10, 1, Some("seat")),
+            line(a, 20, 0, Some("seat")),
+            line(a, 30, 1, None),
+            line(a, 40, 0, None),
+            line(a, 50, 0, None),
+            line(b, 5, 0, None),
+        ];
+        lines.all.extend((0u64..).zip(all));
+        let mut gone = Vec::new();
+        while let Some(victim) = lines.victim(a.into(), Full::Source) {
+            gone.push(victim.active_ms.load(Ordering::Relaxed));
+            lines.all.retain(|_, l| !Arc::ptr_eq(l, &victim));
+        }
+        assert_eq!(gone, [40, 50, 30, 20]);
+        let next = lines.victim(a.into(), Full::All).map(|l| l.active_ms.load(Ordering::Relaxed));
+        assert_eq!(next, Some(5), "with the listener full anybody makes room");
+    }
+}

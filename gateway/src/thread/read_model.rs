@@ -1,0 +1,86 @@
+//! The read model's thread: behind the journal, whatever happens to its file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::disk::Disk;
+use store::journal::Reader;
+use store::read_model::{BATCH, Error, ReadModel};
+use tokio::sync::watch;
+
+use super::casebook::Reached;
+use crate::observe::health::Health;
+
+/// The least time between two transactions: what has come meanwhile goes into one, and of an alert that changed several
+/// times only the last revision.
+const APART: Duration = Duration::from_millis(25);
+/// Before a model that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub const PART: &str = "read-model";
+
+pub struct Follower {
+    pub disk: Arc<dyn Disk>,
+    pub data: PathBuf,
+    pub durable: watch::Receiver<Reached>,
+    pub health: Health,
+    pub runtime: tokio::runtime::Handle,
+}
+
+impl Follower {
+    /// Until the sender of `durable` is gone.
+    pub fn run(mut self) {
+        let Some(head) = self.runtime.block_on(Reached::head(&mut self.durable)) else { return };
+        loop {
+            match self.follow(head) {
+                Ok(()) => return,
+                Err(error) => {
+                    if self.health.worse(PART, "GW-3401", error.to_string()) {
+                        tracing::error!(%error, "GW-3401 the read model has stopped and is tried again; calls and sinks go on");
+                    }
+                    if error.is_damage() {
+                        ReadModel::set_aside(&self.data);
+                    }
+                    metrics::counter!("gateway_read_model_errors_total").increment(1);
+                    let ended = async {
+                        tokio::select! {
+                            () = tokio::time::sleep(RETRY) => false,
+                            ended = closed(&mut self.durable) => ended,
+                        }
+                    };
+                    if self.runtime.block_on(ended) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn follow(&mut self, head: u64) -> Result<(), Error> {
+        let mut model = ReadModel::open(&self.data, head)?;
+        let mut reader = Reader::new(Arc::clone(&self.disk), &self.data.join("journal"), model.cursor());
+        loop {
+            loop {
+                let until = self.durable.borrow_and_update().last;
+                match model.apply(&mut reader, until)? {
+                    0 => break,
+                    BATCH => {}
+                    _ => self.runtime.block_on(async { tokio::time::sleep(APART).await }),
+                }
+            }
+            if self.health.well(PART) {
+                tracing::info!("the read model follows the journal again");
+            }
+            if self.runtime.block_on(self.durable.changed()).is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Resolves when nothing will ever become durable any more.
+async fn closed(durable: &mut watch::Receiver<Reached>) -> bool {
+    while durable.changed().await.is_ok() {}
+    true
+}

@@ -1,0 +1,250 @@
+//! What the casebook writes besides alerts: serials that it reserves, duties, what each segment of the journal begins
+//! with, and snapshots in portions.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use codecs::journal::Kind;
+use codecs::record::{AlertNo, AlertRecord, Duty, Note};
+use codecs::time::{Mono, Wall};
+
+use super::{Casebook, Output};
+use crate::message::{Failure, RequestId, SerialBlock, ToShard};
+use crate::replay::{Front, Recovered};
+use crate::serials::Holder;
+
+/// Serials a grant.
+const BLOCK: u32 = 10_000;
+/// Records of a snapshot that are written at one time.
+const PORTION: usize = 200;
+/// A snapshot is written when the journal has grown by this many of the last one.
+const EVERY: u64 = 4;
+
+pub(super) struct Keeping {
+    /// The first serial that no block has reserved; none while nothing is known of the journal.
+    next_serial: Option<u32>,
+    /// Who wants a block and waits for that.
+    wanting: Vec<Holder>,
+    /// Officers whose duty was changed.
+    duties: BTreeMap<String, bool>,
+    /// Blocks that nobody may use before their frames are durable.
+    reserved: VecDeque<(u64, Holder, SerialBlock)>,
+    /// The segment in which the last whole snapshot begins, and the one that is being written.
+    whole: u64,
+    begun: u64,
+    /// Alerts that the present snapshot has still to name.
+    to_snapshot: VecDeque<AlertNo>,
+    /// Octets of the last snapshot, and of the frames since.
+    octets: u64,
+    since: u64,
+    /// Notes that are kept for a day, oldest first.
+    remembered: VecDeque<(Wall, Note)>,
+}
+
+/// How long a note is remembered, in nanoseconds, and how many are.
+const REMEMBERED: i64 = 24 * 3_600_000_000_000;
+const REMEMBERED_MAX: usize = 100_000;
+
+impl Keeping {
+    /// Before anything is known of the journal.
+    pub fn new() -> Keeping {
+        Keeping {
+            next_serial: None,
+            wanting: Vec::new(),
+            duties: BTreeMap::new(),
+            reserved: VecDeque::new(),
+            whole: 0,
+            begun: 0,
+            to_snapshot: VecDeque::new(),
+            octets: 0,
+            since: 0,
+            remembered: VecDeque::new(),
+        }
+    }
+}
+
+impl Keeping {
+    /// So much more stands in the journal.
+    pub fn grow(&mut self, octets: usize) {
+        self.since += octets as u64;
+    }
+}
+
+impl Casebook {
+    /// The next frame of the journal.
+    pub(super) fn frame(&mut self, at: Wall, kind: Kind, payload: Vec<u8>) {
+        self.frames += 1;
+        self.keeping.grow(payload.len());
+        self.outputs.push_back(Output::Frame { at, kind, payload });
+    }
+
+    pub(super) fn note(&mut self, at: Wall, note: &Note) {
+        self.frame(at, Kind::Note, note.to_json());
+    }
+
+    /// What the journal tells at once. Whoever waits for numbers gets them.
+    pub fn take_front(&mut self, at: Wall, front: &Front) {
+        self.keeping.next_serial = Some(front.next_serial);
+        self.keeping.whole = front.snapshot;
+        for (officer, on_duty) in &front.duties {
+            self.keeping.duties.entry(officer.clone()).or_insert(*on_duty);
+        }
+        for (user, binding) in &front.bindings {
+            self.bindings.entry(user.clone()).or_insert_with(|| binding.clone());
+        }
+        for holder in std::mem::take(&mut self.keeping.wanting) {
+            self.reserve_for(at, holder);
+        }
+    }
+
+    /// A block for a shard, or for the casebook itself. It goes there once it is durable.
+    pub fn reserve(&mut self, at: Wall, shard: Option<u16>) {
+        self.reserve_for(at, shard.map_or(Holder::Casebook, Holder::Shard));
+    }
+
+    fn reserve_for(&mut self, at: Wall, holder: Holder) {
+        let Some(from) = self.keeping.next_serial else { return self.keeping.wanting.push(holder) };
+        let block = SerialBlock { from, until: from + BLOCK };
+        self.keeping.next_serial = Some(block.until);
+        self.frame(at, Kind::Grant, block.until.to_string().into_bytes());
+        self.keeping.reserved.push_back((self.frames, holder, block));
+    }
+
+    pub(super) fn hand_out_reserved(&mut self) {
+        while let Some((_, holder, block)) = self.keeping.reserved.pop_front_if(|(frame, ..)| *frame <= self.durable) {
+            match holder {
+                Holder::Casebook => self.serials.grant(block),
+                Holder::Shard(shard) => self.outputs.push_back(Output::Shard(ToShard::Serials { shard, block })),
+            }
+        }
+    }
+
+    pub(super) fn change_duty(&mut self, at: Wall, officer: String, on_duty: bool, request: RequestId) {
+        self.frame(at, Kind::Duty, Duty { officer: officer.clone(), on_duty, by: self.acting.clone() }.to_json());
+        self.keeping.duties.insert(officer, on_duty);
+        self.answer(request, Ok(None));
+    }
+
+    /// Keeps a note for a day.
+    pub(super) fn remember(&mut self, at: Wall, note: Note) {
+        self.keeping.remembered.push_back((at, note));
+        let old = |at: &Wall, now: Wall| now.0 - at.0 > REMEMBERED;
+        while self.keeping.remembered.len() > REMEMBERED_MAX
+            || self.keeping.remembered.front().is_some_and(|(then, _)| old(then, at))
+        {
+            self.keeping.remembered.pop_front();
+        }
+    }
+
+    /// Notes that are kept for a day.
+    pub fn remembered(&self) -> impl Iterator<Item = &Note> {
+        self.keeping.remembered.iter().map(|(_, note)| note)
+    }
+
+    /// A start found damage: it stands in the journal from now on.
+    pub fn note_damage(&mut self, at: Wall, (segment, offset): (u64, u64), octets: u64, missing: u64, what: &str) {
+        self.note(at, &Note::Damaged { segment, offset, octets, missing, what: what.to_owned() });
+    }
+
+    /// The journal's next segment begins, with what a start needs at once; `first` is the number of its first frame.
+    /// With many alerts open a snapshot is long: it is not written anew before the journal has grown by several of them,
+    /// or nothing else would be written; until then a start begins at the one before. `whole`: the older segments are
+    /// gone, it is written now.
+    pub fn begin_segment(&mut self, at: Wall, first: u64, whole: bool) {
+        if whole {
+            (self.keeping.whole, self.keeping.begun) = (0, 0);
+            self.keeping.to_snapshot.clear();
+        }
+        let serials = self.keeping.next_serial.unwrap_or(1);
+        let (duties, snapshot) = (self.keeping.duties.clone(), self.keeping.whole);
+        self.note(at, &Note::Head { serials, duties, snapshot });
+        let bindings: Vec<Note> = self.bindings.iter().map(|(user, b)| b.note(user)).collect();
+        for binding in bindings {
+            self.note(at, &binding);
+        }
+        let due = self.keeping.to_snapshot.is_empty() && self.keeping.since >= EVERY * self.keeping.octets;
+        if !(due || whole) {
+            return;
+        }
+        (self.keeping.octets, self.keeping.since, self.keeping.begun) = (0, 0, first);
+        self.frame(at, Kind::SnapshotBegin, b"begin".to_vec());
+        for note in self.lasting_notes() {
+            self.note(at, &note);
+        }
+        // Each with the time that it was written at.
+        for (then, note) in self.keeping.remembered.clone() {
+            self.note(then, &note);
+        }
+        let numbers = self.alerts.open().map(|(_, r)| r).chain(self.alerts.recent());
+        self.keeping.to_snapshot = numbers.filter_map(|r| AlertNo::parse(&r.id.alert_no)).collect();
+        self.end_snapshot(at);
+    }
+
+    /// The next portion of a snapshot, so that nobody waits for the whole of it.
+    pub fn go_on_with_snapshot(&mut self, at: Wall) {
+        if self.keeping.begun == 0 {
+            return;
+        }
+        let count = PORTION.min(self.keeping.to_snapshot.len());
+        let portion: Vec<AlertNo> = self.keeping.to_snapshot.drain(..count).collect();
+        for no in portion {
+            // What has been forgotten meanwhile is of no concern to a start either.
+            if let Some(record) = self.alerts.get(no) {
+                let payload = record.to_json();
+                self.keeping.octets += payload.len() as u64;
+                self.frame(at, Kind::Snapshot, payload);
+            }
+        }
+        self.end_snapshot(at);
+    }
+
+    fn end_snapshot(&mut self, at: Wall) {
+        if self.keeping.to_snapshot.is_empty() {
+            self.frame(at, Kind::SnapshotEnd, b"end".to_vec());
+            self.keeping.whole = std::mem::take(&mut self.keeping.begun);
+            self.keeping.since = 0;
+        }
+    }
+
+    /// The first segment that a start needs.
+    pub fn needed_from(&self) -> u64 {
+        self.keeping.whole
+    }
+
+    /// Takes up what the journal told: notes, records, and what a start owes. Returns the alerts whose calls were up.
+    pub fn take_up(&mut self, now: Mono, at: Wall, recovered: Recovered) -> Vec<AlertNo> {
+        self.now = now;
+        for (then, note) in recovered.notes {
+            self.restore_note(at, then, note);
+        }
+        let mut unfinished = Vec::new();
+        for record in recovered.records {
+            if casework::is_call_unfinished(&record) && record.state != codecs::record::State::Closed {
+                unfinished.extend(AlertNo::parse(&record.id.alert_no));
+            }
+            self.restore(at, record);
+        }
+        self.resume_talks(at);
+        self.release();
+        unfinished
+    }
+
+    fn restore(&mut self, at: Wall, mut record: AlertRecord) {
+        for line in record.text.iter_mut().filter(|l| l.state.is_some()) {
+            if let Some(state) = self.restored_lines.get(&line.message_id) {
+                line.state = line.state.max(Some(*state));
+            }
+        }
+        self.restore_talk(at, &record);
+        self.alerts.restore(record);
+    }
+
+    /// Refuses what is not durable yet and could wait for long: the store has failed, and what waits for it is as much
+    /// as may.
+    pub fn set_store_full(&mut self, full: bool) {
+        self.store_full = full;
+    }
+
+    pub(super) fn is_store_full(&self) -> Option<Failure> {
+        self.store_full.then_some(Failure::StoreFull)
+    }
+}
