@@ -55,7 +55,13 @@ pub fn check(path: &Path) -> ExitCode {
     }
 }
 
+/// What this process writes is its owner's alone, whoever makes the file.
+pub fn keep_to_ourselves() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
 pub fn run(path: &Path) -> ExitCode {
+    keep_to_ourselves();
     let (config, city) = match load(path) {
         Ok(loaded) => loaded,
         Err(problems) => return tell(&problems),

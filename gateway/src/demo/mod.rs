@@ -104,6 +104,7 @@ fn port(base: u16, offset: u16) -> anyhow::Result<u16> {
 }
 
 fn run(args: &Args) -> anyhow::Result<bool> {
+    crate::run::keep_to_ourselves();
     let clock = Clock::start();
     let out = Out { human: std::io::stdout().is_terminal() };
     let offset = args.port_offset;

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::Request;
+use axum::http::{Request, StatusCode, header};
+use axum::response::IntoResponse as _;
 use codecs::time::Mono;
 use futures_util::FutureExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -207,10 +208,18 @@ where
         request.extensions_mut().insert(line);
         request.extensions_mut().insert(axum::extract::ConnectInfo(remote));
         async move {
-            let response = tower_service::Service::call(&mut router, request).await;
-            response.map(|r| r.map(|body| Body::new(Held { body, _busy: busy })))
+            let response = match head_len(&request) {
+                // The parser's own bound is only looked at when it has to read on.
+                len if len > HEAD_MAX => {
+                    (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, [(header::CONNECTION, "close")]).into_response()
+                }
+                _ => {
+                    let Ok(response) = tower_service::Service::call(&mut router, request).await;
+                    response
+                }
+            };
+            Ok::<_, Infallible>(response.map(|body| Body::new(Held { body, _busy: busy })))
         }
-        .map(|r: Result<_, Infallible>| r)
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -222,6 +231,12 @@ where
         _ = connection => {}
         () = line.close.notified() => {}
     }
+}
+
+/// About as many octets as the head had.
+fn head_len(request: &Request<Body>) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    headers.sum::<usize>() + request.uri().path_and_query().map_or(0, |p| p.as_str().len())
 }
 
 /// A request that is being answered, until its last octet.

@@ -12,15 +12,15 @@ use loadtest::{AgentId, Behaviour, Happening, PartyKey, Peers};
 
 pub struct Gateway {
     child: Child,
-    sip: SocketAddr,
+    pub sip: SocketAddr,
     pub http: SocketAddr,
     pub admin: SocketAddr,
-    dir: PathBuf,
+    pub dir: PathBuf,
 }
 
 impl Gateway {
     /// A gateway of the example configuration, on ports of the kernel's choice, in a directory of its own.
-    fn start(name: &str, rtp: u16) -> Gateway {
+    pub fn start(name: &str, rtp: u16) -> Gateway {
         Gateway::run(Gateway::prepare(name, rtp))
     }
 
@@ -71,7 +71,7 @@ impl Gateway {
         Api::new(self.http, token.trim())
     }
 
-    fn kill(mut self) -> PathBuf {
+    pub fn kill(mut self) -> PathBuf {
         self.child.kill().expect("killed");
         self.child.wait().expect("waited");
         std::mem::take(&mut self.dir)
@@ -88,14 +88,14 @@ impl Drop for Gateway {
     }
 }
 
-struct World {
-    peers: Peers,
-    trunk: AgentId,
-    seen: Vec<Happening>,
+pub struct World {
+    pub peers: Peers,
+    pub trunk: AgentId,
+    pub seen: Vec<Happening>,
 }
 
 impl World {
-    fn new(gateway: &Gateway) -> World {
+    pub fn new(gateway: &Gateway) -> World {
         let mut peers = Peers::new(Clock::start()).expect("peers");
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let quick = Behaviour::Answer { after: Duration::ZERO };
@@ -111,7 +111,7 @@ impl World {
     }
 
     /// Serves the peers until `held` holds; ten seconds are a failure.
-    fn until(&mut self, held: impl Fn(&[Happening]) -> bool) {
+    pub fn until(&mut self, held: impl Fn(&[Happening]) -> bool) {
         let end = self.peers.clock.now() + Duration::from_secs(10);
         while !held(&self.seen) {
             assert!(self.peers.clock.now() < end, "within ten seconds; seen: {:?}", self.seen);
@@ -122,7 +122,7 @@ impl World {
         }
     }
 
-    fn serve(&mut self, time: Duration) {
+    pub fn serve(&mut self, time: Duration) {
         let end = self.peers.clock.now() + time;
         while self.peers.clock.now() < end {
             self.peers.step(Duration::from_millis(5));
@@ -132,7 +132,7 @@ impl World {
         }
     }
 
-    fn answered_call(&mut self, number: &str) -> PartyKey {
+    pub fn answered_call(&mut self, number: &str) -> PartyKey {
         let party = self.peers.call(self.trunk, number, "110", 3).expect("a call");
         self.until(|s| s.contains(&Happening::Answered { party }) && s.contains(&Happening::Heard { party }));
         party
@@ -140,7 +140,7 @@ impl World {
 }
 
 /// Asks until the answer satisfies; ten seconds are a failure.
-fn eventually<T>(world: &mut World, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(world: &mut World, mut ask: impl FnMut() -> Option<T>) -> T {
     for _ in 0..200 {
         if let Some(value) = ask() {
             return value;

@@ -1,5 +1,8 @@
 //! Tests of the whole: what the tree must look like, and the binary on real sockets.
 
+mod edge;
 mod loopback;
+mod roles;
+mod storage;
 mod text;
 mod tidy;
