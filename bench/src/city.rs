@@ -60,6 +60,7 @@ pub fn write(dir: &Path, variant: Variant) -> anyhow::Result<PathBuf> {
          [listen]\nsip = \"{}\"\nrtp = {{ address = \"127.0.0.1\", ports = \"20000-26999\", shared = {} }}\n\
          http = \"{}\"\nadmin = \"{}\"\n\
          [trunk.load]\nsources = [\"127.0.0.0/8\"]\ngroup = \"load\"\ndefault_grid = \"LOAD\"\nattendant_user = \"bench\"\n\
+         calls = 6000\nnew_calls = 20000\n[limits]\nmessages = 100000\nshare = 100\n\
          [group.load]\n\
          [unit.370400510000]\nname = \"station\"\nuser = \"u1\"\nsecret = {{ env = \"CARRIER\" }}\n\
          [tables]\nseats = \"seats.csv\"\nofficers = \"officers.csv\"\ngrids = \"grids.geojson\"\n\

@@ -46,6 +46,8 @@ pub struct City {
     pub connections: Cap,
     /// Legs of all calls of the rated load.
     pub legs: usize,
+    /// Messages a second that one source may send, beside calls.
+    pub messages: u32,
 }
 
 /// A phone's account, its secret hashed at once under each algorithm that the realm offers.
@@ -276,6 +278,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         phones_nat: config.registrar.nat,
         connections: config.limits.connections(),
         legs: config.limits.calls * config.limits.legs,
+        messages: config.limits.messages,
         stored_a_day: Some(config.limits.stored_a_day_mb * 1024 * 1024).filter(|most| *most > 0),
     };
     if problems.is_empty() { Ok(city) } else { Err(problems) }

@@ -1,7 +1,7 @@
 //! The shards' inboxes, and who of them gets what: every other thread speaks to the shards through a `Handle`.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
@@ -31,8 +31,11 @@ pub enum Input {
         connection: u32,
         remote: SocketAddr,
     },
-    /// Connections that carry a call or a registration of a shard's.
-    Keep(Vec<u32>),
+    /// Connections that carry a call or a registration of a shard's, and where those are who are in one.
+    Keep {
+        connections: Vec<u32>,
+        sources: Vec<IpAddr>,
+    },
     Close {
         connection: u32,
     },
@@ -137,7 +140,9 @@ impl Handle {
     fn route(&self, input: &Input) -> Route {
         match input {
             Input::Shard(message) => message.route(self.shards()),
-            Input::Desk(_) | Input::Sip(_) | Input::Write { .. } | Input::Keep(_) | Input::Close { .. } => Route::To(0),
+            Input::Desk(_) | Input::Sip(_) | Input::Write { .. } | Input::Keep { .. } | Input::Close { .. } => {
+                Route::To(0)
+            }
             Input::Closed(_) | Input::Unreachable { .. } | Input::Drain | Input::Stop => Route::All,
         }
     }

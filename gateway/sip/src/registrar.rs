@@ -171,6 +171,10 @@ impl Registrar {
         self.bindings.values().map(|b| b.binding.flow.connection)
     }
 
+    pub fn sources(&self) -> impl Iterator<Item = IpAddr> {
+        self.bindings.values().map(|b| b.binding.flow.remote.ip())
+    }
+
     /// The connection is gone, and with it whoever was reached over it.
     pub fn drop_connection(&mut self, connection: u32) -> Vec<String> {
         self.drop_bound(|b| connection != 0 && b.flow.connection == connection)

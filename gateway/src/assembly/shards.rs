@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codecs::time::Mono;
+use switchboard::gate::Gate;
 use switchboard::replay::Front;
 use switchboard::route::Router;
 use switchboard::{
@@ -52,7 +53,7 @@ pub(super) fn build(
             // Registrations are the first shard's.
             accounts: if index == 0 { std::mem::take(&mut city.accounts) } else { Vec::new() },
             seed: mint.seed(),
-            trunks: city.trunks.clone(),
+            trunks: city.trunks.iter().map(|t| t.part(settings.shards)).collect(),
             subscribers: Arc::clone(&city.subscribers),
             grids: Arc::clone(&city.grids),
             policy: city.policy.clone(),
@@ -71,7 +72,10 @@ pub(super) fn build(
         let stock = city.legs.div_ceil(usize::from(settings.shards));
         let ports = Ports::new(settings.rtp_address, range.from, range.to, shared, stock)?;
         let cap = city.connections.clone();
-        let front = desk.take().map(|(desk, tcp)| shard::Front::new(desk, tcp, cap, &mailbox, router)).transpose()?;
+        let sources = city.trunks.iter().flat_map(|t| t.sources.clone()).collect();
+        let gate = Gate::new(sources, city.messages);
+        let front = desk.take().map(|(desk, tcp)| shard::Front::new(desk, tcp, cap, gate, &mailbox, router));
+        let front = front.transpose()?;
         let sockets = Sockets { udp: udp.try_clone()?, ports };
         threads.push(ShardThread::new(clock, index, shard, front, sockets, mailbox, links.clone())?);
     }

@@ -150,6 +150,8 @@ pub struct Limits {
     pub legs: usize,
     /// New calls a second.
     pub new_calls: u32,
+    /// Messages a second (SIP MESSAGE, REGISTER, OPTIONS), of one source too.
+    pub messages: u32,
     /// Connections of SIP over TCP, and of HTTP, each.
     pub connections: usize,
     /// The part of each of these that one trunk or one source may use, in percent.
@@ -166,6 +168,7 @@ impl Default for Limits {
             calls: 600,
             legs: 3,
             new_calls: 100,
+            messages: 5000,
             connections: 2000,
             share: 50,
             whole: Vec::new(),

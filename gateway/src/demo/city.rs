@@ -217,6 +217,7 @@ pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
         registrar: RegistrarRules { digest: digest.algorithms().to_vec(), ..RegistrarRules::default() },
         phones_nat: true,
         legs: 600 * 3,
+        messages: 5000,
         connections: Cap { all: 2000, share: 2000, whole: Vec::new() },
         stored_a_day: None,
     }

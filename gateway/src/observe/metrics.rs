@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use switchboard::gate::Dropped;
 use switchboard::{Counts, Gauges, MediaStats, Observed, SipCounters};
 
 /// Seconds; 3 and 30 are the promises and always there.
@@ -79,6 +80,31 @@ fn describe() {
     gauge!("gateway_late_ticks", "Media ticks that came over 20 ms late, since the start");
     gauge!("gateway_sip_messages", "SIP messages since the start, by kind");
     gauge!("gateway_sip_transactions", "SIP transactions alive");
+    gauge!("gateway_sip_connections", "SIP connections over TCP");
+    gauge!("gateway_sip_waiting", "SIP messages that wait behind the calls");
+    gauge!("gateway_sip_dropped_total", "SIP messages that were not served, by why, since the start");
+    gauge!("gateway_media_descriptors", "Descriptors that media sockets hold");
+    gauge!("gateway_degraded", "1 for each part that does not do all that it should; /readyz says what");
+    gauge!("gateway_limit_used", "How much of a cap is used");
+    gauge!("gateway_limit_max", "A cap");
+    counter!("gateway_limit_half_total", "Times that half of a cap was reached");
+    counter!("gateway_thread_restarts_total", "Threads and tasks that failed and began anew");
+    counter!("gateway_http_closed_total", "HTTP connections closed to make room");
+    counter!("gateway_api_refused_total", "API requests refused: no credential that counts, or a role that may not");
+    counter!("gateway_store_errors_total", "Groups that the journal could not take");
+    counter!("gateway_store_given_up_total", "Frames given up because too much waited for the journal");
+    gauge!("gateway_store_waiting_bytes", "Octets that wait for the journal");
+    gauge!("gateway_journal_damage", "Places of the journal that were damaged when it was read");
+    gauge!("gateway_recovery_seconds", "How long the journal took to be taken up at the start");
+    gauge!("gateway_disk_free_bytes", "Octets that the data directory's file system has left");
+    gauge!("gateway_disk_bytes", "Octets that the data directory's file system has");
+    gauge!("gateway_disk_free_files", "Files that it has left");
+    gauge!("gateway_requests_waiting", "API requests that wait for their answer");
+    gauge!("gateway_inbox_bytes", "Octets that wait in an inbox");
+    counter!("gateway_sink_cursor_ahead_total", "Cursors that stood beyond the journal and were set back");
+    counter!("gateway_sink_buried_total", "Events that went to the dead letters");
+    gauge!("gateway_hook_clock_apart_seconds", "How far a platform's clock and ours are apart");
+    counter!("gateway_read_model_errors_total", "Times that the read model stopped and was tried again");
 }
 
 /// What one call did.
@@ -126,6 +152,9 @@ pub struct Snapshot {
     pub late_ticks: u64,
     pub media_descriptors: usize,
     pub connections: usize,
+    pub dropped: Dropped,
+    /// Messages that wait behind the calls.
+    pub later: usize,
 }
 
 /// Where every shard puts its numbers; the first one makes metrics of all of them.
@@ -154,6 +183,15 @@ fn publish(shards: &[Snapshot]) {
     set("gateway_media_descriptors", sum(|s| s.media_descriptors as u64));
     set("gateway_sip_transactions", sum(|s| s.counts.transactions as u64));
     set("gateway_sip_connections", sum(|s| s.connections as u64));
+    set("gateway_sip_waiting", sum(|s| s.later as u64));
+    let dropped = [
+        ("stranger", sum(|s| s.dropped.strangers)),
+        ("no_room", sum(|s| s.dropped.waiting)),
+        ("rate", sum(|s| s.dropped.rate)),
+    ];
+    for (why, count) in dropped {
+        metrics::gauge!("gateway_sip_dropped_total", "why" => why).set(count);
+    }
     set("gateway_rtp_strangers_total", sum(|s| s.media.strangers));
     set("gateway_late_ticks", sum(|s| s.late_ticks));
     set("gateway_rtp_lost_packets", sum(|s| s.media.lost));

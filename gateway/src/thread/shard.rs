@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use codecs::record::AlertNo;
 use codecs::time::Mono;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Token};
+use switchboard::gate::{Gate, Lane};
 use switchboard::route::{Route, Router};
 use switchboard::{Desk, DeskOutput, Flow, Reply, Shard, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, Transport};
 
@@ -27,6 +28,7 @@ use crate::net::crowd::Cap;
 use crate::net::ports::Ports;
 use crate::net::streams::{Arrived, Streams};
 use crate::net::udp;
+use crate::observe::limits::Limit;
 use crate::observe::metrics::{self, Board, Snapshot};
 
 const UDP: Token = Token(0);
@@ -40,6 +42,8 @@ const SIP_BATCH: usize = 32;
 const SENT_BETWEEN_LOOKS: usize = 64;
 /// The most that is taken from the inbox in one turn; a batch of SIP counts as one.
 const INBOX_TURN: usize = 64;
+/// The most that is served behind the calls in one turn.
+const LATER_TURN: usize = 64;
 /// The largest UDP payload.
 const SIP_DATAGRAM: usize = 65_535;
 
@@ -49,8 +53,12 @@ pub struct Front {
     streams: Streams,
     receiver: udp::Receiver,
     incoming: Vec<(SocketAddr, Bytes)>,
-    /// Connections that carry a call or a registration of some shard's, as of the last second.
+    gate: Gate,
+    /// Connections that carry a call or a registration of some shard's, as of the last second; and where those are who
+    /// are in one.
     kept: BTreeSet<u32>,
+    known: BTreeSet<IpAddr>,
+    limit: Limit,
     router: Router,
     /// By shard: what its Call-ID says is its.
     handed: Vec<Vec<(Flow, Bytes)>>,
@@ -102,15 +110,20 @@ impl Front {
         desk: Desk,
         tcp: std::net::TcpListener,
         cap: Cap,
+        gate: Gate,
         mailbox: &Mailbox,
         router: Router,
     ) -> io::Result<Front> {
+        let limit = Limit::new("sip-tcp", cap.all);
         Ok(Front {
             desk,
             streams: Streams::new(tcp, mailbox.poll.registry(), LISTENER, FIRST_CONNECTION, cap)?,
             receiver: udp::Receiver::new(SIP_BATCH, SIP_DATAGRAM),
             incoming: Vec::new(),
+            gate,
             kept: BTreeSet::new(),
+            known: BTreeSet::new(),
+            limit,
             handed: (0..router.shards()).map(|_| Vec::new()).collect(),
             router,
         })
@@ -184,6 +197,7 @@ impl ShardThread {
             self.wake_timers();
             self.tick_if_due();
             self.take_arrived();
+            self.serve_later();
             self.flush_udp();
             // What was said of a call comes before what the recorder says of it.
             self.hand_over_facts();
@@ -195,7 +209,7 @@ impl ShardThread {
     }
 
     fn time_to_wait(&self) -> Duration {
-        if self.unread {
+        if self.unread || self.front.as_ref().is_some_and(|f| f.gate.waiting() > 0) {
             return Duration::ZERO;
         }
         let now = self.clock.mono();
@@ -212,7 +226,7 @@ impl ShardThread {
             let take = |from, bytes: &[u8]| got.push((from, Bytes::copy_from_slice(bytes)));
             let result = front.receiver.receive(&self.udp, take);
             for (from, bytes) in got.drain(..) {
-                self.take_sip(Flow::udp(from), bytes);
+                self.let_in(Flow::udp(from), bytes);
             }
             if let Some(front) = &mut self.front {
                 front.incoming = got;
@@ -225,6 +239,23 @@ impl ShardThread {
         }
         // More is waiting and the edge has passed: come back at once.
         let _ = self.mailbox.poll.registry().reregister(&mut self.udp, UDP, Interest::READABLE);
+    }
+
+    /// Calls at once, the rest behind them, some of it never.
+    fn let_in(&mut self, flow: Flow, bytes: Bytes) {
+        let now = self.clock.mono();
+        if self.front.as_mut().is_none_or(|front| front.gate.judge(now, flow, &bytes) == Lane::Now) {
+            self.take_sip(flow, bytes);
+        }
+    }
+
+    /// A turn's worth of what waits behind the calls.
+    fn serve_later(&mut self) {
+        for _ in 0..LATER_TURN {
+            let Some((flow, bytes)) = self.front.as_mut().and_then(|f| f.gate.next_later()) else { break };
+            self.take_sip(flow, bytes);
+        }
+        self.hand_over_sip();
     }
 
     /// Ours, or put aside for the shard whose it is.
@@ -266,7 +297,7 @@ impl ShardThread {
         for one in front.streams.arrived() {
             let (now, wall) = (self.clock.mono(), self.clock.wall());
             match one {
-                Arrived::Message(flow, bytes) => self.take_sip(flow, bytes),
+                Arrived::Message(flow, bytes) => self.let_in(flow, bytes),
                 Arrived::Broken(flow, bytes, what) => {
                     self.shard.handle_broken_stream(now, wall, flow, bytes, what);
                     self.drain(now);
@@ -294,16 +325,20 @@ impl ShardThread {
 
     /// Once a second: which connections are to be kept, and the end of the others.
     fn look_after_streams(&mut self, now: Mono) {
-        let mut used = self.shard.connections();
+        let (mut used, mut known) = (self.shard.connections(), self.shard.correspondents());
         let Some(front) = &mut self.front else {
-            if !used.is_empty() {
-                self.abroad.push(Input::Keep(used.into_iter().collect()));
+            if !known.is_empty() {
+                let (connections, sources) = (used.into_iter().collect(), known.into_iter().collect());
+                self.abroad.push(Input::Keep { connections, sources });
             }
             return;
         };
         used.extend(std::mem::take(&mut front.kept));
+        known.extend(std::mem::take(&mut front.known));
+        front.gate.set_known(known);
         front.streams.keep(now, &used);
         front.streams.expire(now);
+        front.limit.set(front.streams.count());
     }
 
     fn closed(&mut self, connection: u32) {
@@ -335,9 +370,10 @@ impl ShardThread {
                     self.shard.handle_unreachable(now, wall, connection, remote);
                 }
                 Input::Close { connection } => self.close_stream(connection),
-                Input::Keep(connections) => {
+                Input::Keep { connections, sources } => {
                     if let Some(front) = &mut self.front {
                         front.kept.extend(connections);
+                        front.known.extend(sources);
                     }
                 }
                 Input::Drain => self.shard.set_draining(true),
@@ -548,6 +584,8 @@ impl ShardThread {
             late_ticks: self.late_ticks,
             media_descriptors: self.ports.descriptors(),
             connections: front.map_or(0, |f| f.streams.count()),
+            dropped: front.map(|f| f.gate.dropped()).unwrap_or_default(),
+            later: front.map_or(0, |f| f.gate.waiting()),
         };
         self.links.board.publish(self.index, snapshot);
     }

@@ -8,6 +8,7 @@
 
 mod casebook;
 mod desk;
+pub mod gate;
 pub mod limits;
 mod message;
 pub mod replay;

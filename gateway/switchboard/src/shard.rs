@@ -58,6 +58,18 @@ pub struct Trunk {
     pub message_channel: Option<String>,
 }
 
+impl Trunk {
+    /// What one of so many shards has of it. Calls are spread by chance: each has a quarter more than its part.
+    pub fn part(&self, shards: u16) -> Trunk {
+        let of = |all: u64| match shards {
+            0 | 1 => all,
+            n => (all * 5).div_ceil(u64::from(n) * 4),
+        };
+        let (calls_max, new_calls_max) = (of(self.calls_max as u64) as usize, of(self.new_calls_max.into()) as u32);
+        Trunk { calls_max, new_calls_max, ..self.clone() }
+    }
+}
+
 /// The subscriber table's row: 三字段 and a position.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Subscriber {
@@ -327,6 +339,11 @@ impl Shard {
         }
         self.settle(now);
         known
+    }
+
+    /// Where those are who are in a call or registered.
+    pub fn correspondents(&self) -> BTreeSet<IpAddr> {
+        self.sip.correspondents().collect()
     }
 
     /// TCP connections that carry a call or a registration.

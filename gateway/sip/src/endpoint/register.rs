@@ -1,7 +1,7 @@
 //! REGISTER, the expiry of bindings, and connections that are gone.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use codecs::sip::{Fields, Message};
 use codecs::time::Mono;
@@ -58,6 +58,12 @@ impl Endpoint {
     pub fn connections(&self) -> BTreeSet<u32> {
         let sessions = self.sessions.iter().map(|(_, session)| session.flow.connection);
         sessions.chain(self.registrar.connections()).filter(|&connection| connection != 0).collect()
+    }
+
+    /// Where those are who are in a session or registered.
+    pub fn correspondents(&self) -> impl Iterator<Item = IpAddr> {
+        let sessions = self.sessions.iter().map(|(_, session)| session.flow.remote.ip());
+        sessions.chain(self.registrar.sources()).map(|ip| ip.to_canonical())
     }
 
     /// A TCP connection has closed: its users are no longer registered.
