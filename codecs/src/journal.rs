@@ -89,6 +89,11 @@ pub fn may_begin(bytes: &[u8]) -> bool {
     (1..=MAX_PAYLOAD).contains(&len) && HEADER_LEN + len <= bytes.len() && Kind::from_byte(head[24]).is_some()
 }
 
+/// Up to eight octets, the lowest first.
+fn number(octets: &[u8]) -> u64 {
+    octets.iter().rev().fold(0, |all, octet| all << 8 | u64::from(*octet))
+}
+
 impl<'a> Frame<'a> {
     /// Appends the frame to `out` and returns its hash, the next frame's `previous`.
     ///
@@ -129,10 +134,10 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// `End` at zeros or an empty slice, `Torn` for anything else that is no frame.
     pub fn read(bytes: &'a [u8]) -> Result<(Frame<'a>, usize), ReadError> {
-        let Some(head) = bytes.get(..4) else {
+        let Some(head) = bytes.first_chunk() else {
             return Err(if bytes.iter().all(|&b| b == 0) { ReadError::End } else { ReadError::Torn("length cut") });
         };
-        let len = u32::from_le_bytes(head.try_into().expect("four bytes")) as usize;
+        let len = u32::from_le_bytes(*head) as usize;
         if len == 0 {
             return Err(ReadError::End);
         }
@@ -141,17 +146,18 @@ impl<'a> Frame<'a> {
         }
         let total = HEADER_LEN + len;
         let Some(frame) = bytes.get(..total) else { return Err(ReadError::Torn("frame cut")) };
-        let crc = u32::from_le_bytes(frame[4..8].try_into().expect("four bytes"));
+        let [crc, sequence, at] = [(4, 4), (8, 8), (16, 8)].map(|(at, octets)| number(&frame[at..at + octets]));
+        let crc = crc as u32;
         if crc != crc32c::crc32c(&frame[8..]) {
             return Err(ReadError::Torn("checksum"));
         }
         let kind = Kind::from_byte(frame[24]).ok_or(ReadError::Torn("kind"))?;
         let parsed = Frame {
-            sequence: u64::from_le_bytes(frame[8..16].try_into().expect("eight bytes")),
-            at: Wall(i64::from_le_bytes(frame[16..24].try_into().expect("eight bytes"))),
+            sequence,
+            at: Wall(at.cast_signed()),
             kind,
             origin: Origin { node: frame[25], epoch: u16::from_le_bytes([frame[26], frame[27]]) },
-            previous: frame[28..60].try_into().expect("32 bytes"),
+            previous: std::array::from_fn(|i| frame[28 + i]),
             payload: &frame[HEADER_LEN..],
         };
         Ok((parsed, total))

@@ -33,6 +33,7 @@ impl<'a> Packet<'a> {
     ///
     /// # Panics
     /// When `target` is shorter than 12 bytes and the payload: the caller sizes it.
+    #[expect(clippy::expect_used, reason = "the caller sizes the target; nothing of it comes from outside")]
     pub fn write(&self, target: &mut [u8]) -> usize {
         RtpPacketBuilder::new()
             .payload_type(self.payload_type)

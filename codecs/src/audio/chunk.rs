@@ -28,7 +28,7 @@ pub struct Piece<'a> {
 pub fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     std::iter::from_fn(move || {
         let head = bytes.get(..PIECE_HEAD)?;
-        let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
+        let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| head[at + i]));
         let len = word(8) as usize;
         let samples = bytes.get(PIECE_HEAD..PIECE_HEAD + len)?;
         let piece = Piece { track: head[0], first_tick: word(4), samples };

@@ -53,6 +53,7 @@ pub enum Note {
 }
 
 impl Note {
+    #[expect(clippy::expect_used, reason = "it has nothing that JSON could not say")]
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a note serialises")
     }
@@ -73,6 +74,7 @@ pub struct Duty {
 }
 
 impl Duty {
+    #[expect(clippy::expect_used, reason = "it has nothing that JSON could not say")]
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a duty serialises")
     }

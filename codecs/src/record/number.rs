@@ -34,17 +34,22 @@ impl AlertNo {
         sound.then_some(AlertNo(digits))
     }
 
+    #[expect(clippy::expect_used, reason = "both ways to make one let digits in and nothing else")]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("digits only")
     }
 
+    fn digits(&self, range: std::ops::Range<usize>) -> u32 {
+        self.0[range].iter().fold(0, |all, digit| all * 10 + u32::from(digit - b'0'))
+    }
+
     /// The serial of the day on its node.
     pub fn serial(&self) -> u32 {
-        self.as_str()[21..29].parse().expect("eight digits")
+        self.digits(21..29)
     }
 
     pub fn date(&self) -> u32 {
-        self.as_str()[12..20].parse().expect("eight digits")
+        self.digits(12..20)
     }
 }
 

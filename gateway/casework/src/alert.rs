@@ -386,7 +386,8 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
         | Fact::Absorbed { .. }
         | Fact::SplitOff { .. }
         | Fact::SplitFrom { .. }
-        | Fact::ConversationEnded => unreachable!("taken by `handle_fact`"),
+        // Taken by `handle_fact`.
+        | Fact::ConversationEnded => None,
         Fact::Offered { leg: number, seat } => {
             t.ring.get_or_insert(at);
             record.call.seat = Some(seat.clone());

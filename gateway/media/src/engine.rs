@@ -224,20 +224,22 @@ impl Engine {
         self.rooms[id.0 as usize].recording.get_or_insert_with(|| Recording::begin(key));
     }
 
-    /// Puts a leg into a room, recorded under `track`.
+    /// Puts a leg into a room, recorded under `track`. `false`: there is no such leg, or no room for it.
     ///
     /// # Panics
-    /// When the room has 16 legs already, or the track is that of the mix: the caller's mistake.
-    pub fn join(&mut self, now: Mono, id: LegId, room: RoomId, track: u8) {
+    /// When the track is that of the mix: the caller's mistake.
+    pub fn join(&mut self, now: Mono, id: LegId, room: RoomId, track: u8) -> bool {
         assert!(track != MIX, "track 0 is the mix");
         self.leave(id);
-        let Some(leg) = self.leg(id) else { return };
+        if self.rooms[room.0 as usize].members.len() >= ROOM_MAX {
+            return false;
+        }
+        let Some(leg) = self.leg(id) else { return false };
         leg.room = Some((room.0, track));
         leg.silent_at = Some(now + SILENT_AFTER);
-        let members = &mut self.rooms[room.0 as usize].members;
-        assert!(members.len() < ROOM_MAX, "a room holds 16 legs");
-        members.push(id.index);
+        self.rooms[room.0 as usize].members.push(id.index);
         self.forget_hearing(room.0);
+        true
     }
 
     /// Places in the room have changed.

@@ -20,8 +20,9 @@ pub(crate) type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<Plain>>;
 pub(crate) struct Plain(u64);
 
 impl Hasher for Plain {
+    /// A key is one number; anything else would be counted as its octets.
     fn write(&mut self, bytes: &[u8]) {
-        unreachable!("a key is one number, not {} bytes", bytes.len());
+        self.0 = bytes.iter().fold(self.0, |all, byte| all.wrapping_mul(31).wrapping_add(u64::from(*byte)));
     }
     fn write_u128(&mut self, number: u128) {
         self.0 = number as u64;

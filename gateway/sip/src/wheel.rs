@@ -102,7 +102,8 @@ impl<K: Copy> TimerQueue<K> {
             }
             if level == 0 {
                 self.tick = self.tick.max(begins);
-                let (at, index) = self.soonest_in(place).expect("an occupied slot");
+                // Its slot is occupied.
+                let (at, index) = self.soonest_in(place)?;
                 if at > now {
                     return None;
                 }

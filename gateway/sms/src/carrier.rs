@@ -194,7 +194,7 @@ impl Carrier {
             l.state = State::Down { dial_at: None };
             let wait = wait / 2 + self.jitter(wait / 2);
             if !self.config.protocol.is_lazy() || !self.is_idle() || !returned.is_empty() {
-                self.links.get_mut(&link.0).expect("looked up above").state = State::Down { dial_at: Some(now + wait) };
+                self.set_state(link, State::Down { dial_at: Some(now + wait) });
             }
         }
         for part in returned.into_iter().rev() {
@@ -337,7 +337,7 @@ impl Carrier {
         let l = &self.links[&link.0];
         match l.state {
             State::Down { dial_at: Some(at) } if at <= now => {
-                self.links.get_mut(&link.0).expect("listed").state = State::Dialling;
+                self.set_state(link, State::Dialling);
                 self.outputs.push_back(Output::Connect(link));
             }
             State::LoggingIn { since } if since + LOGIN_WITHIN <= now => self.close(now, link, "no login"),
@@ -347,12 +347,18 @@ impl Carrier {
         }
     }
 
+    fn set_state(&mut self, link: LinkId, state: State) {
+        if let Some(l) = self.links.get_mut(&link.0) {
+            l.state = state;
+        }
+    }
+
     fn up_timeout(&mut self, now: Mono, wall: Wall, link: LinkId) {
-        while let Some((at, sequence)) = self.links[&link.0].oldest()
+        while let Some(l) = self.links.get_mut(&link.0)
+            && let Some((at, sequence)) = l.oldest()
             && at + self.config.answer_within <= now
         {
-            let part = self.links.get_mut(&link.0).expect("listed").answered(sequence);
-            let Some(part) = part else { continue };
+            let Some(part) = l.answered(sequence) else { continue };
             if part.sends >= self.config.tries {
                 self.finish_part(part.line, Verdict::Refused(u32::MAX));
             } else {
@@ -367,7 +373,7 @@ impl Carrier {
         if l.tests >= self.config.tries {
             return self.close(now, link, "link tests unanswered");
         }
-        let l = self.links.get_mut(&link.0).expect("listed");
+        let Some(l) = self.links.get_mut(&link.0) else { return };
         (l.tests, l.tested) = (l.tests + 1, now);
         l.ask(&self.config.protocol, wall, &Message::KeepAlive);
     }
@@ -446,7 +452,7 @@ impl Carrier {
     }
 
     fn login_answered(&mut self, now: Mono, link: LinkId, status: u32, proof: Option<Vec<u8>>) {
-        let l = self.links.get_mut(&link.0).expect("its event is being handled");
+        let Some(l) = self.links.get_mut(&link.0) else { return };
         if !matches!(l.state, State::LoggingIn { .. }) || l.accepted {
             return;
         }
@@ -536,10 +542,10 @@ impl Carrier {
         while now >= self.hold_until && now >= self.next_send {
             let room = self.links.iter().filter(|(_, l)| self.has_room(l)).min_by_key(|(_, l)| l.asked.len());
             let Some(link) = room.map(|(id, _)| *id) else { return };
+            let Some(l) = self.links.get_mut(&link) else { return };
             let Some(mut part) = self.urgent.pop_front().or_else(|| self.notices.pop_front()) else { return };
             part.sends += 1;
             self.counters.submitted += 1;
-            let l = self.links.get_mut(&link).expect("found above");
             let c = &self.config;
             let submit = Submit {
                 account: &c.account,

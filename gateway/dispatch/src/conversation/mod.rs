@@ -119,11 +119,9 @@ impl Threads {
     /// after as long.
     pub fn forget(&mut self, now: Mono, keep: Duration, open: impl Fn(AlertNo) -> bool) {
         let before = now - keep;
-        while let Some((at, phone)) = self.phone_order.first()
-            && *at <= before
+        while self.phone_order.first().is_some_and(|(at, _)| *at <= before)
+            && let Some((at, phone)) = self.phone_order.pop_first()
         {
-            let (_, phone) = (*at, phone.clone());
-            let (at, _) = self.phone_order.pop_first().expect("looked at above");
             match self.by_phone.get(&phone) {
                 // Looked at again after another while.
                 Some((no, _)) if open(*no) => self.keep_phone(now, phone),
@@ -131,10 +129,9 @@ impl Threads {
                 _ => {}
             }
         }
-        while let Some((at, _)) = self.thread_order.first()
-            && *at <= before
+        while self.thread_order.first().is_some_and(|(at, _)| *at <= before)
+            && let Some((_, sender)) = self.thread_order.pop_first()
         {
-            let (_, sender) = self.thread_order.pop_first().expect("looked at above");
             let Some(thread) = self.threads.get_mut(&sender) else { continue };
             if open(thread.alert) {
                 thread.last = now;

@@ -232,9 +232,8 @@ impl Endpoint {
     fn respond(&mut self, now: Mono, index: usize, code: u16, bytes: Bytes) {
         let transaction = &mut self.transactions[index];
         let path = transaction.path;
-        let Machine::InviteServer(machine) = &mut transaction.machine else {
-            unreachable!("only INVITE sessions respond through a transaction");
-        };
+        // Only INVITE sessions respond through a transaction.
+        let Machine::InviteServer(machine) = &mut transaction.machine else { return };
         if machine.respond(now, code, &bytes) {
             self.send(path, bytes);
         }

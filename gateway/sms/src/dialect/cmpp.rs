@@ -80,7 +80,7 @@ pub fn write(version: Version, sequence: Sequence, message: &Message<'_>, out: &
             content: s.content,
         }),
         Message::Acknowledge { id, verdict } => {
-            let msg_id = u64::from_be_bytes(*id.bytes.first_chunk().expect("ten bytes"));
+            let msg_id = u64::from_be_bytes(std::array::from_fn(|i| id.bytes[i]));
             let result = match verdict {
                 Verdict::Accepted => cmpp::OK,
                 Verdict::Busy => cmpp::FLOW_CONTROL,

@@ -147,7 +147,8 @@ impl Shard {
     }
 
     pub(super) fn begin(&mut self, now: Mono, key: CallKey, call: Call) {
-        self.calls.get_mut(&key).expect("its slot is there").call = Some(call);
+        let Some(slot) = self.calls.get_mut(&key) else { return };
+        slot.call = Some(call);
         self.with_call(now, key, |_| {});
     }
 

@@ -273,8 +273,10 @@ impl Shard {
         if !std::mem::replace(&mut slot.recorded, true) {
             self.media.record(room, key.0);
         }
-        let track = track_of(slot, leg, role);
-        self.media.join(now, media, room, track);
+        let (no, track) = (slot.no, track_of(slot, leg, role));
+        if !self.media.join(now, media, room, track) {
+            self.record(no, casework::Fact::Mark("room_full"));
+        }
     }
 
     pub(super) fn play(&mut self, key: CallKey, leg: LegNo, prompt: Prompt, repeat: bool) {
