@@ -1,24 +1,23 @@
 //! All open alerts. One fact, at most a few sealed revisions, each in its envelope.
 
+mod call;
+mod dispatch;
+mod incident;
 mod text;
+mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use codecs::record::{
-    Address, AlertNo, AlertRecord, CallInfo, CallTimes, CloudEvent, Dispatch, Form, Identity, Incident, KeywordHit,
-    Leg, Ownership, Related, Relation, Reporter, Role, Route, Safety, Source, Stamp, State, Step, TextLine, Timer,
-    Validity, alert_id,
+    Address, AlertNo, AlertRecord, CallInfo, CallTimes, CloudEvent, Dispatch, Form, Identity, Incident, Ownership,
+    Related, Relation, Reporter, Role, Route, Safety, Source, Stamp, State, Step, Validity, alert_id,
 };
 use codecs::time::Wall;
 
 use crate::fact::{Arrival, Fact};
 use crate::keyword::KeywordTable;
 
-/// T1 and T2 as the record counts them.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-const OFFICER_WITHIN: Duration = Duration::from_secs(30);
 /// The longest text of a report (BJNR).
 const TEXT_MAX: usize = 2000;
 /// The longest name of whoever said a line, and the most lines kept on one alert.
@@ -228,12 +227,12 @@ impl Alerts {
     fn call_fact(&mut self, stamp: Stamp, no: AlertNo, fact: Fact) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let mut hits = Vec::new();
-        let mut deadline = None;
-        let step = apply(record, stamp, &fact, &mut deadline);
-        if let Some((text, source)) = text_of(&fact) {
-            hits = note_keywords(record, stamp, &self.keywords, text, source).0;
+        let step = apply(record, stamp, &fact);
+        if let Some((text, source)) = incident::text_of(&fact) {
+            hits = incident::note_keywords(record, stamp, &self.keywords, text, source).0;
         }
         if let Some(step) = step {
+            let deadline = if let Fact::Breach { timer } = fact { Some(timer) } else { None };
             self.emit(no, step, stamp, deadline);
         }
         if !hits.is_empty() {
@@ -245,8 +244,8 @@ impl Alerts {
     fn arrive(&mut self, at: Stamp, no: AlertNo, arrival: Arrival) {
         let record = self.new_record(at, no, arrival);
         let record = Arc::make_mut(self.open.entry(no).or_insert_with(|| Arc::new(record)));
-        let reporter = leg(0, Role::Reporter, record.reporter.phone.clone(), at);
-        add_leg(record, reporter);
+        let reporter = call::leg(0, Role::Reporter, record.reporter.phone.clone(), at);
+        call::add_leg(record, reporter);
         *self.recordings.entry(no).or_default() += 1;
         self.emit(no, Step::Arrived, at, None);
     }
@@ -289,7 +288,7 @@ impl Alerts {
                 owner_history: vec![Ownership { owner: arrival.owner, from: at }],
             },
             dispatch: Vec::new(),
-            timers: vec![Timer { name: "T1".into(), due: Stamp(at.0 + ANSWER_WITHIN), met_at: None, breach: false }],
+            timers: timers::arrived(at),
             marks: arrival.marks,
         }
     }
@@ -369,8 +368,7 @@ fn is_finished(record: &AlertRecord) -> bool {
 }
 
 /// Moves the record by one fact; returns the step to publish, if the fact makes a revision of its own.
-fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option<&'static str>) -> Option<Step> {
-    let t = &mut record.call.t;
+fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact) -> Option<Step> {
     match fact {
         Fact::Arrived(_)
         | Fact::Written(..)
@@ -388,235 +386,56 @@ fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact, deadline: &mut Option
         | Fact::SplitFrom { .. }
         // Taken by `handle_fact`.
         | Fact::ConversationEnded => None,
-        Fact::Offered { leg: number, seat } => {
-            t.ring.get_or_insert(at);
-            record.call.seat = Some(seat.clone());
-            add_leg(record, leg(*number, Role::Taker, seat.no.clone(), at));
-            advance(record, State::Offered);
-            Some(Step::Offered)
-        }
-        Fact::SeatFailed { leg, why } => {
-            end_leg(record, *leg, at, why);
-            None
-        }
-        Fact::TakenOver { leg, seat } => {
-            record.call.seat = Some(seat.clone());
-            take_leg(record, *leg, at);
-            Some(Step::Updated)
-        }
-        Fact::Refused { code, reason } => {
-            mark(record, &format!("refused_{code}"));
-            end_leg(record, 0, at, reason);
-            record.call.t.end = Some(at);
-            record.state = State::Abandoned;
-            Some(Step::Abandoned)
-        }
-        Fact::AttendantAnswered => {
-            t.attendant = Some(at);
-            record.call.mode = Some(codecs::record::AnswerMode::Attendant);
-            answer_leg(record, 0, at);
-            Some(Step::AttendantAnswered)
-        }
-        Fact::Answered { leg: number, seat, mode, after_ms } => {
-            t.answer = Some(at);
-            record.call.mode = Some(*mode);
-            record.call.seat = Some(seat.clone());
-            record.call.answer_ms = Some(*after_ms);
-            answer_leg(record, 0, at);
-            take_leg(record, *number, at);
-            meet_within(record, "T1", at, *after_ms <= ANSWER_WITHIN.as_millis() as u64);
-            if record.source.validity == Validity::Abandoned {
-                record.source.validity = Validity::Valid;
-            }
-            advance(record, State::Answered);
-            Some(Step::Answered)
-        }
-        Fact::TwoWay => {
-            t.two_way = Some(at);
-            None
-        }
-        Fact::Silent => {
-            record.source.validity = Validity::Silent;
-            None
-        }
-        Fact::Triaged { kind, category, level, text } => {
-            record.incident.kind = Some(*kind);
-            record.incident.category.clone_from(category);
-            record.incident.level = *level;
-            record.incident.text = text.chars().take(TEXT_MAX).collect();
-            advance(record, State::Triaged);
-            Some(Step::Classified)
-        }
-        Fact::Located { location, jurisdiction, owner } => {
-            add_location(record, location.clone());
-            record.route.jurisdiction.clone_from(jurisdiction);
-            own(record, at, owner.clone());
-            Some(Step::Located)
-        }
-        Fact::Tracked { location } => {
-            add_location(record, location.clone());
-            Some(Step::Located)
-        }
-        Fact::ResponderWanted { .. } => {
-            let again = record.state == State::Bridging;
-            t.bridge_ask.get_or_insert(at);
-            if let Some(arrive) = t.arrive
-                && !record.timers.iter().any(|t| t.name == "T2")
-            {
-                let due = Stamp(arrive.0 + OFFICER_WITHIN);
-                record.timers.push(Timer { name: "T2".into(), due, met_at: None, breach: false });
-            }
-            advance(record, State::Bridging);
-            (!again).then_some(Step::Bridging)
-        }
-        Fact::Tried { leg: number, unit, officer, role, reason } => {
-            bound(&mut record.dispatch, LEGS_MAX);
-            record.dispatch.push(Dispatch {
+
+        Fact::Offered { leg, seat } => call::offered(record, at, *leg, seat),
+        Fact::SeatFailed { leg, why } => call::seat_failed(record, at, *leg, why),
+        Fact::TakenOver { leg, seat } => call::taken_over(record, at, *leg, seat),
+        Fact::Refused { code, reason } => call::refused(record, at, *code, reason),
+        Fact::AttendantAnswered => call::attendant_answered(record, at),
+        Fact::Answered { leg, seat, mode, after_ms } => call::answered(record, at, *leg, seat, *mode, *after_ms),
+        Fact::TwoWay => call::two_way(record, at),
+        Fact::Silent => call::silent(record),
+        Fact::LegEnded { leg, cause, .. } => call::leg_ended(record, at, *leg, cause),
+        Fact::Abandoned { .. } => call::abandoned(record),
+        Fact::CallingBack => call::calling_back(record),
+        Fact::Unreached => call::unreached(record),
+        Fact::Ended => call::ended(record, at),
+        Fact::Interrupted => call::interrupted(record, at),
+        Fact::Recorded { media } => call::recorded(record, media),
+
+        Fact::Triaged { kind, category, level, text } => incident::triaged(record, *kind, category, *level, text),
+        Fact::Located(place) => incident::located(record, at, place),
+        Fact::Tracked { location } => incident::tracked(record, location),
+        Fact::Said { by, body } => incident::said(record, at, by, body),
+
+        Fact::ResponderWanted { .. } => dispatch::wanted(record, at),
+        Fact::Tried { leg, unit, officer, role, reason } => {
+            dispatch::tried(record, at, *leg, Dispatch {
                 unit: unit.clone(),
                 officer: officer.clone(),
                 role: *role,
                 reason: reason.clone(),
                 tried_at: at,
                 result: None,
-            });
-            add_leg(record, leg(*number, *role, officer.clone(), at));
-            Some(Step::Bridging)
+            })
         }
-        Fact::TryEnded { leg, officer, result } => {
-            if let Some(tried) = record.dispatch.iter_mut().rev().find(|d| d.officer == *officer && d.result.is_none())
-            {
-                tried.result = Some(*result);
-            }
-            match result {
-                codecs::record::TryResult::Answered => answer_leg(record, *leg, at),
-                other => end_leg(record, *leg, at, &format!("{other:?}").to_lowercase()),
-            }
-            None
-        }
-        Fact::Bridged { after_ms, .. } => {
-            t.bridge_ok = Some(at);
-            record.call.officer_ms = Some(*after_ms);
-            meet_within(record, "T2", at, *after_ms <= OFFICER_WITHIN.as_millis() as u64);
-            advance(record, State::Bridged);
-            Some(Step::Bridged)
-        }
-        Fact::NobodyLeft => {
-            mark(record, "no_officer_reached");
-            Some(Step::Bridging)
-        }
-        Fact::LegEnded { leg, cause, .. } => {
-            end_leg(record, *leg, at, cause);
-            Some(Step::LegEnded)
-        }
-        Fact::Abandoned { .. } => {
-            record.source.validity = Validity::Abandoned;
-            record.state = State::Abandoned;
-            Some(Step::Abandoned)
-        }
-        Fact::CallingBack => {
-            record.state = State::Callback;
-            // The alert has a call again, which a crash may cut off like the first.
-            record.call.t.end = None;
-            Some(Step::Callback)
-        }
-        Fact::Unreached => {
-            record.state = State::Unreached;
-            Some(Step::Callback)
-        }
-        Fact::Breach { timer } => {
-            if let Some(t) = record.timers.iter_mut().find(|t| t.name == *timer && t.met_at.is_none()) {
-                t.breach = true;
-            }
-            *deadline = Some(timer);
-            Some(Step::DeadlineBreach)
-        }
-        Fact::Said { by, body } => {
-            let full = record.marks.iter().any(|m| m == "record_full");
-            if record.text.len() >= LINES_MAX || full {
-                mark(record, "transcript_full");
-                return None;
-            }
-            let short = |text: &str, max| text.chars().take(max).collect();
-            record.text.push(TextLine::said(at, short(by, NAME_MAX), short(body, TEXT_MAX)));
-            Some(Step::Transcript)
-        }
+        Fact::TryEnded { leg, officer, result } => dispatch::try_ended(record, at, *leg, officer, *result),
+        Fact::Bridged { after_ms, .. } => dispatch::bridged(record, at, *after_ms),
+        Fact::NobodyLeft => dispatch::nobody_left(record),
+
+        Fact::Breach { timer } => timers::breached(record, timer),
         Fact::Mark(text) => {
             mark(record, text);
             Some(Step::Updated)
         }
         Fact::Listened => Some(Step::Listened),
-        Fact::Ended => {
-            end_call(record, at);
-            if !matches!(record.state, State::Abandoned | State::Unreached) {
-                record.state = State::Ended;
-            }
-            None
-        }
-        Fact::Interrupted => {
-            let owed = matches!(record.state, State::Abandoned | State::Callback) && !record.reporter.phone.is_empty();
-            if record.state != State::Unreached {
-                record.state = if owed { State::Abandoned } else { State::Ended };
-            }
-            // Of a call that was over only the recording, or the call-back, was missing.
-            let live = record.call.t.end.is_none();
-            if live {
-                mark(record, "interrupted_by_restart");
-                end_call(record, at);
-            }
-            live.then_some(Step::Updated)
-        }
-        Fact::Recorded { media } => {
-            record.media.extend(media.iter().cloned());
-            // Where there was nothing to record, nothing was.
-            (!media.is_empty()).then_some(Step::Recorded)
-        }
     }
-}
-
-/// The newest in front, where everybody looks for it.
-fn add_location(record: &mut AlertRecord, location: codecs::record::Location) {
-    record.location.insert(0, location);
-    record.location.truncate(LOCATIONS_MAX);
 }
 
 /// Room for one more: the oldest but the first gives way.
 fn bound<T>(list: &mut Vec<T>, most: usize) {
     if list.len() >= most {
         list.remove(1);
-    }
-}
-
-fn add_leg(record: &mut AlertRecord, leg: Leg) {
-    bound(&mut record.call.legs, LEGS_MAX);
-    record.call.legs.push(leg);
-}
-
-/// This taker's leg has the call; whoever else was asked is not needed.
-fn take_leg(record: &mut AlertRecord, number: u32, at: Stamp) {
-    for leg in record.call.legs.iter_mut().filter(|l| l.role == Role::Taker && l.end.is_none()) {
-        if leg.leg_id == number {
-            leg.answered.get_or_insert(at);
-        } else {
-            leg.end = Some(at);
-            leg.cause = Some("superseded".into());
-        }
-    }
-}
-
-/// The alert is this unit's from now on: exactly one owner at every moment.
-fn own(record: &mut AlertRecord, at: Stamp, owner: String) {
-    if record.route.owner != owner {
-        record.route.owner.clone_from(&owner);
-        bound(&mut record.route.owner_history, LEGS_MAX);
-        record.route.owner_history.push(Ownership { owner, from: at });
-    }
-}
-
-/// Every leg that is still up ends here.
-fn end_call(record: &mut AlertRecord, at: Stamp) {
-    record.call.t.end = Some(at);
-    for leg in record.call.legs.iter_mut().filter(|l| l.end.is_none()) {
-        leg.end = Some(at);
     }
 }
 
@@ -627,76 +446,10 @@ fn advance(record: &mut AlertRecord, to: State) {
     }
 }
 
-fn leg(leg_id: u32, role: Role, party: String, start: Stamp) -> Leg {
-    Leg { leg_id, role, party, start, answered: None, end: None, cause: None }
-}
-
-fn answer_leg(record: &mut AlertRecord, number: u32, at: Stamp) {
-    if let Some(leg) = record.call.legs.iter_mut().rev().find(|l| l.leg_id == number && l.end.is_none()) {
-        leg.answered.get_or_insert(at);
-    }
-}
-
-fn end_leg(record: &mut AlertRecord, number: u32, at: Stamp, cause: &str) {
-    if let Some(leg) = record.call.legs.iter_mut().rev().find(|l| l.leg_id == number && l.end.is_none()) {
-        leg.end = Some(at);
-        leg.cause = Some(cause.to_owned());
-    }
-}
-
-/// A deadline was met, within its time or after it: durations are counted where they pass, and not by the wall clock,
-/// which may have been set meanwhile.
-fn meet_within(record: &mut AlertRecord, name: &str, at: Stamp, in_time: bool) {
-    if let Some(timer) = record.timers.iter_mut().find(|t| t.name == name) {
-        timer.met_at = Some(at);
-        timer.breach |= !in_time;
-    }
-}
-
 fn mark(record: &mut AlertRecord, text: &str) {
     if !record.marks.iter().any(|m| m == text) {
         record.marks.push(text.to_owned());
     }
-}
-
-/// The text of a fact that the keyword warning reads, and where it is from.
-fn text_of(fact: &Fact) -> Option<(&str, String)> {
-    match fact {
-        Fact::Triaged { text, .. } => Some((text, "triage".into())),
-        Fact::Said { by, body } => Some((body, format!("transcript:{by}"))),
-        _ => None,
-    }
-}
-
-/// Records words not seen before on this alert; a worse level raises the alert's.
-fn note_keywords(
-    record: &mut AlertRecord,
-    at: Stamp,
-    table: &KeywordTable,
-    text: &str,
-    source: String,
-) -> (Vec<String>, bool) {
-    let (mut fresh, mut silent) = (Vec::new(), false);
-    for keyword in table.find(text) {
-        silent |= keyword.silent;
-        if record.incident.keywords.iter().any(|k| k.word == keyword.word) {
-            continue;
-        }
-        record.incident.keywords.push(KeywordHit {
-            word: keyword.word.clone(),
-            level: keyword.level,
-            at,
-            source: source.clone(),
-        });
-        record.incident.sensitive |= keyword.level <= 2;
-        let level = record.incident.level.map_or(keyword.level, |l| l.min(keyword.level));
-        record.incident.level = Some(level);
-        if record.incident.category.is_none() {
-            record.incident.category.clone_from(&keyword.category);
-        }
-        fresh.push(keyword.word.clone());
-    }
-    (fresh, silent)
 }
 
 #[cfg(test)]

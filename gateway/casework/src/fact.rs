@@ -169,11 +169,8 @@ pub enum Fact {
         level: Option<u8>,
         text: String,
     },
-    Located {
-        location: Location,
-        jurisdiction: Vec<String>,
-        owner: String,
-    },
+    /// The reporter is here, as somebody established.
+    Located(Box<Place>),
     ResponderWanted {
         why: &'static str,
     },

@@ -6,10 +6,7 @@ use codecs::record::{
     Address, AlertNo, Direction, LineState, Related, Relation, Role, SeatInfo, Stamp, State, Step, TextLine, Validity,
 };
 
-use super::{
-    Alerts, CHANNELS_MAX, Fetch, LINES_MAX, Output, Say, TEXT_MAX, add_location, advance, mark, meet_within,
-    note_keywords,
-};
+use super::{Alerts, CHANNELS_MAX, Fetch, LINES_MAX, Output, Say, TEXT_MAX, advance, incident, mark, timers};
 use crate::fact::{Arrival, Belongings, Fact, Message};
 
 impl Alerts {
@@ -40,7 +37,7 @@ impl Alerts {
     fn take_message(&mut self, at: Stamp, no: AlertNo, message: Message, step: Step) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let source = format!("message:{}", message.address.channel);
-        let (hits, wants_silence) = note_keywords(record, at, &self.keywords, &message.body, source);
+        let (hits, wants_silence) = incident::note_keywords(record, at, &self.keywords, &message.body, source);
         let was_silent = record.reporter.safety.silent;
         if message.silent || wants_silence {
             record.reporter.safety.silent = true;
@@ -50,9 +47,7 @@ impl Alerts {
         let silent = record.reporter.safety.silent;
         message.marks.iter().for_each(|m| mark(record, m));
         if let Some(place) = message.place {
-            add_location(record, place.location);
-            record.route.jurisdiction = place.jurisdiction;
-            super::own(record, at, place.owner);
+            incident::place_at(record, at, &place);
         }
         let fetches: Vec<_> = message.attachments.iter().map(|a| a.vendor_id.clone()).collect();
         let body: String = message.body.chars().take(TEXT_MAX).collect();
@@ -127,8 +122,7 @@ impl Alerts {
         record.call.t.answer = Some(at);
         record.call.mode = Some(mode);
         record.call.answer_ms = Some(after_ms);
-        let due_ms = super::ANSWER_WITHIN.as_millis() as u64;
-        meet_within(record, "T1", at, after_ms <= due_ms);
+        timers::answered(record, at, after_ms);
         advance(record, State::Answered);
         self.emit(no, Step::Answered, at, None);
         self.try_close(no, at);

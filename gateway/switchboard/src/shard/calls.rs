@@ -346,7 +346,10 @@ impl Shard {
                         source: LocationSource::Spoken,
                         at,
                     };
-                    self.record(no, casework::Fact::Located { location, jurisdiction, owner });
+                    self.record(
+                        no,
+                        casework::Fact::Located(Box::new(casework::Place { location, jurisdiction, owner })),
+                    );
                 }
                 self.record_for(no, casework::Fact::Triaged { kind, category, level, text }, request);
                 self.input(now, key, Input::Triaged { kind });

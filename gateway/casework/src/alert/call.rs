@@ -1,0 +1,168 @@
+//! The call section of the record: offered, answered, ended, and the legs in between.
+
+use codecs::record::{AlertRecord, AnswerMode, Leg, Media, Role, SeatInfo, Stamp, State, Step, Validity};
+
+use super::{LEGS_MAX, advance, bound, mark, timers};
+
+pub(super) fn offered(record: &mut AlertRecord, at: Stamp, number: u32, seat: &SeatInfo) -> Option<Step> {
+    record.call.t.ring.get_or_insert(at);
+    record.call.seat = Some(seat.clone());
+    add_leg(record, leg(number, Role::Taker, seat.no.clone(), at));
+    advance(record, State::Offered);
+    Some(Step::Offered)
+}
+
+pub(super) fn seat_failed(record: &mut AlertRecord, at: Stamp, number: u32, why: &str) -> Option<Step> {
+    end_leg(record, number, at, why);
+    None
+}
+
+pub(super) fn taken_over(record: &mut AlertRecord, at: Stamp, number: u32, seat: &SeatInfo) -> Option<Step> {
+    record.call.seat = Some(seat.clone());
+    take_leg(record, number, at);
+    Some(Step::Updated)
+}
+
+pub(super) fn refused(record: &mut AlertRecord, at: Stamp, code: u16, reason: &str) -> Option<Step> {
+    mark(record, &format!("refused_{code}"));
+    end_leg(record, 0, at, reason);
+    record.call.t.end = Some(at);
+    record.state = State::Abandoned;
+    Some(Step::Abandoned)
+}
+
+pub(super) fn attendant_answered(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
+    record.call.t.attendant = Some(at);
+    record.call.mode = Some(AnswerMode::Attendant);
+    answer_leg(record, 0, at);
+    Some(Step::AttendantAnswered)
+}
+
+pub(super) fn answered(
+    record: &mut AlertRecord,
+    at: Stamp,
+    number: u32,
+    seat: &SeatInfo,
+    mode: AnswerMode,
+    after_ms: u64,
+) -> Option<Step> {
+    record.call.t.answer = Some(at);
+    record.call.mode = Some(mode);
+    record.call.seat = Some(seat.clone());
+    record.call.answer_ms = Some(after_ms);
+    answer_leg(record, 0, at);
+    take_leg(record, number, at);
+    timers::answered(record, at, after_ms);
+    if record.source.validity == Validity::Abandoned {
+        record.source.validity = Validity::Valid;
+    }
+    advance(record, State::Answered);
+    Some(Step::Answered)
+}
+
+pub(super) fn two_way(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
+    record.call.t.two_way = Some(at);
+    None
+}
+
+pub(super) fn silent(record: &mut AlertRecord) -> Option<Step> {
+    record.source.validity = Validity::Silent;
+    None
+}
+
+pub(super) fn leg_ended(record: &mut AlertRecord, at: Stamp, number: u32, cause: &str) -> Option<Step> {
+    end_leg(record, number, at, cause);
+    Some(Step::LegEnded)
+}
+
+pub(super) fn abandoned(record: &mut AlertRecord) -> Option<Step> {
+    record.source.validity = Validity::Abandoned;
+    record.state = State::Abandoned;
+    Some(Step::Abandoned)
+}
+
+pub(super) fn calling_back(record: &mut AlertRecord) -> Option<Step> {
+    record.state = State::Callback;
+    // The alert has a call again, which a crash may cut off like the first.
+    record.call.t.end = None;
+    Some(Step::Callback)
+}
+
+pub(super) fn unreached(record: &mut AlertRecord) -> Option<Step> {
+    record.state = State::Unreached;
+    Some(Step::Callback)
+}
+
+pub(super) fn ended(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
+    end_call(record, at);
+    if !matches!(record.state, State::Abandoned | State::Unreached) {
+        record.state = State::Ended;
+    }
+    None
+}
+
+pub(super) fn interrupted(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
+    let owed = matches!(record.state, State::Abandoned | State::Callback) && !record.reporter.phone.is_empty();
+    if record.state != State::Unreached {
+        record.state = if owed { State::Abandoned } else { State::Ended };
+    }
+    // Of a call that was over only the recording, or the call-back, was missing.
+    let live = record.call.t.end.is_none();
+    if live {
+        mark(record, "interrupted_by_restart");
+        end_call(record, at);
+    }
+    live.then_some(Step::Updated)
+}
+
+pub(super) fn recorded(record: &mut AlertRecord, media: &[Media]) -> Option<Step> {
+    record.media.extend(media.iter().cloned());
+    // Where there was nothing to record, nothing was.
+    (!media.is_empty()).then_some(Step::Recorded)
+}
+
+pub(super) fn leg(leg_id: u32, role: Role, party: String, start: Stamp) -> Leg {
+    Leg { leg_id, role, party, start, answered: None, end: None, cause: None }
+}
+
+pub(super) fn add_leg(record: &mut AlertRecord, leg: Leg) {
+    bound(&mut record.call.legs, LEGS_MAX);
+    record.call.legs.push(leg);
+}
+
+pub(super) fn answer_leg(record: &mut AlertRecord, number: u32, at: Stamp) {
+    if let Some(leg) = leg_that_is_up(record, number) {
+        leg.answered.get_or_insert(at);
+    }
+}
+
+pub(super) fn end_leg(record: &mut AlertRecord, number: u32, at: Stamp, cause: &str) {
+    if let Some(leg) = leg_that_is_up(record, number) {
+        leg.end = Some(at);
+        leg.cause = Some(cause.to_owned());
+    }
+}
+
+fn leg_that_is_up(record: &mut AlertRecord, number: u32) -> Option<&mut Leg> {
+    record.call.legs.iter_mut().rev().find(|l| l.leg_id == number && l.end.is_none())
+}
+
+/// This taker's leg has the call; whoever else was asked is not needed.
+fn take_leg(record: &mut AlertRecord, number: u32, at: Stamp) {
+    for leg in record.call.legs.iter_mut().filter(|l| l.role == Role::Taker && l.end.is_none()) {
+        if leg.leg_id == number {
+            leg.answered.get_or_insert(at);
+        } else {
+            leg.end = Some(at);
+            leg.cause = Some("superseded".into());
+        }
+    }
+}
+
+/// Every leg that is still up ends here.
+fn end_call(record: &mut AlertRecord, at: Stamp) {
+    record.call.t.end = Some(at);
+    for leg in record.call.legs.iter_mut().filter(|l| l.end.is_none()) {
+        leg.end = Some(at);
+    }
+}
