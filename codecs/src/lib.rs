@@ -3,7 +3,10 @@
 //! Every parser takes any bytes without panic and says what is wrong and where.
 
 // Nothing that comes from outside may end a call: what can fail is a value, and each exception says why it cannot.
-#![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable, clippy::unwrap_used))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable, clippy::unwrap_used)
+)]
 
 pub mod address;
 pub mod audio;

@@ -34,7 +34,10 @@ pub struct Sender {
 ///
 /// # Panics
 /// When `target` is under 128 bytes: the caller sizes it.
-#[expect(clippy::expect_used, reason = "the target has the size of the longest report; nothing of it comes from outside")]
+#[expect(
+    clippy::expect_used,
+    reason = "the target has the size of the longest report; nothing of it comes from outside"
+)]
 pub fn write(target: &mut [u8], ssrc: u32, sender: Option<Sender>, report: Option<Report>, cname: &str) -> usize {
     let block = report.map(|r| {
         ReportBlock::builder(r.ssrc)

@@ -3,7 +3,10 @@
 //! Machines of decisions; they know no SIP, no packets, no records. A leg is a number, a target a name.
 
 // Nothing that comes from outside may end a call: what can fail is a value, and each exception says why it cannot.
-#![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable, clippy::unwrap_used))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable, clippy::unwrap_used)
+)]
 
 pub mod call;
 pub mod callback;

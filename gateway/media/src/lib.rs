@@ -4,7 +4,10 @@
 //! room is a room, a track a number.
 
 // Nothing that comes from outside may end a call: what can fail is a value, and each exception says why it cannot.
-#![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable, clippy::unwrap_used))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable, clippy::unwrap_used)
+)]
 
 mod engine;
 mod jitter;

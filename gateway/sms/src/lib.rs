@@ -7,7 +7,10 @@
 //! Contract: feed one input, drain every output and every link's outgoing bytes, then feed the next.
 
 // Nothing that comes from outside may end a call: what can fail is a value, and each exception says why it cannot.
-#![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable, clippy::unwrap_used))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable, clippy::unwrap_used)
+)]
 
 mod carrier;
 mod dialect;
