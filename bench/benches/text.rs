@@ -42,6 +42,7 @@ impl Way {
             tries: 3,
             rate: 0,
             dial_max: Duration::from_secs(1),
+            require_proof: false,
             seed: 1,
         };
         let mut carrier = Carrier::new(config, Mono(1));

@@ -16,6 +16,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 const DIAL_FIRST: Duration = Duration::from_millis(250);
 /// A peer that connects has this long to log in.
 const LOGIN_WITHIN: Duration = Duration::from_secs(10);
+/// Connections to us that have not logged in; the oldest gives way to one more.
+const STRANGERS_MAX: usize = 16;
 
 #[derive(Clone, Debug)]
 pub struct CarrierConfig {
@@ -39,6 +41,8 @@ pub struct CarrierConfig {
     pub tries: u32,
     /// Messages a second at most; 0: no limit.
     pub rate: u32,
+    /// Whether a carrier has to prove that it knows the secret, where its protocol has it do so (CMPP, SMGP).
+    pub require_proof: bool,
     /// The longest wait between two attempts to connect.
     pub dial_max: Duration,
     pub seed: u64,
@@ -115,16 +119,23 @@ pub struct Counters {
     pub unproven: u64,
 }
 
+/// Of a line: how many there are, and how many of them the carrier has not taken yet.
+struct Parts {
+    all: usize,
+    untaken: usize,
+}
+
 pub struct Carrier {
     config: CarrierConfig,
     links: BTreeMap<u32, Link>,
     next_link: u32,
     urgent: VecDeque<Part>,
     notices: VecDeque<Part>,
-    /// Parts of a line that the carrier has not taken yet.
-    lines: BTreeMap<u64, usize>,
+    lines: BTreeMap<u64, Parts>,
     reports: BTreeMap<Vec<u8>, u64>,
     report_order: VecDeque<Vec<u8>>,
+    /// Parts of a line of which no report has come, once the carrier has named one.
+    unreported: BTreeMap<u64, usize>,
     /// No submit before that: the carrier said that it is busy.
     hold_until: Mono,
     backoff: Duration,
@@ -152,6 +163,7 @@ impl Carrier {
             lines: BTreeMap::new(),
             reports: BTreeMap::new(),
             report_order: VecDeque::new(),
+            unreported: BTreeMap::new(),
             hold_until: now,
             backoff: BACKOFF_FIRST,
             next_send: now,
@@ -163,6 +175,12 @@ impl Carrier {
 
     /// The carrier has connected to us.
     pub fn accept(&mut self, now: Mono) -> LinkId {
+        let strangers = || self.links.iter().filter(|(_, l)| l.accepted && !l.is_up());
+        if strangers().count() >= STRANGERS_MAX
+            && let Some(oldest) = strangers().map(|(id, _)| *id).next()
+        {
+            self.close(now, LinkId(oldest), "more connections than a carrier needs");
+        }
         let id = self.next_link;
         self.next_link += 1;
         let mut link = Link::new(State::Dialling, true, now);
@@ -239,7 +257,7 @@ impl Carrier {
     pub fn submit(&mut self, now: Mono, wall: Wall, line: &Line) {
         self.reference = self.reference.wrapping_add(1);
         let (alphabet, parts) = split(&line.text, self.reference);
-        self.lines.insert(line.id, parts.len());
+        self.lines.insert(line.id, Parts { all: parts.len(), untaken: parts.len() });
         for part in parts {
             let mut content = part.segment.map_or(Vec::new(), |s| s.header().to_vec());
             content.extend_from_slice(&part.octets);
@@ -400,7 +418,10 @@ impl Carrier {
         match event {
             Event::LoginAnswered { status, proof } => self.login_answered(now, link, status, proof),
             Event::Login { login_type, name, password } => {
-                let right = l.accepted && login_type == 2 && (name, password) == self.config.peer;
+                let (their_name, their_password) = &self.config.peer;
+                let known = same(name.as_bytes(), their_name.as_bytes());
+                let right =
+                    l.accepted && login_type == 2 && known & same(password.as_bytes(), their_password.as_bytes());
                 l.answer(&protocol, sequence, &Message::LoginAnswer { accepted: right });
                 if right {
                     l.state = State::Up;
@@ -465,6 +486,10 @@ impl Carrier {
         let CarrierConfig { protocol, account, secret, .. } = &self.config;
         if proof.is_some_and(|p| !proves(protocol, &p, account, secret, l.login_time)) {
             self.counters.unproven += 1;
+            if self.config.require_proof {
+                l.attempts = l.attempts.max(8);
+                return self.close(now, link, "the carrier did not prove that it knows the secret");
+            }
         }
         (l.state, l.attempts) = (State::Up, 0);
         self.outputs.push_back(Output::Up(link, true));
@@ -498,9 +523,9 @@ impl Carrier {
     }
 
     fn finish_part(&mut self, line: u64, verdict: Verdict) {
-        let Some(left) = self.lines.get_mut(&line) else { return };
-        *left -= 1;
-        if *left == 0 || matches!(verdict, Verdict::Refused(_)) {
+        let Some(parts) = self.lines.get_mut(&line) else { return };
+        parts.untaken -= 1;
+        if parts.untaken == 0 || matches!(verdict, Verdict::Refused(_)) {
             self.lines.remove(&line);
             self.urgent.retain(|p| p.line != line);
             self.notices.retain(|p| p.line != line);
@@ -509,12 +534,16 @@ impl Carrier {
     }
 
     fn note_report_due(&mut self, carrier_id: Vec<u8>, line: u64) {
+        if let Some(parts) = self.lines.get(&line) {
+            self.unreported.entry(line).or_insert(parts.all);
+        }
         self.report_order.push_back(carrier_id.clone());
         self.reports.insert(carrier_id, line);
         if self.report_order.len() > REPORTS_AWAITED
             && let Some(oldest) = self.report_order.pop_front()
         {
-            self.reports.remove(&oldest);
+            let line = self.reports.remove(&oldest);
+            line.map(|line| self.unreported.remove(&line));
         }
     }
 
@@ -529,8 +558,14 @@ impl Carrier {
         });
         let line = self.reports.remove(carrier_id).or_else(|| self.reports.remove(other?.as_bytes()));
         let Some(line) = line else { return };
-        let fate = if delivered { Fate::Delivered } else { Fate::Failed(stat) };
-        self.outputs.push_back(Output::Fate { line, fate });
+        // Half of a text is none: it is delivered with its last part, and has failed with any.
+        let Some(left) = self.unreported.get_mut(&line) else { return };
+        *left -= 1;
+        if *left == 0 || !delivered {
+            self.unreported.remove(&line);
+            let fate = if delivered { Fate::Delivered } else { Fate::Failed(stat) };
+            self.outputs.push_back(Output::Fate { line, fate });
+        }
     }
 
     fn has_room(&self, l: &Link) -> bool {
@@ -572,6 +607,11 @@ impl Carrier {
         self.chance ^= self.chance << 17;
         most.mul_f64((self.chance >> 11) as f64 / (1u64 << 53) as f64)
     }
+}
+
+/// Whether two texts are equal, in time that depends on their lengths only.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |d, (x, y)| d | (x ^ y)) == 0
 }
 
 #[cfg(test)]

@@ -61,6 +61,9 @@ pub struct Channel {
     pub answer_within: Option<Span>,
     pub tries: Option<u32>,
     pub redial_max: Option<Span>,
+    /// CMPP and SMGP: whether a carrier whose answer does not prove that it knows the secret is left again; it is,
+    /// where nothing is said.
+    pub require_proof: Option<bool>,
 
     /// WeChat: the template message for whoever wrote too long ago, and its field that takes the line.
     pub template: Option<String>,
@@ -248,6 +251,7 @@ impl Entry<'_> {
             answer_within: span(c.answer_within, if smpp { 10 } else { 60 }),
             tries: c.tries.unwrap_or(3).max(1),
             rate: c.rate,
+            require_proof: c.require_proof.unwrap_or(true),
             dial_max: span(c.redial_max, 30),
             seed,
         };

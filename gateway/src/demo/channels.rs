@@ -75,6 +75,7 @@ fn carrier(protocol: Protocol, connect: SocketAddr, listen: Option<SocketAddr>, 
         rate: 0,
         // Whoever comes to be the carrier is found within a second.
         dial_max: Duration::from_secs(1),
+        require_proof: true,
         seed: u64::from_le_bytes(crate::clock::random()),
     };
     Kind::Carrier(Box::new(CarrierDevice { config, connect, listen }))

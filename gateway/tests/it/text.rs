@@ -150,10 +150,11 @@ fn read_pdu(stream: &mut TcpStream) -> Vec<u8> {
 fn log_in(listener: &TcpListener) -> TcpStream {
     let (mut stream, _) = listener.accept().expect("the gateway dials");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-    let (sequence, _) =
-        cmpp::read(Version::V2, &read_pdu(&mut stream)).map(|(s, p)| (s, format!("{p:?}"))).expect("CONNECT");
+    let frame = read_pdu(&mut stream);
+    let Ok((sequence, Pdu::Connect { authenticator, .. })) = cmpp::read(Version::V2, &frame) else { panic!("CONNECT") };
+    let proof = cmpp::server_authenticator(&[0], &authenticator, "unit");
     let mut out = Vec::new();
-    let resp = Pdu::ConnectResp { status: 0, authenticator: [0; 16], version: 0x20 };
+    let resp = Pdu::ConnectResp { status: 0, authenticator: proof, version: 0x20 };
     cmpp::write(Version::V2, sequence, &resp, &mut out);
     stream.write_all(&out).expect("writes");
     stream

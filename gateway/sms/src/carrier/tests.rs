@@ -26,6 +26,7 @@ fn config(protocol: Protocol) -> CarrierConfig {
         tries: 3,
         rate: 0,
         dial_max: Duration::from_secs(30),
+        require_proof: false,
         seed: 7,
     }
 }
@@ -319,4 +320,69 @@ fn sgip_delivers_over_the_link_that_the_carrier_opens_and_reports_find_their_sub
     let report = sgip::Report { submit: sequence, destination: b"8613800138000", state: 0, error: 0 };
     c.handle_bytes(at(3), WALL, link, &write(theirs(3), &sgip::Pdu::Report(report)));
     assert_eq!(outputs(&mut c), ["link 0 up", "line 5 Accepted", "line 5 Delivered"]);
+}
+
+/// A CMPP link whose carrier proves what it should, or something else.
+fn logged_in(config: CarrierConfig, right: bool) -> (Carrier, Vec<String>) {
+    let mut c = Carrier::new(config, at(0));
+    c.handle_timeout(at(0), WALL);
+    outputs(&mut c);
+    c.handle_connected(at(0), WALL, LINK);
+    sent(&mut c);
+    let client = cmpp::authenticator(cmpp::account("901234"), "secret", decimal_time(WALL));
+    let authenticator = if right { cmpp::server_authenticator(&[0], &client, "secret") } else { [7; 16] };
+    let resp = Pdu::ConnectResp { status: 0, authenticator, version: 0x20 };
+    c.handle_bytes(at(1), WALL, LINK, &wire(1, &resp));
+    let told = outputs(&mut c);
+    (c, told)
+}
+
+#[test]
+fn a_carrier_that_does_not_know_the_secret_is_left_again() {
+    let demanding = || CarrierConfig { require_proof: true, ..config(V2) };
+    assert_eq!(logged_in(demanding(), true).1, ["link 0 up"]);
+    let (c, told) = logged_in(demanding(), false);
+    assert_eq!(told, ["close 0: the carrier did not prove that it knows the secret"]);
+    assert_eq!((c.links_up(), c.counters.unproven), (0, 1));
+}
+
+#[test]
+fn a_long_line_is_delivered_with_its_last_part_and_has_failed_with_any() {
+    let report = |number: u64, stat: &'static [u8]| {
+        let report = cmpp::Report { msg_id: number, stat, destination: b"13800138000" };
+        let content = cmpp::write_report(Version::V2, &report, b"2611290001");
+        let deliver = cmpp::Deliver {
+            msg_id: 0xF0 + number,
+            destination: b"12110",
+            source: b"13800138000",
+            is_report: true,
+            content: &content,
+            ..Default::default()
+        };
+        wire(100 + number as u32, &Pdu::Deliver(deliver))
+    };
+    for (second, expected) in [(&b"DELIVRD"[..], "line 5 Delivered"), (b"UNDELIV", "line 5 Failed(\"UNDELIV\")")] {
+        let mut c = up(V2, at(0));
+        c.submit(at(1), WALL, &line(5, &"长".repeat(100)));
+        assert_eq!(pdus(&sent(&mut c)).len(), 2);
+        for (sequence, msg_id) in [(2, 21), (3, 22)] {
+            c.handle_bytes(at(2), WALL, LINK, &wire(sequence, &Pdu::SubmitResp { msg_id, result: 0 }));
+        }
+        assert_eq!(outputs(&mut c), ["line 5 Accepted"]);
+        c.handle_bytes(at(3), WALL, LINK, &report(21, b"DELIVRD"));
+        assert_eq!(outputs(&mut c), [""; 0], "half of it is not delivered");
+        c.handle_bytes(at(4), WALL, LINK, &report(22, second));
+        assert_eq!(outputs(&mut c), [expected]);
+    }
+}
+
+#[test]
+fn strangers_at_the_door_give_way_to_one_more_and_never_to_silence() {
+    let mut c = Carrier::new(config(Protocol::Sgip { node: 1 }), at(0));
+    for _ in 0..STRANGERS_MAX {
+        c.accept(at(0));
+    }
+    assert_eq!(outputs(&mut c), [""; 0]);
+    c.accept(at(1));
+    assert_eq!(outputs(&mut c), ["close 1: more connections than a carrier needs"]);
 }
