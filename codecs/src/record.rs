@@ -574,10 +574,13 @@ impl Stamp {
     /// Reads what `text` writes.
     pub fn parse(text: &str) -> Option<Stamp> {
         let b = text.as_bytes();
-        if b.len() != 32 || &text[26..] != "+08:00" {
+        if b.len() != 32 || text.get(26..) != Some("+08:00") {
             return None;
         }
-        let n = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+        let n = |from: usize, to: usize| {
+            let digits = text.get(from..to).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
+            digits.parse::<i64>().ok()
+        };
         let (y, m, d) = (n(0, 4)?, n(5, 7)?, n(8, 10)?);
         // Civil date to days, the inverse of `Wall::civil`.
         let y2 = if m <= 2 { y - 1 } else { y };
@@ -587,7 +590,8 @@ impl Stamp {
         let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
         let days = era * 146_097 + doe - 719_468;
         let seconds = days * 86_400 + n(11, 13)? * 3600 + n(14, 16)? * 60 + n(17, 19)? - 8 * 3600;
-        Some(Stamp(Wall(seconds * 1_000_000_000 + n(20, 26)? * 1000)))
+        // What nanoseconds cannot count is before or after everything that happens here.
+        Some(Stamp(Wall(seconds.checked_mul(1_000_000_000)?.checked_add(n(20, 26)? * 1000)?)))
     }
 }
 

@@ -178,7 +178,9 @@ fn valid_param_value(value: &[u8]) -> bool {
                 ok
             }) && !escaped
         }
-        _ => value.iter().all(|&b| class::is(b, PLAIN_VALUE) || matches!(b, b'<' | b'>')),
+        // A bracket that nobody closes would swallow whatever is written behind it.
+        [b'<', inner @ .., b'>'] => class::all(inner, PLAIN_VALUE),
+        _ => class::all(value, PLAIN_VALUE),
     }
 }
 

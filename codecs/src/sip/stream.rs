@@ -49,9 +49,12 @@ impl StreamFramer {
             return Ok(Some(Framed::Ping));
         }
         let blank = self.buffer.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-        if blank > 0 && blank < self.buffer.len() {
-            let _ = self.buffer.split_to(blank);
+        if blank == self.buffer.len() {
+            // Of nothing but line ends a ping may yet come.
+            let _ = self.buffer.split_to(blank.saturating_sub(3));
+            return Ok(None);
         }
+        let _ = self.buffer.split_to(blank);
         let Some(head) = head_len(&self.buffer) else {
             return if self.buffer.len() > MAX_MESSAGE { Err(self.fail("head over 65535 bytes")) } else { Ok(None) };
         };

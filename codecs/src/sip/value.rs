@@ -193,6 +193,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_bracket_left_open_in_a_parameter_is_malformed_and_hides_nothing_behind_it() {
+        assert!(Via::parse(b"SIP/2.0/TCP h.example;branch=z9hG4bK209<").is_none());
+        assert!(Via::parse(b"SIP/2.0/TCP h.example;branch=z9hG4bK209>;rport").is_none());
+        assert!(NameAddr::parse(b"<sip:a@h>;x=<sip:b@h>;tag=1").is_some());
+    }
+
+    #[test]
     fn parameters_of_a_bare_uri_belong_to_the_header() {
         let one = NameAddr::parse(b"sip:a@b;tag=x").expect("parses");
         assert_eq!((one.uri_text, one.tag()), (&b"sip:a@b"[..], Some(&b"x"[..])));
