@@ -62,8 +62,7 @@ impl Dialog {
                 remote_tag: invite.bytes(fields.from_tag).to_vec(),
             },
             local: without_tag(invite.get(Name::To).unwrap_or_default()),
-            // Without a Contact: whom it is from, where it came from.
-            remote_target: contact_uri(invite).unwrap_or_else(|| bare_uri(&remote).to_vec()),
+            remote_target: contact_uri(invite).unwrap_or_else(|| peer_uri(&remote, flow)),
             remote,
             routes: record_routes(invite),
             local_cseq: 0,
@@ -85,7 +84,7 @@ impl Dialog {
                 remote_tag: response.bytes(fields.to_tag).to_vec(),
             },
             local: without_tag(response.get(Name::From).unwrap_or_default()),
-            remote_target: contact_uri(response).unwrap_or_else(|| bare_uri(&remote).to_vec()),
+            remote_target: contact_uri(response).unwrap_or_else(|| peer_uri(&remote, flow)),
             remote,
             routes,
             local_cseq: fields.cseq,
@@ -181,7 +180,21 @@ fn record_routes(message: &Message) -> Vec<Vec<u8>> {
 
 fn contact_uri(message: &Message) -> Option<Vec<u8>> {
     let contact = NameAddr::parse(split_commas(message.get(Name::Contact)?).next()?)?;
-    contact.uri().map(|_| contact.uri_text.to_vec())
+    contact.uri().filter(is_sip).map(|_| contact.uri_text.to_vec())
+}
+
+fn is_sip(uri: &Uri<'_>) -> bool {
+    matches!(uri.scheme, Scheme::Sip | Scheme::Sips)
+}
+
+/// Without a Contact that could be asked (RFC 3261 12.1.1: one SIP or SIPS URI): whom it is from, or the bare address.
+fn peer_uri(remote: &[u8], flow: Flow) -> Vec<u8> {
+    let uri = bare_uri(remote);
+    if Uri::parse(uri).as_ref().is_some_and(is_sip) {
+        uri.to_vec()
+    } else {
+        format!("sip:{}", flow.remote).into_bytes()
+    }
 }
 
 fn is_loose(route: &[u8]) -> bool {

@@ -530,6 +530,11 @@ impl Endpoint {
         if let Some(key) = &session.merged {
             self.invited.remove(key);
         }
+        // Whatever still waits for its user is answered all the same (15.1.2).
+        if let Some(reoffer) = session.reoffer.take() {
+            let bytes = self.refusal(&reoffer.request, reoffer.flow, 487, "", None);
+            self.respond(self.clock, reoffer.transaction, 487, bytes);
+        }
         Some(session)
     }
 }

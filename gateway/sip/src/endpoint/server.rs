@@ -229,7 +229,7 @@ impl Endpoint {
         w.finish()
     }
 
-    fn respond(&mut self, now: Mono, index: usize, code: u16, bytes: Bytes) {
+    pub(super) fn respond(&mut self, now: Mono, index: usize, code: u16, bytes: Bytes) {
         let transaction = &mut self.transactions[index];
         let path = transaction.path;
         // Only INVITE sessions respond through a transaction.
