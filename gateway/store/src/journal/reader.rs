@@ -14,6 +14,8 @@ use crate::disk::{Access, Disk, DiskFile, read_full};
 
 /// Octets that are read at one time.
 const STRETCH: usize = 128 * 1024;
+/// How often a durable frame is looked for before it is given up.
+const MISSED_MAX: u32 = 20;
 
 /// A frame that was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,6 +54,8 @@ pub struct Reader {
     /// What was read from `buffered_from` on in this segment.
     buffer: Vec<u8>,
     buffered_from: u64,
+    /// How often the next frame was looked for in vain.
+    missed: u32,
     /// Found while looking behind damage.
     ahead: VecDeque<(Item, Place)>,
 }
@@ -71,6 +75,7 @@ impl Reader {
             file: None,
             buffer: Vec::new(),
             buffered_from: 0,
+            missed: 0,
             ahead: VecDeque::new(),
         }
     }
@@ -89,7 +94,8 @@ impl Reader {
     /// The next frame that is durable: numbered `until` or below. What is written and not synced may yet vanish.
     ///
     /// # Errors
-    /// When the files cannot be read, or a durable frame is nowhere; it may be tried again.
+    /// When the files cannot be read, or a durable frame is nowhere; it may be tried again, and one that is still nowhere
+    /// at the twentieth try is told as damage.
     pub fn next(&mut self, until: u64) -> io::Result<Option<Item>> {
         if self.last >= until && self.ahead.is_empty() {
             return Ok(None);
@@ -108,19 +114,22 @@ impl Reader {
             if self.last >= until || (self.file.is_none() && !self.open_segment()?) {
                 return Ok(None);
             }
-            if let Some((read, next)) = self.read_here()? {
-                if read.sequence > until {
-                    return Ok(None);
-                }
-                if self.follows(&read) {
-                    self.last_at = std::mem::replace(&mut self.place, next);
-                    (self.last, self.origin, self.hash) = (read.sequence, read.origin, None);
-                    return Ok(Some(Item::Frame(read)));
-                }
+            if let Some((read, next)) = self.read_here()?.filter(|(read, _)| self.follows(read)) {
+                self.last_at = std::mem::replace(&mut self.place, next);
+                (self.last, self.origin, self.hash, self.missed) = (read.sequence, read.origin, None, 0);
+                return Ok(Some(Item::Frame(read)));
             }
             if !self.look_on(until)? {
                 let what = format!("frame {} is durable and not in the journal", self.last + 1);
-                return Err(io::Error::other(what));
+                self.missed += 1;
+                if self.missed < MISSED_MAX {
+                    return Err(io::Error::other(what));
+                }
+                // It will not come any more: whoever reads goes on with what does.
+                let missing = until - self.last;
+                (self.missed, self.last, self.hash) = (0, until, None);
+                let what = "frames that were durable are nowhere";
+                return Ok(Some(Item::Damage(Damage { at: self.place, len: 0, what, missing })));
             }
         }
     }
@@ -135,14 +144,19 @@ impl Reader {
     fn look_on(&mut self, until: u64) -> io::Result<bool> {
         let bytes = segment::read_used(&*self.disk, &segment::path(&self.dir, self.place.segment))?;
         let link = Link { sequence: self.last, hash: self.hash, origin: self.origin };
-        let mut walk = Walk::from(&bytes, self.place.segment, Some(link), self.place.offset);
+        let all = segment::list(&*self.disk, &self.dir)?;
+        let mut walk = Walk::new(&bytes, self.place.segment, &all, Some(link)).behind(self.place.offset);
         for step in &mut walk {
             match step {
                 Step::Damage(damage) => {
                     let place = Place { offset: damage.at.offset + damage.len, ..damage.at };
                     self.ahead.push_back((Item::Damage(damage), place));
                 }
-                Step::Frame { frame, .. } if frame.sequence > until => break,
+                Step::Frame { frame, .. } if frame.sequence > until => {
+                    // The leap to it is told once it may be read.
+                    let _ = self.ahead.pop_back_if(|(item, _)| matches!(item, Item::Damage(d) if d.len == 0));
+                    break;
+                }
                 Step::Frame { offset, len, frame } => {
                     let place = Place { segment: self.place.segment, offset: offset + len };
                     self.ahead.push_back((Item::Frame(Read::of(&frame)), place));
@@ -154,7 +168,7 @@ impl Reader {
             self.forget_buffer();
             return Ok(true);
         }
-        let later = segment::list(&*self.disk, &self.dir)?.into_iter().find(|s| *s > self.place.segment);
+        let later = all.into_iter().find(|s| *s > self.place.segment);
         let Some(segment) = later else { return Ok(false) };
         // Whatever was written to this segment was written before the next one was created.
         if let Some((read, _)) = self.read_anew()?
@@ -180,7 +194,7 @@ impl Reader {
             // A cursor of 0.1.0 has a place and no number: the number of the last frame ahead of it.
             let read = |segment| segment::read_used(&*self.disk, &segment::path(&self.dir, segment));
             if let Ok(bytes) = read(self.place.segment) {
-                let mut walk = Walk::new(&bytes, self.place.segment, None);
+                let mut walk = Walk::new(&bytes, self.place.segment, &all, None);
                 let ahead = |s: &Step<'_>| matches!(s, Step::Frame { offset, .. } if *offset < self.place.offset);
                 let mut last = None;
                 while let Some(step) = walk.next().filter(ahead) {
@@ -203,7 +217,7 @@ impl Reader {
             self.file = None;
             self.forget_buffer();
             if let Ok(bytes) = segment::read_used(&*self.disk, &segment::path(&self.dir, self.place.segment)) {
-                let steps = Walk::new(&bytes, self.place.segment, None);
+                let steps = Walk::new(&bytes, self.place.segment, &all, None);
                 let known = steps.filter_map(|s| match s {
                     Step::Frame { offset, len, frame } if frame.sequence <= self.last => Some(offset + len),
                     Step::Frame { .. } | Step::Damage(_) => None,

@@ -35,13 +35,16 @@ pub fn replay(
             take(Replayed::Damage(Damage::unreadable(first)));
             continue;
         };
-        let mut walk = Walk::new(&bytes, first, link);
+        let mut walk = Walk::new(&bytes, first, &all, link);
         for step in &mut walk {
             match step {
                 Step::Frame { frame, .. } if frame.sequence > upto => return Ok(()),
                 Step::Frame { frame, .. } => take(Replayed::Frame(&frame)),
                 Step::Damage(damage) => take(Replayed::Damage(damage)),
             }
+        }
+        if let Some(damage) = walk.damaged_end() {
+            take(Replayed::Damage(damage));
         }
         link = walk.link();
     }

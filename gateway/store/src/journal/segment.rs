@@ -146,26 +146,32 @@ pub struct End {
     pub torn: Option<&'static str>,
 }
 
+/// No journal comes to a number like this.
+const NUMBERS_END: u64 = 1 << 62;
+
 /// Goes through the used bytes of a segment.
 pub struct Walk<'a> {
     bytes: &'a [u8],
     segment: u64,
     at: usize,
     link: Option<Link>,
+    /// The first number that it does not hold: that of the next segment.
+    numbers_end: u64,
     /// The leap to the next frame has been told already.
     told: bool,
     end: Option<End>,
 }
 
 impl<'a> Walk<'a> {
-    /// `link`: the last frame of the segment before; none where that is not known.
-    pub fn new(bytes: &'a [u8], segment: u64, link: Option<Link>) -> Walk<'a> {
-        Walk { bytes, segment, at: 0, link, told: false, end: None }
+    /// The bytes of a segment among `all`. `link`: the last frame of the one before; none where that is not known.
+    pub fn new(bytes: &'a [u8], segment: u64, all: &[u64], link: Option<Link>) -> Walk<'a> {
+        let numbers_end = all.iter().copied().find(|s| *s > segment).unwrap_or(NUMBERS_END);
+        Walk { bytes, segment, at: 0, link, numbers_end, told: false, end: None }
     }
 
     /// From an offset on at which a frame is known to end.
-    pub fn from(bytes: &'a [u8], segment: u64, link: Option<Link>, offset: u64) -> Walk<'a> {
-        Walk { at: (offset as usize).min(bytes.len()), ..Walk::new(bytes, segment, link) }
+    pub fn behind(self, offset: u64) -> Walk<'a> {
+        Walk { at: (offset as usize).min(self.bytes.len()), ..self }
     }
 
     /// The last sound frame so far.
@@ -178,6 +184,14 @@ impl<'a> Walk<'a> {
         self.end.unwrap_or(End { offset: self.at as u64, torn: None })
     }
 
+    /// A write that was torn, in a segment that others follow: they were begun when all of it was durable.
+    pub fn damaged_end(&self) -> Option<Damage> {
+        let End { offset, torn } = self.end();
+        let what = torn.filter(|_| self.numbers_end != NUMBERS_END)?;
+        let at = Place { segment: self.segment, offset };
+        Some(Damage { at, len: self.bytes.len() as u64 - offset, what, missing: 0 })
+    }
+
     fn damage(&self, len: usize, what: &'static str, missing: u64) -> Step<'a> {
         let at = Place { segment: self.segment, offset: self.at as u64 };
         Step::Damage(Damage { at, len: len as u64, what, missing })
@@ -185,8 +199,11 @@ impl<'a> Walk<'a> {
 
     /// What a sound frame is to the ones before it; `None`: the next.
     fn fault(&self, frame: &Frame<'_>) -> Option<Fault> {
-        let link = self.link?;
         let passed_over = |what| Some(Fault { what, missing: 0, passed_over: true });
+        if !(self.segment.max(1)..self.numbers_end).contains(&frame.sequence) {
+            return passed_over("a number that this segment cannot hold");
+        }
+        let link = self.link?;
         let told_first = |what, missing| Some(Fault { what, missing, passed_over: false }).filter(|_| !self.told);
         if frame.sequence <= link.sequence {
             passed_over("a frame that stood before stands here again")
@@ -203,11 +220,12 @@ impl<'a> Walk<'a> {
 
     /// Where the next sound frame begins that may follow, behind `self.at`.
     fn next_sound(&self) -> Option<(usize, u64)> {
-        let last = self.link.map_or(0, |l| l.sequence);
+        let last = self.link.map_or(self.segment.max(1) - 1, |l| l.sequence);
         let sound = |at: &usize| {
             let bytes = &self.bytes[*at..];
             let sequence = || u64::from_le_bytes(bytes[8..16].try_into().expect("eight bytes"));
-            may_begin(bytes) && (last + 1..=last + LEAP).contains(&sequence()) && Frame::read(bytes).is_ok()
+            let may_follow = last + 1..self.numbers_end.min(last + LEAP);
+            may_begin(bytes) && may_follow.contains(&sequence()) && Frame::read(bytes).is_ok()
         };
         let at = (self.at + 1..self.bytes.len()).find(sound)?;
         let (frame, _) = Frame::read(&self.bytes[at..]).ok()?;

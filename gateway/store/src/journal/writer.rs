@@ -134,17 +134,22 @@ impl Journal {
         let (mut link, mut last) = (None, None);
         for &first in &all[begin..] {
             let Some(bytes) = read.pop().flatten() else { continue };
-            let mut walk = Walk::new(&bytes, first, link);
+            let mut walk = Walk::new(&bytes, first, &all, link);
             for step in &mut walk {
                 match step {
                     Step::Frame { frame, .. } => take(&frame),
                     Step::Damage(damage) => opened.damage.push(damage),
                 }
             }
+            opened.damage.extend(walk.damaged_end());
             link = walk.link();
             last = Some((first, walk.end(), bytes.len()));
         }
-        let link = link.unwrap_or(Link::NONE);
+        let mut link = link.unwrap_or(Link::NONE);
+        // What a segment is called after was durable up to there, whatever has become of it.
+        if let Some(before) = all.last().map(|first| first.saturating_sub(1)).filter(|before| *before > link.sequence) {
+            link = Link { sequence: before, hash: None, ..link };
+        }
         self.origin.epoch = link.origin.epoch.wrapping_add(1);
         // A newest segment that cannot be read may hold any numbers up to as many as fit.
         let unread = all.last().filter(|first| last.as_ref().is_none_or(|(f, ..)| f < first));
@@ -394,9 +399,21 @@ impl Door for Journal {
     }
 
     fn begin_segment(&mut self) -> Result<(), Trouble> {
-        let next = self.create(self.link.sequence + 1).map_err(Trouble::Disk)?;
-        self.state = State::Open(next);
-        Ok(())
+        let first = self.link.sequence + 1;
+        match self.create(first) {
+            Ok(next) => {
+                self.state = State::Open(next);
+                Ok(())
+            }
+            Err(error) => {
+                // Where it has its name already the old one may hold no number of its: the next group makes it anew.
+                let path = segment::path(&self.dir, first);
+                if self.disk.open(&path, Access::Read).is_ok() && self.disk.remove(&path).is_err() {
+                    self.state = State::Between;
+                }
+                Err(Trouble::Disk(error))
+            }
+        }
     }
 
     fn take_renewed(&mut self) -> bool {
