@@ -1,6 +1,6 @@
 //! A disk in memory: what is written is seen at once and safe once it is synced; it fails when it is told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -76,8 +76,9 @@ struct ModelFile {
 impl Disk for ModelDisk {
     fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = locked(&self.0);
-        let here = state.files.keys().filter(|p| p.parent() == Some(dir));
-        Ok(here.filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect())
+        let here = state.files.keys().filter_map(|p| p.strip_prefix(dir).ok()?.components().next());
+        let names: BTreeSet<String> = here.map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
+        Ok(names.into_iter().collect())
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
@@ -106,8 +107,21 @@ impl Disk for ModelDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.operate()?;
         let mut state = locked(&self.0);
-        let content = state.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.files.insert(to.to_owned(), content);
+        let moved: Vec<PathBuf> = state.files.keys().filter(|p| p.starts_with(from)).cloned().collect();
+        if moved.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        // A file takes the place of another; a directory only where there is none.
+        if !state.files.contains_key(from) && state.files.keys().any(|p| p.starts_with(to)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        for path in moved {
+            let rest = path.strip_prefix(from).unwrap_or(&path);
+            let target = if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) };
+            if let Some(content) = state.files.remove(&path) {
+                state.files.insert(target, content);
+            }
+        }
         Ok(())
     }
 

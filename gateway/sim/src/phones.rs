@@ -38,7 +38,7 @@ struct Phone {
 pub struct Phones(Vec<Phone>);
 
 impl Phones {
-    pub fn new() -> Phones {
+    pub fn idle() -> Phones {
         let phone = |(user, party)| Phone {
             user,
             party,
@@ -52,7 +52,7 @@ impl Phones {
         Phones(users().map(phone).collect())
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 

@@ -148,7 +148,7 @@ pub fn run(seed: u64, shape: Shape, broken: Option<Rule>) -> Outcome {
         gateway: None,
         shards,
         parties,
-        phones: Phones::new(),
+        phones: Phones::idle(),
         storage: Storage::default(),
         sinks: [Sink::default(), Sink::default()],
         queue: BTreeMap::new(),
@@ -176,7 +176,7 @@ pub fn run(seed: u64, shape: Shape, broken: Option<Rule>) -> Outcome {
 impl World {
     fn live(&mut self) -> Result<(), String> {
         self.start();
-        for phone in 0..self.phones.len() {
+        for phone in 0..self.phones.count() {
             let at = self.chance.ms(0, 200);
             self.plan(at, Coming::Register { phone });
         }
