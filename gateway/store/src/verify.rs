@@ -36,15 +36,37 @@ pub fn journal(disk: &dyn Disk, data: &Path) -> io::Result<Journal> {
     let from_the_first = segments(disk, &dir)?.first().is_none_or(|first| *first == 1);
     let mut seen = Journal::default();
     let mut alerts: BTreeMap<String, (u32, String)> = BTreeMap::new();
+    // Asked first: a gateway may be running, and both go on while the journal is read.
+    let readers = Readers::ask(disk, data);
+    let folders = disk.names(&data.join("recordings")).unwrap_or_default();
     replay(disk, &dir, u64::MAX, true, |met| match met {
         Replayed::Damage(damage) => seen.faults.push(damage.to_string()),
         Replayed::Frame(frame) => seen.take(frame, &mut alerts),
     })?;
-    seen.compare(disk, data);
+    seen.compare(&readers);
     if from_the_first {
-        seen.compare_recordings(disk, data, &alerts);
+        seen.compare_recordings(&folders, &alerts);
     }
     Ok(seen)
+}
+
+/// How far those have come who read the journal.
+struct Readers {
+    read_model: Option<u64>,
+    sinks: Vec<(String, u64)>,
+}
+
+impl Readers {
+    fn ask(disk: &dyn Disk, data: &Path) -> Readers {
+        let dir = data.join("sinks");
+        let position = |name: &String| {
+            let sink = name.strip_suffix(".cursor")?;
+            let cursor: Cursor = serde_json::from_slice(&disk.read(&dir.join(name)).ok()?).ok()?;
+            Some((sink.to_owned(), cursor.sequence))
+        };
+        let sinks = disk.names(&dir).unwrap_or_default().iter().filter_map(position).collect();
+        Readers { read_model: read_model::position(data).ok(), sinks }
+    }
 }
 
 impl Journal {
@@ -80,29 +102,19 @@ impl Journal {
     }
 
     /// Those who read the journal cannot have read more than there is.
-    fn compare(&mut self, disk: &dyn Disk, data: &Path) {
+    fn compare(&mut self, readers: &Readers) {
         let head = self.head;
-        if let Ok(at) = read_model::position(data)
-            && at > head
-        {
+        if let Some(at) = readers.read_model.filter(|at| *at > head) {
             self.faults.push(format!("the read model has seen frame {at}, the journal ends at {head}"));
         }
-        let sinks = data.join("sinks");
-        for name in disk.names(&sinks).unwrap_or_default() {
-            let Some(sink) = name.strip_suffix(".cursor") else { continue };
-            let cursor = disk.read(&sinks.join(&name)).ok();
-            let cursor = cursor.and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
-            if let Some(cursor) = cursor.filter(|c| c.sequence > head) {
-                let at = cursor.sequence;
-                self.faults.push(format!("sink {sink} has been told frame {at}, the journal ends at {head}"));
-            }
+        for (sink, at) in readers.sinks.iter().filter(|(_, at)| *at > head) {
+            self.faults.push(format!("sink {sink} has been told frame {at}, the journal ends at {head}"));
         }
     }
 
     /// Each recording is of an alert that the journal knows.
-    fn compare_recordings(&mut self, disk: &dyn Disk, data: &Path, alerts: &BTreeMap<String, (u32, String)>) {
-        let names = disk.names(&data.join("recordings")).unwrap_or_default();
-        let of: BTreeSet<&str> = names.iter().filter_map(|n| n.get(..30)).collect();
+    fn compare_recordings(&mut self, folders: &[String], alerts: &BTreeMap<String, (u32, String)>) {
+        let of: BTreeSet<&str> = folders.iter().filter_map(|n| n.get(..30)).collect();
         for no in of.into_iter().filter(|no| no.bytes().all(|b| b.is_ascii_digit()) && !alerts.contains_key(*no)) {
             self.faults.push(format!("alert {no} has a recording and stands nowhere in the journal"));
         }

@@ -11,6 +11,8 @@ use crate::disk::{Access, Disk, DiskFile, read_full};
 
 /// Segments are read in steps of this; a whole one of zeros is the end of what was written.
 const STEP: usize = 1024 * 1024;
+/// To compare a step with.
+static ZEROS: [u8; STEP] = [0; STEP];
 /// How far a number may leap: beyond, bytes that look like a frame are none.
 const LEAP: u64 = 1 << 40;
 
@@ -45,7 +47,7 @@ pub fn read_used(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
         if got < STEP {
             return Ok(bytes);
         }
-        if bytes[from..].iter().all(|b| *b == 0) && is_zero_from(&*file, (from + STEP) as u64)? {
+        if bytes[from..] == ZEROS[..] && is_zero_from(&*file, (from + STEP) as u64)? {
             return Ok(bytes);
         }
     }
@@ -56,7 +58,7 @@ fn is_zero_from(file: &dyn DiskFile, mut at: u64) -> io::Result<bool> {
     let mut buffer = vec![0; STEP];
     loop {
         let got = read_full(file, &mut buffer, at)?;
-        if buffer[..got].iter().any(|b| *b != 0) {
+        if buffer[..got] != ZEROS[..got] {
             return Ok(false);
         }
         if got < STEP {
