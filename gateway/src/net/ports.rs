@@ -24,8 +24,8 @@ const DATAGRAM: usize = 2048;
 const SHARED: usize = 64;
 /// A leg's socket is read once a tick, since one packet is the rule, and to its end every so many ticks.
 const TO_THE_END: u64 = 16;
-/// More than any leg says in a tick: whoever sends more keeps nobody else waiting.
-const FLOOD: usize = 64;
+/// Far more than any leg says in a tick: whoever sends more keeps nobody else waiting.
+const FLOOD: usize = 256;
 /// How many ticks a socket in which more was found is read to its end.
 const WARY: u8 = 250;
 
@@ -34,18 +34,24 @@ struct Pair {
     rtcp: UdpSocket,
     /// Its place among those in use.
     place: Option<usize>,
-    /// For how many ticks yet it is read to its end: a packet was late, or came with another.
+    /// For how many ticks yet it is read to its end: a packet was late, came with another, or from elsewhere.
     wary: u8,
+    /// Who sent the last packet.
+    from: Option<SocketAddr>,
 }
 
 impl Pair {
     /// One packet, or all that are there. `last`: it is time to look for more than one.
     fn read_leg(&mut self, last: bool, buffer: &mut [u8], mut take: impl FnMut(SocketAddr, &[u8])) {
-        let to_the_end = last || self.wary > 0;
+        let mut to_the_end = last || self.wary > 0;
         self.wary = self.wary.saturating_sub(1);
         let mut got = 0;
         while got == 0 || (to_the_end && got < FLOOD) {
             let Ok((len, from)) = self.rtp.recv_from(buffer) else { break };
+            if self.from != Some(from) {
+                // A stranger's packet stands before the leg's own.
+                (self.from, to_the_end, self.wary) = (Some(from), true, WARY);
+            }
             take(from, &buffer[..len]);
             got += 1;
         }
@@ -145,7 +151,7 @@ impl Ports {
         }
         let mut rtcp = UdpSocket::bind(SocketAddr::new(self.address, port + 1))?;
         self.poll.registry().register(&mut rtcp, Token(port as usize), Interest::READABLE)?;
-        Ok(Pair { rtp, rtcp, place: None, wary: 0 })
+        Ok(Pair { rtp, rtcp, place: None, wary: 0, from: None })
     }
 
     pub fn taken(&mut self, port: u16) {
