@@ -17,7 +17,7 @@ use crate::api::Api;
 use crate::clock::Clock;
 use crate::ear::{Code, hears_mostly};
 use crate::line::PartyKey;
-use crate::peers::{AgentId, Behaviour, Happening, Peers};
+use crate::peers::{AgentId, Behaviour, Happening, Peers, Watched};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum MediaMode {
@@ -43,6 +43,10 @@ pub struct Plan {
     pub seats: (u32, u32),
     pub officers: (u32, u32),
     pub password: String,
+    /// Our streams restart every half second.
+    pub jumping: bool,
+    /// Where our media goes is told to others meanwhile.
+    pub watched: Option<Watched>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +116,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
         MediaMode::Probe => Some(5),
         MediaMode::None => Some(1),
     };
+    (peers.jumping, peers.watched) = (plan.jumping, plan.watched.clone());
     let at_once = Behaviour::Answer { after: Duration::ZERO };
     let trunk = peers.add_agent(plan.source, plan.sip, 0, at_once)?;
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -14,6 +14,8 @@ const LEVEL: f64 = 0.12;
 /// Heard at all, and certainly not heard.
 const PRESENT: f64 = LEVEL * 0.5;
 const ABSENT: f64 = LEVEL * 0.12;
+/// Power beside the voices that are expected: a fifth of what loud noise brings.
+const STRANGE: f64 = 0.02;
 
 /// Who speaks: 0 caller, 1 seat, 2 officer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -110,6 +112,14 @@ pub fn hears_exactly(samples: &[i16], present: &[Code], absent: &[Code]) -> bool
     samples.len() >= SAMPLE_RATE as usize / 5
         && present.iter().all(|c| level(samples, *c) > PRESENT)
         && absent.iter().all(|c| trace(samples, *c) < ABSENT)
+        && rest(samples, present) < STRANGE
+}
+
+/// The power that is not of these voices.
+fn rest(samples: &[i16], voices: &[Code]) -> f64 {
+    let all = samples.iter().map(|s| (f64::from(*s) / 32768.0).powi(2)).sum::<f64>() / samples.len() as f64;
+    let tones = voices.iter().flat_map(|c| c.frequencies()).map(|f| goertzel(samples, f).powi(2) / 2.0);
+    all - tones.sum::<f64>()
 }
 
 /// Half a second, and how far one window begins after the one before.
@@ -169,6 +179,22 @@ mod tests {
         let mut half = listen(other, 0..25, &[]);
         half.resize(8000, 0);
         assert!(!hears_mostly(&half, &[other], &[]));
+    }
+
+    #[test]
+    fn noise_beside_a_voice_is_a_stranger() {
+        let code = Code { role: 1, call: 21 };
+        let (mut voice, mut ear, mut seed) = (Voice::new(code), Ear::default(), 1u32);
+        for n in 0..50 {
+            let noise = std::array::from_fn::<u8, FRAME, _>(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 24) as u8
+            });
+            ear.hear(n, &if n % 2 == 0 { voice.next_frame() } else { noise });
+        }
+        let samples = ear.samples();
+        assert!(rest(&samples, &[code]) > STRANGE, "{}", rest(&samples, &[code]));
+        assert!(!hears_mostly(&samples, &[code], &[]));
     }
 
     #[test]

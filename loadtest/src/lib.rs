@@ -6,6 +6,7 @@
 pub mod api;
 pub mod calls;
 pub mod clock;
+pub mod drill;
 pub mod ear;
 pub mod http;
 mod line;

@@ -8,6 +8,9 @@ use mio::net::UdpSocket;
 
 use crate::ear::{Code, Ear, Voice};
 
+/// Packets between one restart and the next.
+const JUMP: u32 = 25;
+
 /// A leg of ours, for as long as these peers live.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PartyKey(pub u64);
@@ -18,9 +21,13 @@ pub(crate) struct Line {
     pub ear: Ear,
     pub party: PartyKey,
     pub speaking: bool,
+    /// Every half second the stream begins anew.
+    pub jumping: bool,
+    ssrc: u32,
     voice: Voice,
     sequence: u16,
     timestamp: u32,
+    spoken: u32,
     /// Packets still to be sent; `None`: as long as the call lasts.
     left: Option<u32>,
     heard: bool,
@@ -34,9 +41,12 @@ impl Line {
             ear: Ear::default(),
             party,
             speaking: false,
+            jumping: false,
+            ssrc: party.0 as u32,
             voice: Voice::new(code),
             sequence: seed as u16,
             timestamp: seed.wrapping_mul(7919),
+            spoken: 0,
             left,
             heard: false,
         }
@@ -64,7 +74,7 @@ impl Line {
         let Some(target) = self.target.filter(|_| self.speaking && self.left != Some(0)) else { return };
         let mut buffer = [0u8; HEADER_LEN + FRAME];
         let payload = self.voice.next_frame();
-        let ssrc = self.party.0 as u32;
+        let ssrc = self.ssrc;
         let packet = Packet {
             payload_type: 8,
             marker: false,
@@ -78,5 +88,23 @@ impl Line {
         self.sequence = self.sequence.wrapping_add(1);
         self.timestamp = self.timestamp.wrapping_add(FRAME as u32);
         self.left = self.left.map(|l| l - 1);
+        self.spoken += 1;
+        if self.jumping && self.spoken.is_multiple_of(JUMP) {
+            self.jump();
+        }
+    }
+
+    /// As phones do that re-offer, hold, or were rebooted: one of the three restarts, or all.
+    fn jump(&mut self) {
+        let what = self.spoken / JUMP % 4;
+        if what == 0 || what == 3 {
+            self.timestamp = self.timestamp.wrapping_sub(900_000_000);
+        }
+        if what == 1 || what == 3 {
+            self.sequence = self.sequence.wrapping_add(20_011);
+        }
+        if what == 2 || what == 3 {
+            self.ssrc = self.ssrc.wrapping_mul(2_654_435_761).wrapping_add(1);
+        }
     }
 }

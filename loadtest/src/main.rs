@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use loadtest::api::Api;
 use loadtest::calls::{self, MediaMode, Plan, Report, Threshold};
-use loadtest::officers;
 use loadtest::sweep::What;
 use loadtest::text::centre::{self, Protocol};
 use loadtest::text::messages::{self, Channel};
+use loadtest::{drill, officers};
 
 #[derive(Parser)]
 #[command(name = "loadtest", version, about = "Load on a gateway, seen from outside")]
@@ -26,6 +26,8 @@ enum Command {
     Calls(Calls),
     /// Written reports in an open loop, by any channel of a running demo
     Messages(Messages),
+    /// Honest calls while one rude thing after another is let loose on a running demo: an honest caller notices nothing
+    Drill(Drill),
     /// Officers who tell their positions in an open loop
     Officers(Officers),
     /// The highest load that is carried whole, and what a unit costs on the way there
@@ -67,6 +69,29 @@ struct ResultTo {
     /// The same object, into a file
     #[arg(long)]
     report: Option<std::path::PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Drill {
+    /// The acts to be played, in their order; all unless told
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Says which acts there are, and plays none
+    #[arg(long)]
+    list: bool,
+    /// For how long each act places honest calls
+    #[arg(long, default_value = "6s", value_parser = duration)]
+    duration: Duration,
+    /// Honest calls a second
+    #[arg(long, default_value_t = 10.0)]
+    rate: f64,
+    /// Connections that are opened on one listener after the other
+    #[arg(long, default_value_t = 3000)]
+    connections: usize,
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    result: ResultTo,
 }
 
 #[derive(clap::Args)]
@@ -201,6 +226,7 @@ fn main() -> ExitCode {
             message_plan(&args).and_then(|plan| messages::run(&plan)).map(|report| tell_messages(&args, &report))
         }
         Command::Officers(args) => run_officers(&args),
+        Command::Drill(args) => run_drill(&args),
         Command::Sweep(args) => sweep(&args),
         Command::Centre(args) => {
             let protocol = Protocol::parse(&args.protocol).context("protocol: cmpp, cmpp3, sgip, smgp or smpp");
@@ -282,6 +308,62 @@ fn sweep(args: &Sweep) -> anyhow::Result<ExitCode> {
         .collect();
     let object = serde_json::json!({"knee": report.knee, "spread": report.spread, "steps": steps});
     Ok(hand_over(&object, &args.result, true))
+}
+
+fn run_drill(args: &Drill) -> anyhow::Result<ExitCode> {
+    if args.list {
+        for act in drill::ACTS {
+            println!("{:<12} {}", act.name, act.says);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let page = page(&args.source)?;
+    let calls = Calls {
+        rate: args.rate,
+        duration: args.duration,
+        hold: Duration::from_secs(1),
+        legs: 2,
+        media: MediaMode::Full,
+        source: args.source.clone(),
+        target: None,
+        result: ResultTo::default(),
+    };
+    let mut calls = plan(&calls)?;
+    let last = calls.seats.1;
+    calls.seats.1 = last - RUDE_SEATS;
+    let stage = drill::Stage {
+        http: text_of(&page, "http")?.parse()?,
+        admin: text_of(&page, "admin")?.parse()?,
+        pid: page["pid"].as_u64().map(|pid| pid as u32),
+        rude_seats: (last - RUDE_SEATS + 1, last),
+        connections: args.connections,
+        strangers_call: page["strangers_call"].as_bool().unwrap_or_default(),
+        calls,
+    };
+    let mut acts = Vec::new();
+    let all = drill::run(&stage, &args.only, |p| {
+        let did: Vec<String> = p.did.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        println!("{:<12} {} · {}", p.name, p.says, did.join(" · "));
+        println!(
+            "  honest calls: placed {} answered {} · answer at most {:.0} ms",
+            p.placed, p.answered, p.answer_ms_max
+        );
+        let thresholds = tell_thresholds(&p.thresholds);
+        let did: serde_json::Map<_, _> = p.did.iter().map(|(name, n)| ((*name).to_owned(), (*n).into())).collect();
+        acts.push(serde_json::json!({
+            "name": p.name,
+            "pass": p.pass(),
+            "did": did,
+            "placed": p.placed,
+            "answered": p.answered,
+            "answer_ms_max": p.answer_ms_max,
+            "thresholds": thresholds,
+        }));
+    })?;
+    let pass = all.iter().all(drill::Played::pass);
+    let noticed: Vec<&str> = all.iter().filter(|p| !p.pass()).map(|p| p.name).collect();
+    println!("what an honest caller noticed: {}", if pass { "nothing".to_owned() } else { noticed.join(", ") });
+    Ok(hand_over(&serde_json::json!({ "pass": pass, "acts": acts }), &args.result, pass))
 }
 
 fn run_officers(args: &Officers) -> anyhow::Result<ExitCode> {
@@ -371,6 +453,9 @@ fn api_of(page: &serde_json::Value) -> anyhow::Result<(SocketAddr, String)> {
     Ok((text_of(page, "http")?.parse()?, token.trim().to_owned()))
 }
 
+/// Of the seats, those that a drill uses for rude phones.
+const RUDE_SEATS: u32 = 20;
+
 /// Accounts that are there for load tools.
 const OFFICERS: (u32, u32) = (4001, 4600);
 
@@ -387,6 +472,8 @@ fn plan(args: &Calls) -> anyhow::Result<Plan> {
         seats: (3001, 3600),
         officers: OFFICERS,
         password: "demo".into(),
+        jumping: false,
+        watched: None,
     };
     if args.target.is_some() {
         return Ok(plan);

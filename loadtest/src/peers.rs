@@ -21,6 +21,7 @@ use crate::line::{Line, PartyKey};
 use crate::ua::{self, Dialog, Phase, T1};
 
 const TICK: Duration = Duration::from_millis(20);
+const QUITS_AFTER: Duration = Duration::from_millis(100);
 /// Tokens from here on are media sockets.
 const MEDIA: usize = 1000;
 
@@ -36,6 +37,10 @@ pub enum Behaviour {
     /// Rings and rings.
     RingOn,
     Busy,
+    /// Answers at once and never says anything.
+    Silent,
+    /// Answers at once and hangs up a tenth of a second later.
+    Quits,
 }
 
 /// What came to pass, as our sockets saw it.
@@ -99,9 +104,14 @@ struct Party {
     user: String,
     number: String,
     answer_at: Option<Duration>,
+    quit_at: Option<Duration>,
+    mute: bool,
     media: Option<usize>,
     code: Code,
 }
+
+/// Addresses that live audio goes to.
+pub type Watched = std::sync::Arc<std::sync::Mutex<Vec<SocketAddr>>>;
 
 type Command = Box<dyn FnOnce(&mut Peers) + Send>;
 
@@ -139,6 +149,10 @@ pub struct Peers {
     next_tick: Duration,
     /// Sent for a leg in all; `None`: 50 packets a second.
     pub probe: Option<u32>,
+    /// Streams begin anew again and again: another SSRC, another number, another time.
+    pub jumping: bool,
+    /// Where our media goes just now, for whoever wants to disturb it.
+    pub watched: Option<Watched>,
     happenings: VecDeque<(Duration, Happening)>,
     phones: BTreeMap<(usize, String), Phone>,
     /// Tells our Call-IDs from those of another run.
@@ -170,6 +184,8 @@ impl Peers {
             next_media: MEDIA,
             next_tick: Duration::ZERO,
             probe: None,
+            jumping: false,
+            watched: None,
             happenings: VecDeque::new(),
             phones: BTreeMap::new(),
             salt: clock.salt(),
@@ -270,6 +286,8 @@ impl Peers {
             user: number.into(),
             number: number.into(),
             answer_at: None,
+            quit_at: None,
+            mute: false,
             media: Some(media),
             code,
         };
@@ -381,7 +399,9 @@ impl Peers {
         let token = self.next_media;
         self.next_media += 1;
         self.poll.registry().register(&mut socket, Token(token), Interest::READABLE)?;
-        self.media.insert(token, Line::new(socket, party, code, token as u32, self.probe));
+        let mut line = Line::new(socket, party, code, token as u32, self.probe);
+        line.jumping = self.jumping;
+        self.media.insert(token, line);
         Ok((token, address))
     }
 
@@ -533,9 +553,13 @@ impl Peers {
         self.by_call.insert((agent, dialog.call_id.clone()), key);
         let answer_at = match default {
             Behaviour::Answer { after } => Some(now + after),
+            Behaviour::Silent | Behaviour::Quits => Some(now),
             Behaviour::RingOn | Behaviour::Busy => None,
         };
-        self.parties.insert(key, Party { agent, dialog, user, number, answer_at, media: Some(media), code });
+        let quit_at = (default == Behaviour::Quits).then_some(now + QUITS_AFTER);
+        let mute = default == Behaviour::Silent;
+        let media = Some(media);
+        self.parties.insert(key, Party { agent, dialog, user, number, answer_at, quit_at, mute, media, code });
         if answer_at.is_some_and(|at| at <= now) {
             self.pick_up(key);
         }
@@ -549,7 +573,7 @@ impl Peers {
         let local = self.agents[agent].local;
         let Some(media) = party.media.and_then(|m| self.media.get_mut(&m)) else { return };
         let Ok(address) = media.socket.local_addr() else { return };
-        media.speaking = true;
+        media.speaking = !party.mute;
         let Some(bytes) = party.dialog.respond(200, local, key.0, &ua::sdp(address)) else { return };
         party.dialog.phase = Phase::Up;
         party.dialog.repeat = Some((bytes.clone(), now + T1, T1));
@@ -589,13 +613,19 @@ impl Peers {
         for line in self.media.values_mut() {
             line.speak();
         }
+        let Some(Ok(mut watched)) = self.watched.as_ref().map(|w| w.lock()) else { return };
+        watched.clear();
+        watched.extend(self.media.values().filter(|l| l.speaking).filter_map(|l| l.target));
     }
 
     /// Retransmissions, answers that are due, calls that are given up.
     fn wake(&mut self, now: Duration) {
-        let mut due = Vec::new();
-        let mut over = Vec::new();
+        let (mut due, mut over, mut quit) = (Vec::new(), Vec::new(), Vec::new());
         for (key, party) in &mut self.parties {
+            if party.quit_at.is_some_and(|at| at <= now) {
+                party.quit_at = None;
+                quit.push(*key);
+            }
             if party.answer_at.is_some_and(|at| at <= now) {
                 due.push(*key);
             }
@@ -612,6 +642,9 @@ impl Peers {
         }
         for key in due {
             self.pick_up(key);
+        }
+        for key in quit {
+            self.hang_up(key);
         }
         for (key, phase) in over {
             if phase == Phase::Calling {

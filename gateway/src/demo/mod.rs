@@ -221,6 +221,8 @@ fn peers_page(data: &Path, offset: u16, load: channels::Platforms) -> serde_json
     serde_json::json!({
         "sip": format!("127.0.0.1:{}", 15060 + offset),
         "http": format!("127.0.0.1:{}", 8110 + offset),
+        "pid": std::process::id(),
+        "admin": format!("127.0.0.1:{}", 9110 + offset),
         "realm": city::REALM,
         "password": city::PASSWORD,
         "token_file": std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned()).join("token"),
