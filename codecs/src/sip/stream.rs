@@ -27,6 +27,10 @@ pub enum Framed {
 #[derive(Default)]
 pub struct StreamFramer {
     buffer: BytesMut,
+    /// No head ends before here, so that what comes an octet at a time is not searched again for each.
+    searched: usize,
+    /// How long the message is whose head is whole.
+    whole: Option<usize>,
 }
 
 impl StreamFramer {
@@ -44,35 +48,51 @@ impl StreamFramer {
     /// # Errors
     /// A head without a usable Content-Length, or one over 64 KiB: nothing after it can be framed.
     pub fn next_frame(&mut self) -> Result<Option<Framed>, StreamError> {
-        if self.buffer.starts_with(b"\r\n\r\n") {
+        if self.searched == 0 && self.buffer.starts_with(b"\r\n\r\n") {
             let _ = self.buffer.split_to(4);
             return Ok(Some(Framed::Ping));
         }
-        let blank = self.buffer.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-        if blank == self.buffer.len() {
-            // Of nothing but line ends a ping may yet come.
-            let _ = self.buffer.split_to(blank.saturating_sub(3));
-            return Ok(None);
+        if self.searched == 0 {
+            let blank = self.buffer.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+            if blank == self.buffer.len() {
+                // Of nothing but line ends a ping may yet come.
+                let _ = self.buffer.split_to(blank.saturating_sub(3));
+                return Ok(None);
+            }
+            let _ = self.buffer.split_to(blank);
         }
-        let _ = self.buffer.split_to(blank);
-        let Some(head) = head_len(&self.buffer) else {
-            return if self.buffer.len() > MAX_MESSAGE { Err(self.fail("head over 65535 bytes")) } else { Ok(None) };
+        let whole = match self.whole {
+            Some(whole) => whole,
+            None => match self.look_for_head() {
+                Ok(Some(whole)) => *self.whole.insert(whole),
+                Ok(None) => return Ok(None),
+                Err(what) => return Err(self.fail(what)),
+            },
         };
-        let length = match content_length(&self.buffer[..head]) {
-            Ok(length) => length,
-            Err(what) => return Err(self.fail(what)),
-        };
-        if head as u64 + length > MAX_MESSAGE as u64 {
-            return Err(self.fail("message over 65535 bytes"));
-        }
-        let whole = head + length as usize;
         if self.buffer.len() < whole {
             return Ok(None);
         }
+        (self.searched, self.whole) = (0, None);
         Ok(Some(Framed::Message(self.buffer.split_to(whole).freeze())))
     }
 
+    /// How long the message is, once its head is there.
+    fn look_for_head(&mut self) -> Result<Option<usize>, &'static str> {
+        // An end may have begun in what was searched.
+        let from = self.searched.saturating_sub(3);
+        let Some(head) = head_len(&self.buffer[from..]).map(|len| from + len) else {
+            self.searched = self.buffer.len();
+            return if self.buffer.len() > MAX_MESSAGE { Err("head over 65535 bytes") } else { Ok(None) };
+        };
+        let length = content_length(&self.buffer[..head])?;
+        if head as u64 + length > MAX_MESSAGE as u64 {
+            return Err("message over 65535 bytes");
+        }
+        Ok(Some(head + length as usize))
+    }
+
     fn fail(&mut self, what: &'static str) -> StreamError {
+        (self.searched, self.whole) = (0, None);
         let take = self.buffer.len().min(MAX_MESSAGE);
         StreamError { what, message: self.buffer.split_to(take).freeze() }
     }
@@ -121,6 +141,22 @@ mod tests {
             }
         }
         assert_eq!(out, [Framed::Message(Bytes::from_static(a)), Framed::Message(Bytes::from_static(b))]);
+    }
+
+    #[test]
+    fn what_comes_an_octet_at_a_time_is_the_same_and_is_searched_once() {
+        let head = format!("OPTIONS sip:a SIP/2.0\r\n{}l: 6000\r\n\r\n", "a:\n".repeat(18_000));
+        let all = [head.as_bytes(), &[b'x'; 6000], b"\r\n\r\n"].concat();
+        let (mut framer, mut out) = (StreamFramer::default(), Vec::new());
+        for octet in all.chunks(1) {
+            framer.push(octet);
+            while let Some(frame) = framer.next_frame().expect("sound stream") {
+                out.push(frame);
+            }
+            assert!(framer.searched == 0 || framer.searched == framer.buffer.len() || framer.whole.is_some());
+        }
+        let message = Bytes::copy_from_slice(&all[..all.len() - 4]);
+        assert_eq!(out, [Framed::Message(message), Framed::Ping]);
     }
 
     #[test]

@@ -22,6 +22,12 @@ use crate::net::crowd::{Cap, Crowd, Full};
 const BACKLOG_MAX: usize = 256 * 1024;
 /// The most reads from one peer before the others get their turn.
 const READS: usize = 16;
+/// Octets that are read of all peers in one turn: then calls by UDP and the media have theirs.
+const TURN: usize = 64 * 1024;
+/// Pings a second that are answered; RFC 5626 4.4.1 wants one in 95 s and more. Whoever pings oftener is left.
+const PINGS: u32 = 8;
+/// More than the time between one `keep` and the next.
+const STILL: Duration = Duration::from_secs(3);
 /// Connections taken up in one turn.
 const ACCEPTS: usize = 64;
 /// Nothing on it for so long: closed. Also the time in which what was begun is to be finished: a message of theirs, the
@@ -52,6 +58,10 @@ struct Connection {
     partial_since: Option<Mono>,
     /// A whole message came or went, a call or a registration was on it, or it began.
     active_at: Mono,
+    /// A call or a registration was on it, or we made it.
+    proved: bool,
+    /// Pings since then, within a second.
+    pings: (Mono, u32),
     /// We made it.
     made: bool,
     stands: bool,
@@ -88,6 +98,8 @@ pub struct Streams {
     /// Connection n has this token and n more.
     first: Token,
     listener_token: Token,
+    /// What may yet be read in this turn.
+    left: usize,
     arrived: Vec<Arrived>,
     /// Connections closed to make room, or because of nothing on them.
     pub closed: u64,
@@ -113,6 +125,7 @@ impl Streams {
             next: 1,
             first,
             listener_token: token,
+            left: TURN,
             arrived: Vec::new(),
             closed: 0,
         })
@@ -151,14 +164,15 @@ impl Streams {
         let _ = registry.reregister(&mut self.listener, self.listener_token, Interest::READABLE);
     }
 
-    /// Where one more would be too many, the longest silent one of the same source, or of anybody, goes.
+    /// Where one more would be too many, one of the same source, or of anybody, goes: the longest silent of those that
+    /// have never carried a call or a registration, else of those that carry none now.
     fn make_room(&mut self, now: Mono, remote: SocketAddr) {
         let Some(full) = self.crowd.full(remote.ip()) else { return };
         let same = |c: &Connection| c.flow.remote.ip().to_canonical() == remote.ip().to_canonical();
-        let silent = self.connections.iter().filter(|(_, c)| full == Full::All || same(c));
-        // Whatever was active within the last second may be in the middle of something.
-        let silent = silent.filter(|(_, c)| now.since(c.active_at) >= Duration::from_secs(1));
-        if let Some((&number, _)) = silent.min_by_key(|(_, c)| c.active_at) {
+        let meant = self.connections.iter().filter(|(_, c)| full == Full::All || same(c));
+        // Whatever carried something within the last seconds carries it still.
+        let meant = meant.filter(|(_, c)| !c.proved || now.since(c.active_at) >= STILL);
+        if let Some((&number, _)) = meant.min_by_key(|(_, c)| (c.proved, c.active_at)) {
             self.closed += 1;
             self.remove(number);
         }
@@ -184,6 +198,8 @@ impl Streams {
             unread_since: None,
             partial_since: None,
             active_at: now,
+            proved: made,
+            pings: (now, 0),
             waiting: Vec::new(),
             made,
             stands: !made,
@@ -192,11 +208,19 @@ impl Streams {
         Ok(number)
     }
 
+    /// A new turn: as much may be read as in the one before.
+    pub fn begin_turn(&mut self) {
+        self.left = TURN;
+    }
+
     /// Reads what is there, a bounded part of it at a time; pings are answered on the way.
     pub fn read(&mut self, registry: &Registry, now: Mono, number: u32) {
         let token = self.token(number);
         let mut buffer = [0u8; 16 * 1024];
         for _ in 0..READS {
+            if self.left == 0 {
+                break;
+            }
             let Some(connection) = self.connections.get_mut(&number) else { return };
             if !connection.stands {
                 match connection.made_it() {
@@ -212,6 +236,7 @@ impl Streams {
             match connection.stream.read(&mut buffer) {
                 Ok(0) => return self.remove(number),
                 Ok(len) => {
+                    self.left = self.left.saturating_sub(len);
                     connection.framer.push(&buffer[..len]);
                     if !self.frames(now, number) {
                         return;
@@ -239,7 +264,17 @@ impl Streams {
                     return true;
                 }
                 // Whoever pings wants it kept for a while (RFC 5626 3.5.1), but a ping alone keeps nothing for ever.
-                Ok(Some(Framed::Ping)) => self.write(now, number, b"\r\n"),
+                Ok(Some(Framed::Ping)) => {
+                    let (since, pings) = connection.pings;
+                    let recent = now.since(since) < Duration::from_secs(1);
+                    connection.pings = if recent { (since, pings + 1) } else { (now, 1) };
+                    if connection.pings.1 > PINGS {
+                        self.closed += 1;
+                        self.remove(number);
+                        return false;
+                    }
+                    self.write(now, number, b"\r\n");
+                }
                 Ok(Some(Framed::Message(bytes))) => {
                     connection.active_at = now;
                     connection.partial_since = None;
@@ -315,11 +350,18 @@ impl Streams {
         self.remove(number);
     }
 
+    /// What has come over this one is a call.
+    pub fn prove(&mut self, number: u32) {
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.proved = true;
+        }
+    }
+
     /// These carry a call or a registration.
     pub fn keep(&mut self, now: Mono, numbers: &BTreeSet<u32>) {
         for number in numbers {
             if let Some(connection) = self.connections.get_mut(number) {
-                connection.active_at = now;
+                (connection.active_at, connection.proved) = (now, true);
             }
         }
     }

@@ -185,6 +185,9 @@ impl ShardThread {
                 tracing::error!(%error, "GW-1001 shard poll failed");
                 return;
             }
+            if let Some(front) = &mut self.front {
+                front.streams.begin_turn();
+            }
             for event in &events {
                 match event.token() {
                     UDP => self.read_udp(),
@@ -244,9 +247,14 @@ impl ShardThread {
     /// Calls at once, the rest behind them, some of it never.
     fn let_in(&mut self, flow: Flow, bytes: Bytes) {
         let now = self.clock.mono();
-        if self.front.as_mut().is_none_or(|front| front.gate.judge(now, flow, &bytes) == Lane::Now) {
-            self.take_sip(flow, bytes);
+        if let Some(front) = &mut self.front {
+            if front.gate.judge(now, flow, &bytes) != Lane::Now {
+                return;
+            }
+            // A call of somebody who is known.
+            front.streams.prove(flow.connection);
         }
+        self.take_sip(flow, bytes);
     }
 
     /// A turn's worth of what waits behind the calls.
