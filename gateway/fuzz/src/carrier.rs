@@ -60,7 +60,7 @@ fn run(protocol: Protocol, data: &[u8]) {
             b'r' => carrier.handle_bytes(now, wall, link, with),
             b'c' => carrier.handle_connected(now, wall, link),
             b'x' => carrier.handle_closed(now, link),
-            b'a' => link = carrier.accept(now),
+            b'a' => link = carrier.accept(now, std::net::Ipv4Addr::LOCALHOST.into()),
             b's' => {
                 lines += 1;
                 let text = String::from_utf8_lossy(with).chars().take(500).collect();

@@ -1,6 +1,7 @@
 //! A carrier: its links, what waits to be sent, and what became of it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use codecs::sms::split;
@@ -152,7 +153,7 @@ impl Carrier {
     pub fn new(config: CarrierConfig, now: Mono) -> Carrier {
         assert!(config.links > 0 && config.window > 0 && config.tries > 0, "a carrier has a link, a window and a try");
         let dial_at = (!config.protocol.is_lazy()).then_some(now);
-        let links = (0..config.links as u32).map(|i| (i, Link::new(State::Down { dial_at }, false, now))).collect();
+        let links = (0..config.links as u32).map(|i| (i, Link::new(State::Down { dial_at }, None, now))).collect();
         Carrier {
             next_link: config.links as u32,
             chance: config.seed | 1,
@@ -173,17 +174,23 @@ impl Carrier {
         }
     }
 
-    /// The carrier has connected to us.
-    pub fn accept(&mut self, now: Mono) -> LinkId {
-        let strangers = || self.links.iter().filter(|(_, l)| l.accepted && !l.is_up());
-        if strangers().count() >= STRANGERS_MAX
-            && let Some(oldest) = strangers().map(|(id, _)| *id).next()
+    /// Somebody has connected to us who may be the carrier. Of too many that have not logged in, the oldest of the
+    /// address that has most of them gives way.
+    pub fn accept(&mut self, now: Mono, from: IpAddr) -> LinkId {
+        let mut strangers: BTreeMap<IpAddr, Vec<u32>> = BTreeMap::new();
+        for (id, link) in self.links.iter().filter(|(_, l)| !l.is_up()) {
+            if let Some(from) = link.accepted {
+                strangers.entry(from).or_default().push(*id);
+            }
+        }
+        if strangers.values().map(Vec::len).sum::<usize>() >= STRANGERS_MAX
+            && let Some(oldest) = strangers.values().max_by_key(|all| all.len()).and_then(|all| all.first())
         {
-            self.close(now, LinkId(oldest), "more connections than a carrier needs");
+            self.close(now, LinkId(*oldest), "more connections than a carrier needs");
         }
         let id = self.next_link;
         self.next_link += 1;
-        let mut link = Link::new(State::Dialling, true, now);
+        let mut link = Link::new(State::Dialling, Some(from), now);
         link.connected(now);
         self.links.insert(id, link);
         LinkId(id)
@@ -204,7 +211,7 @@ impl Carrier {
             self.outputs.push_back(Output::Up(link, false));
         }
         let returned = l.disconnected();
-        if l.accepted {
+        if l.accepted.is_some() {
             self.links.remove(&link.0);
         } else {
             l.attempts += 1;
@@ -231,14 +238,21 @@ impl Carrier {
                 Err(error) => {
                     self.counters.malformed += 1;
                     self.counters.unknown += u64::from(matches!(error, codecs::sms::PduError::Unknown(_)));
+                    if self.links.get(&link.0).is_none_or(|l| !l.is_up()) {
+                        // Whoever has not logged in is owed no answer.
+                        self.close_if_open(now, link, "no command, before the login");
+                        break;
+                    }
                     self.refuse(link, sequence, command, error);
                 }
             }
         }
         if let Some(error) = broken {
             self.counters.malformed += 1;
-            self.refuse(link, Sequence::default(), 0, error);
-            self.close(now, link, "a length that cannot be");
+            if self.links.get(&link.0).is_some_and(Link::is_up) {
+                self.refuse(link, Sequence::default(), 0, error);
+            }
+            self.close_if_open(now, link, "a length that cannot be");
         }
         self.pump(now, wall);
     }
@@ -274,7 +288,7 @@ impl Carrier {
             self.queue(&part).push_back(part);
         }
         for link in self.links.values_mut() {
-            if link.state == (State::Down { dial_at: None }) && !link.accepted {
+            if link.state == (State::Down { dial_at: None }) && link.accepted.is_none() {
                 link.state = State::Down { dial_at: Some(now) };
             }
         }
@@ -396,6 +410,12 @@ impl Carrier {
         l.ask(&self.config.protocol, wall, &Message::KeepAlive);
     }
 
+    fn close_if_open(&mut self, now: Mono, link: LinkId, why: &'static str) {
+        if self.links.get(&link.0).is_some_and(|l| !matches!(l.state, State::Down { .. })) {
+            self.close(now, link, why);
+        }
+    }
+
     fn close(&mut self, now: Mono, link: LinkId, why: &'static str) {
         let last = self.links.get_mut(&link.0).and_then(Link::take_outgoing).unwrap_or_default();
         self.outputs.push_back(Output::Close(link, why, last));
@@ -420,8 +440,9 @@ impl Carrier {
             Event::Login { login_type, name, password } => {
                 let (their_name, their_password) = &self.config.peer;
                 let known = same(name.as_bytes(), their_name.as_bytes());
-                let right =
-                    l.accepted && login_type == 2 && known & same(password.as_bytes(), their_password.as_bytes());
+                let right = l.accepted.is_some()
+                    && login_type == 2
+                    && known & same(password.as_bytes(), their_password.as_bytes());
                 l.answer(&protocol, sequence, &Message::LoginAnswer { accepted: right });
                 if right {
                     l.state = State::Up;
@@ -474,7 +495,7 @@ impl Carrier {
 
     fn login_answered(&mut self, now: Mono, link: LinkId, status: u32, proof: Option<Vec<u8>>) {
         let Some(l) = self.links.get_mut(&link.0) else { return };
-        if !matches!(l.state, State::LoggingIn { .. }) || l.accepted {
+        if !matches!(l.state, State::LoggingIn { .. }) || l.accepted.is_some() {
             return;
         }
         if status != 0 {
@@ -569,7 +590,7 @@ impl Carrier {
     }
 
     fn has_room(&self, l: &Link) -> bool {
-        l.is_up() && !l.accepted && l.asked.len() < self.config.window
+        l.is_up() && l.accepted.is_none() && l.asked.len() < self.config.window
     }
 
     /// Sends what may be sent now: urgent lines before notices, over the link with the most room.

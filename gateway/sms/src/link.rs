@@ -1,6 +1,7 @@
 //! One connection: what was read and not yet understood, what is to be written, who owes whom an answer.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
 use codecs::sms::Segment;
 use codecs::sms::{Alphabet, PduError, frame};
@@ -54,8 +55,8 @@ pub struct Link {
     pub state: State,
     /// Counts connections: what was owed on an earlier one is owed no more.
     pub epoch: u32,
-    /// The carrier connected to us.
-    pub accepted: bool,
+    /// Somebody who connected to us, and from where.
+    pub accepted: Option<IpAddr>,
     pub attempts: u32,
     pub login_time: u32,
     incoming: Vec<u8>,
@@ -71,7 +72,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(state: State, accepted: bool, now: Mono) -> Link {
+    pub fn new(state: State, accepted: Option<IpAddr>, now: Mono) -> Link {
         Link {
             state,
             epoch: 0,

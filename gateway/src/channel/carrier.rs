@@ -1,7 +1,7 @@
 //! A carrier's links on their sockets. Every decision is `sms::Carrier`'s.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use codecs::record::{Address, Form, LineState};
@@ -25,15 +25,26 @@ const BATCH: usize = 512;
 /// What a socket says. The number tells connections of one link apart.
 enum News {
     Connected(LinkId, u64, TcpStream),
-    Accepted(TcpStream),
+    Accepted(TcpStream, IpAddr),
     Bytes(LinkId, u64, Vec<u8>),
     Closed(LinkId, u64),
 }
+
+/// What a peer may leave unread: whoever does not read is left.
+const BACKLOG_MAX: usize = 256 * 1024;
 
 struct Socket {
     half: OwnedWriteHalf,
     /// What the peer has not read yet.
     backlog: Vec<u8>,
+    reader: tokio::task::AbortHandle,
+}
+
+impl Drop for Socket {
+    /// The reader holds the connection too; a peer that is left would keep it open for as long as it likes.
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
 }
 
 pub struct Task {
@@ -170,8 +181,8 @@ impl Task {
                     self.carrier.handle_connected(now, wall, link);
                 }
             }
-            News::Accepted(stream) => {
-                let link = self.carrier.accept(now);
+            News::Accepted(stream, from) => {
+                let link = self.carrier.accept(now, from);
                 self.next_connection += 1;
                 self.connections.insert(link.0, self.next_connection);
                 self.adopt(link, self.next_connection, stream);
@@ -194,8 +205,8 @@ impl Task {
     fn adopt(&mut self, link: LinkId, connection: u64, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
         let (read, half) = stream.into_split();
-        tokio::spawn(read_from(link, connection, read, self.reporter.clone()));
-        self.sockets.insert(link.0, Socket { half, backlog: Vec::new() });
+        let reader = tokio::spawn(read_from(link, connection, read, self.reporter.clone())).abort_handle();
+        self.sockets.insert(link.0, Socket { half, backlog: Vec::new(), reader });
     }
 
     fn carry_out(&mut self) {
@@ -305,6 +316,12 @@ impl Task {
         } else {
             socket.backlog.extend_from_slice(bytes);
         }
+        if socket.backlog.len() > BACKLOG_MAX {
+            tracing::warn!(channel = %self.name, link = link.0, "GW-2201 a carrier's link is closed: its peer does not read");
+            self.sockets.remove(&link.0);
+            self.connections.remove(&link.0);
+            self.carrier.handle_closed(self.shared.clock.mono(), link);
+        }
     }
 
     fn flush_backlog(&mut self, link: Option<u32>) {
@@ -365,8 +382,8 @@ async fn accept(listener: std::net::TcpListener, reporter: mpsc::Sender<News>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                if reporter.send(News::Accepted(stream)).await.is_err() {
+            Ok((stream, from)) => {
+                if reporter.send(News::Accepted(stream, from.ip().to_canonical())).await.is_err() {
                     return;
                 }
             }

@@ -1,5 +1,7 @@
 //! A carrier's links against a scripted peer that writes and reads real PDUs.
 
+use std::net::Ipv4Addr;
+
 use codecs::sms::cmpp::{self, Pdu, Version};
 use codecs::sms::{sgip, smpp};
 
@@ -285,7 +287,7 @@ fn sgip_delivers_over_the_link_that_the_carrier_opens_and_reports_find_their_sub
     let mut c = Carrier::new(config(protocol), at(0));
     c.handle_timeout(at(0), WALL);
     assert_eq!(outputs(&mut c), [""; 0], "dialled when there is something to send");
-    let wrong = c.accept(at(0));
+    let wrong = c.accept(at(0), HERE);
     let theirs = |counter| sgip::Sequence { node: 107_551, time: 1, counter };
     let bind = |password: &'static [u8]| sgip::Pdu::Bind { login_type: 2, name: b"unicom", password };
     let write = |sequence, pdu: &sgip::Pdu<'_>| {
@@ -296,7 +298,7 @@ fn sgip_delivers_over_the_link_that_the_carrier_opens_and_reports_find_their_sub
     c.handle_bytes(at(0), WALL, wrong, &write(theirs(1), &bind(b"guess")));
     let Some(Output::Close(_, "login refused", last)) = c.poll_output() else { panic!("closed") };
     assert_eq!(last, write(theirs(1), &sgip::Pdu::Resp { command: 1, result: sgip::BAD_LOGIN }));
-    let link = c.accept(at(0));
+    let link = c.accept(at(0), HERE);
     c.handle_bytes(at(0), WALL, link, &write(theirs(1), &bind(b"pw")));
     assert_eq!(outputs(&mut c), ["link 2 up"]);
     sent(&mut c);
@@ -376,13 +378,38 @@ fn a_long_line_is_delivered_with_its_last_part_and_has_failed_with_any() {
     }
 }
 
+/// Where a carrier, or whoever says so, connects from.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+
 #[test]
 fn strangers_at_the_door_give_way_to_one_more_and_never_to_silence() {
     let mut c = Carrier::new(config(Protocol::Sgip { node: 1 }), at(0));
     for _ in 0..STRANGERS_MAX {
-        c.accept(at(0));
+        c.accept(at(0), HERE);
     }
     assert_eq!(outputs(&mut c), [""; 0]);
-    c.accept(at(1));
+    c.accept(at(1), HERE);
     assert_eq!(outputs(&mut c), ["close 1: more connections than a carrier needs"]);
+}
+
+#[test]
+fn whoever_crowds_the_door_does_not_push_the_carrier_out() {
+    let mut c = Carrier::new(config(Protocol::Sgip { node: 1 }), at(0));
+    let carrier = c.accept(at(0), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)));
+    for _ in 0..10 * STRANGERS_MAX {
+        c.accept(at(0), HERE);
+    }
+    let closed = outputs(&mut c);
+    assert_eq!(closed.len(), 9 * STRANGERS_MAX + 1);
+    assert!(!closed.iter().any(|o| o.starts_with(&format!("close {}:", carrier.0))), "{closed:?}");
+}
+
+#[test]
+fn a_stranger_who_sends_no_command_is_answered_nothing_and_closed() {
+    let mut c = Carrier::new(config(Protocol::Sgip { node: 1 }), at(0));
+    let link = c.accept(at(0), HERE);
+    let unknown = [0u32, 0x77, 1, 2, 3].map(|n| if n == 0 { 20 } else { n }).map(u32::to_be_bytes).concat();
+    c.handle_bytes(at(1), WALL, link, &unknown.repeat(1000));
+    assert_eq!(outputs(&mut c), [format!("close {}: no command, before the login", link.0)]);
+    assert!(c.poll_transmit().is_none());
 }
