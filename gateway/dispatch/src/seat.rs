@@ -12,6 +12,8 @@ pub use slots::{Class, Presence, SlotOutput, SlotRule, Slots, Want};
 
 use crate::CallKey;
 
+/// How long a seat that was not reached stands behind the others.
+const DOUBT: Duration = Duration::from_secs(10);
 /// A seat that was at fault in two calls in a row rests this long, and longer with each further one: its phone is
 /// probably gone, and every call that tries it first loses a second. Whatever failed it in one call may be the call's.
 const REST: Duration = Duration::from_secs(5);
@@ -108,6 +110,8 @@ pub struct SeatPool {
     states: Vec<SeatState>,
     /// Calls in a row in which a seat was at fault.
     faults: Vec<Vec<CallKey>>,
+    /// Until when seats that were just not reached, by whosever fault, are asked after those that were.
+    doubted: Vec<Mono>,
     idle: Vec<Idle>,
     away: BTreeSet<(Mono, SeatId)>,
     /// Earliest deadline first; the second part keeps arrivals of one instant in order.
@@ -128,6 +132,7 @@ impl SeatPool {
             slots: Slots::new(rules.collect(), seats.iter().map(|s| (s.group, s.skills, s.max_threads))),
             idle: vec![Idle::new(); groups.len()],
             faults: vec![Vec::new(); seats.len()],
+            doubted: vec![Mono(0); seats.len()],
             states: vec![SeatState::SignedOff; seats.len()],
             groups,
             seats,
@@ -138,6 +143,7 @@ impl SeatPool {
     }
 
     pub fn sign_on(&mut self, now: Mono, seat: SeatId) {
+        self.doubted[seat.0 as usize] = Mono(0);
         match &mut self.states[seat.0 as usize] {
             SeatState::SignedOff => {
                 self.faults[seat.0 as usize].clear();
@@ -197,6 +203,11 @@ impl SeatPool {
         let SeatState::Taken { call: holder, signed_on } = *state else { return };
         if holder != call {
             return;
+        }
+        match outcome {
+            Outcome::Talked => self.doubted[seat.0 as usize] = Mono(0),
+            Outcome::NotReached => self.doubted[seat.0 as usize] = now + DOUBT,
+            Outcome::Unused => {}
         }
         if !signed_on {
             *state = SeatState::SignedOff;
@@ -296,12 +307,12 @@ impl SeatPool {
         }
     }
 
-    /// Takes the best idle seat of a group: one that has not failed this call, with the skills, with nothing unread,
-    /// preferred, longest idle.
-    fn pop_idle(&mut self, group: GroupId, want: &CallWant) -> Option<(bool, Mono, SeatId)> {
+    /// Takes the best idle seat of a group: one that has not failed this call, nor another one just now, with the
+    /// skills, with nothing unread, preferred, longest idle.
+    fn pop_idle(&mut self, now: Mono, group: GroupId, want: &CallWant) -> Option<(bool, Mono, SeatId)> {
         let rank = |(_, _, s): &&(bool, Mono, SeatId)| {
             let unskilled = self.seats[s.0 as usize].skills & want.skills != want.skills;
-            (want.avoid.contains(s), unskilled, self.slots.is_reading(*s))
+            (want.avoid.contains(s), self.doubted[s.0 as usize] > now, unskilled, self.slots.is_reading(*s))
         };
         let best = *self.idle[group.0 as usize].iter().min_by_key(rank)?;
         self.idle[group.0 as usize].remove(&best);
@@ -321,9 +332,9 @@ impl SeatPool {
                 break;
             }
             let overflow = self.groups[want.group.0 as usize].overflow;
-            let (found, over) = match self.pop_idle(want.group, &want) {
+            let (found, over) = match self.pop_idle(now, want.group, &want) {
                 Some(seat) => (Some(seat), false),
-                None => (overflow.and_then(|g| self.pop_idle(g, &want)), true),
+                None => (overflow.and_then(|g| self.pop_idle(now, g, &want)), true),
             };
             let Some((_, _, seat)) = found else {
                 left.insert(key, want);
@@ -405,6 +416,27 @@ mod tests {
                 Output::Conversation(_) => None,
             })
             .collect()
+    }
+
+    #[test]
+    fn a_seat_that_was_just_not_reached_is_asked_after_those_that_were() {
+        let mut p = pool();
+        (0..3).for_each(|seat| p.sign_on(at(0), SeatId(seat)));
+        p.want(at(1), CallKey(1), want(3000, &[]));
+        assert_eq!(reserved(&mut p), [(1, 2, false)], "the preferred one");
+        p.release(at(1000), CallKey(1), SeatId(2), Outcome::NotReached);
+        (2..5).for_each(|call| p.want(at(1001), CallKey(call), want(4000, &[])));
+        assert_eq!(
+            reserved(&mut p),
+            [(2, 0, false), (3, 1, false), (4, 2, false)],
+            "nobody waits for it to be trusted"
+        );
+        p.release(at(2000), CallKey(4), SeatId(2), Outcome::Unused);
+        p.release(at(2001), CallKey(3), SeatId(1), Outcome::Unused);
+        p.want(at(10_999), CallKey(6), want(14_000, &[]));
+        assert_eq!(reserved(&mut p), [(6, 1, false)]);
+        p.want(at(11_000), CallKey(7), want(14_000, &[]));
+        assert_eq!(reserved(&mut p), [(7, 2, false)]);
     }
 
     #[test]

@@ -251,10 +251,11 @@ impl Call {
         }
     }
 
-    /// One seat failed a call that another has kept: it was the seat. Two failed it: it was the call.
+    /// Seats failed a call that another has kept: it was the seats, however many. Of a call that nobody kept nobody is
+    /// charged.
     fn settle_taker(&mut self) {
-        if let [failed] = self.takers.failed[..] {
-            self.outputs.push_back(Output::ChargeSeat { seat: failed });
+        for &seat in &self.takers.failed {
+            self.outputs.push_back(Output::ChargeSeat { seat });
         }
         self.takers.tries = 0;
     }
