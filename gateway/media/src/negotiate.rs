@@ -44,6 +44,10 @@ pub struct Own {
 }
 
 impl Own {
+    fn reaches(&self, ip: IpAddr) -> bool {
+        self.addresses.iter().any(|own| own.is_ipv4() == ip.is_ipv4())
+    }
+
     fn is(&self, at: SocketAddr) -> bool {
         let ip = at.ip().to_canonical();
         // Bound to everything we are every address of this host, of which only loopback is known here.
@@ -138,7 +142,9 @@ fn usable(media: &Media) -> Option<(Law, u8)> {
 
 fn agreed(media: &Media, own: &Own) -> Result<Agreed, Refusal> {
     let (law, payload_type) = usable(media).ok_or(Refusal::NoCommonCodec)?;
-    let remote = media.address.filter(|a| !a.is_unspecified()).map(|ip| Remote {
+    // Of a family that we have no socket of: as good as none, audio is learned from where it comes.
+    let named = media.address.map(|ip| ip.to_canonical()).filter(|ip| !ip.is_unspecified() && own.reaches(*ip));
+    let remote = named.map(|ip| Remote {
         rtp: SocketAddr::new(ip, media.port),
         rtcp: SocketAddr::new(ip, media.rtcp_port.unwrap_or(media.port.wrapping_add(1))),
     });
@@ -251,6 +257,17 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_no_socket_of_ours_reaches_is_learned_from_packets_instead() {
+        let remote = |address: &str| {
+            let offer = offered(&format!("m=audio 4000 RTP/AVP 8\r\nc=IN {address}\r\n"));
+            answer(offer.as_bytes(), LOCAL).map(|(agreed, _)| agreed.remote.map(|r| r.rtp.to_string()))
+        };
+        assert_eq!(remote("IP6 2400:cb00::1"), Ok(None));
+        assert_eq!(remote("IP4 media.example"), Ok(None));
+        assert_eq!(remote("IP6 ::ffff:203.0.113.5"), Ok(Some("203.0.113.5:4000".into())));
+    }
+
+    #[test]
     fn media_goes_to_one_host_only_and_never_to_ourselves() {
         for (address, port) in [
             ("224.0.0.5", 4000),
@@ -267,6 +284,9 @@ mod tests {
             assert_eq!(answer(offer.as_bytes(), LOCAL), Err(Refusal::NoUsableAddress), "{address}:{port}");
             assert_eq!(accept(offer.as_bytes(), &OWN), Err(Refusal::NoUsableAddress), "{address}:{port}");
         }
+        // Written as IPv6 they are the same addresses.
+        let mapped = offered("m=audio 20004 RTP/AVP 8\r\nc=IN IP6 ::ffff:127.0.0.1\r\n");
+        assert_eq!(answer(mapped.as_bytes(), LOCAL), Err(Refusal::NoUsableAddress));
         for (address, port) in [("203.0.113.5", 40_000), ("127.0.0.1", 40_000), ("198.51.100.1", 20_000)] {
             let offer = offered(&format!("m=audio {port} RTP/AVP 8\r\nc=IN IP4 {address}\r\n"));
             assert!(answer(offer.as_bytes(), LOCAL).is_ok(), "{address}:{port}");
