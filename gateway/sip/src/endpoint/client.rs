@@ -118,9 +118,9 @@ impl Endpoint {
     pub fn probe(&mut self, now: Mono, id: SessionId) {
         self.clock = now;
         let own = self.config.address;
-        let Some(session) = self.session(id).filter(|s| matches!(s.state, State::Established) && !s.probing) else {
-            return;
-        };
+        // Whoever has not acknowledged yet is asked often enough by the 2xx.
+        let askable = |s: &&mut Session| matches!(s.state, State::Established) && !s.probing && s.ok.is_none();
+        let Some(session) = self.session(id).filter(askable) else { return };
         let Some(dialog) = &mut session.dialog else { return };
         session.probing = true;
         dialog.local_cseq += 1;

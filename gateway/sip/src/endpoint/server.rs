@@ -263,11 +263,15 @@ impl Endpoint {
 
     fn handle_cancel(&mut self, now: Mono, flow: Flow, message: &Message, fields: &Fields) {
         let invite_key = request_key(&self.keys, message, fields, Method::Invite);
-        // Whoever did not send the INVITE cannot take it back.
-        let same = |path: Path| path.flow.remote.ip() == Path::of_answer(fields.reply, flow).flow.remote.ip();
-        let Some(&index) = self.by_key.get(&invite_key).filter(|index| same(self.transactions[**index].path)) else {
+        // Whoever did not send the INVITE cannot take it back, whatever their Via says of where they are.
+        let from = flow.remote.ip().to_canonical();
+        let Some(index) = self.by_key.get(&invite_key).copied() else {
             return self.answer_code(flow, message, fields, 481);
         };
+        let invited = self.transactions[index].session.and_then(|id| self.session(id)).map(|s| s.flow.remote.ip());
+        if invited.is_some_and(|ip| ip.to_canonical() != from) {
+            return self.answer_code(flow, message, fields, 481);
+        }
         self.answer_code(flow, message, fields, 200);
         let transaction = &self.transactions[index];
         let proceeding = matches!(&transaction.machine, Machine::InviteServer(m) if m.is_proceeding());

@@ -307,6 +307,10 @@ fn only_whoever_sent_an_invite_can_cancel_it() {
     assert!(matches!(&events[..], [Event::Invited(_)]));
     let (sent, events) = give(&mut e, Mono(1), udp("127.0.0.66:5061"), request("CANCEL", via, ""));
     assert_eq!((sent[0].1.code(), events.len()), (Some(481), 0));
+    // Nor does it help to say that one is there.
+    let there = via.replace(";rport", "") + ";maddr=127.0.0.1";
+    let (_, events) = give(&mut e, Mono(1), udp("127.0.0.66:5061"), request("CANCEL", &there, ""));
+    assert!(events.is_empty(), "{events:?}");
     let (sent, events) = give(&mut e, Mono(2), udp(TRUNK), request("CANCEL", via, ""));
     assert_eq!(sent[0].1.code(), Some(200));
     assert!(matches!(&events[..], [Event::Ended { cause: EndCause::Cancelled, .. }]));
