@@ -32,9 +32,14 @@ impl Clock {
 /// # Panics
 /// When the kernel has no random numbers: nothing that authenticates may start then.
 pub fn random<const N: usize>() -> [u8; N] {
-    use std::io::Read as _;
-    let mut bytes = [0; N];
-    let mut source = std::fs::File::open("/dev/urandom").expect("the kernel has random numbers");
-    source.read_exact(&mut bytes).expect("the kernel has random numbers");
+    let (mut bytes, mut got) = ([0; N], 0);
+    // No file: there may be no descriptor left for one.
+    while got < N {
+        match rustix::rand::getrandom(&mut bytes[got..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(more) => got += more,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("the kernel has no random numbers: {error}"),
+        }
+    }
     bytes
 }

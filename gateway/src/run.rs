@@ -1,5 +1,6 @@
 //! `gateway run` and `gateway check`: the same reading of the same files, so neither passes what the other refuses.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -67,7 +68,9 @@ pub fn run(path: &Path) -> ExitCode {
         Err(problems) => return tell(&problems),
     };
     log::init(&config.log.format, &config.log.level);
-    match serve(&config, city, path.parent().unwrap_or(Path::new("."))) {
+    let ended = serve(&config, city, path.parent().unwrap_or(Path::new(".")));
+    log::flush();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -107,7 +110,8 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
     let prometheus = metrics::install()?;
     let admin = prometheus.clone();
     let running = assembly::start(city, settings, prometheus)?;
-    println!("{}", ready_line(&running));
+    // Whoever started us may have closed the pipe, or its disk may be full: that is no reason to answer no calls.
+    let _ = writeln!(std::io::stdout(), "{}", ready_line(&running));
     tracing::info!(city = %config.city.name, sip = %running.sip, http = %running.http, admin = %running.admin, version = env!("CARGO_PKG_VERSION"), "ready");
     let signals = Arc::new(AtomicUsize::new(0));
     // A terminal that closes, or whoever thinks of a reload: nobody's call ends by it.

@@ -349,6 +349,7 @@ impl CasebookThread {
         while self.journal.waiting() > 0 {
             if let Err(error) = self.journal.commit() {
                 tracing::error!(%error, "GW-1004 the journal cannot be written either; the process ends");
+                crate::observe::log::flush();
                 std::process::exit(1);
             }
         }
