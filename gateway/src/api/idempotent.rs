@@ -120,6 +120,11 @@ impl Idempotent {
 }
 
 impl Answered {
+    /// Refused for want of room or a disk, before anything was done.
+    fn did_nothing(&self) -> bool {
+        self.status >= 500 && !self.body.contains("\"done\":true")
+    }
+
     fn response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
         (status, [(header::CONTENT_TYPE, self.kind)], self.body).into_response()
@@ -150,12 +155,12 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// Does `work` once for a key of this principal; `asked` is all that was asked.
+/// Does `work` once for a key of this principal; `asked` is the fingerprint of all that was asked.
 pub(super) async fn once(
     state: &Api,
     who: &Principal,
     headers: &HeaderMap,
-    asked: &str,
+    asked: String,
     work: impl Future<Output = Result<Response, Problem>>,
 ) -> Result<Response, Problem> {
     let Some(key) = headers.get("idempotency-key") else { return work.await };
@@ -164,7 +169,6 @@ pub(super) async fn once(
     let key = key.ok_or_else(|| unprocessable("Idempotency-Key is 1 to 255 visible characters"))?;
     let subject = who.actor();
     let name = fingerprint(&[subject.as_bytes(), key.as_bytes()]);
-    let asked = fingerprint(&[asked.as_bytes()]);
     let sender = match state.idempotent.begin(state.clock.mono(), &subject, &name, &asked) {
         Found::New(sender) => sender,
         Found::Done(answered) => return Ok(answered.response()),
@@ -178,6 +182,11 @@ pub(super) async fn once(
     let mut unfinished = Unfinished { idempotent: &state.idempotent, name: &name, over: false };
     let response = work.await.unwrap_or_else(axum::response::IntoResponse::into_response);
     let (answered, response) = Answered::of(response).await?;
+    if answered.did_nothing() {
+        // The next one under this key may do the work; whoever waits beside this one is told what it came to.
+        let _ = sender.send(Some(answered));
+        return Ok(response);
+    }
     unfinished.over = true;
     state.idempotent.finish(&name, answered.clone());
     // On disk before anybody hears of it; a store that fails does not keep the answer back.
@@ -193,6 +202,13 @@ pub(super) async fn once(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_refused_before_anything_was_done_is_no_answer_to_keep() {
+        let of = |status, body: &str| Answered { status, kind: String::new(), body: body.into() }.did_nothing();
+        assert!(of(503, r#"{"code":"GW-3101"}"#) && of(500, "{}"));
+        assert!(!of(503, r#"{"code":"GW-3101","done":true}"#) && !of(409, "{}") && !of(200, "{}"));
+    }
 
     #[test]
     fn a_key_is_one_request_s_for_a_day_and_nobody_elses_keys_push_it_out() {

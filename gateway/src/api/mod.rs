@@ -23,7 +23,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use codecs::geo::Point;
 use codecs::journal::Kind;
-use codecs::record::{AlertNo, AlertRecord, CloudEvent, IncidentKind};
+use codecs::record::{AlertNo, AlertRecord, CloudEvent, IncidentKind, fingerprint};
 use futures_util::stream;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
@@ -51,6 +51,7 @@ pub struct Api {
     pub waiting: Waiting,
     pub next_request: Arc<AtomicU64>,
     pub tokens: Arc<who::Tokens>,
+    pub places: Arc<who::Places>,
     pub disk: Arc<dyn store::disk::Disk>,
     pub data: PathBuf,
     pub clock: Clock,
@@ -462,8 +463,8 @@ async fn seat_action(
             ));
         }
     };
-    let scope = format!("{seat} {action:?}");
-    once(&state, &who, &headers, &scope, async {
+    let asked = fingerprint(&[seat.as_bytes(), format!("{action:?}").as_bytes()]);
+    once(&state, &who, &headers, asked, async {
         let (request, by) = (state.new_request(), who.actor());
         ask(&state, request, || state.shards.send(Input::Desk(ToDesk::SeatAction { seat, action, by, request }))).await
     })

@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use codecs::record::{Address, AlertRecord, LineState};
+use codecs::record::{Address, AlertRecord, LineState, fingerprint};
 use dashmap::DashMap;
 use futures_util::stream;
 use serde::Deserialize;
@@ -65,7 +65,10 @@ pub fn notice_text(what: &str, record: &AlertRecord) -> String {
 }
 
 /// Server-sent events of one seat: everything it holds, then whatever happens to it.
-pub(super) async fn seat_events(State(state): State<Api>, Path(seat): Path<String>) -> Response {
+pub(super) async fn seat_events(State(state): State<Api>, Path(seat): Path<String>) -> Result<Response, Problem> {
+    if !state.places.seats.contains(&seat) {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such seat"));
+    }
     let listener = state.notices.listen(&seat);
     let _ = state.casebook.send(Input::Message(ToCasebook::Tell { seat }));
     let feed = stream::unfold(listener, |mut listener| async move {
@@ -76,8 +79,8 @@ pub(super) async fn seat_events(State(state): State<Api>, Path(seat): Path<Strin
             Err(_) => Some((Ok(Bytes::from_static(b": still here\n\n")), listener)),
         }
     });
-    ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], Body::from_stream(feed))
-        .into_response()
+    let head = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
+    Ok((head, Body::from_stream(feed)).into_response())
 }
 
 #[derive(Deserialize)]
@@ -105,8 +108,8 @@ pub(super) async fn say(
     let say: Say = parse_body(&body)?;
     let text = text_of(&state, say.body, say.template)?;
     let no = number(&state, &who, no).await?;
-    let scope = format!("{seat} say {no} {text}");
-    once(&state, &who, &headers, &scope, async {
+    let asked = fingerprint(&[seat.as_bytes(), b"say", no.as_str().as_bytes(), &canonical(&body)]);
+    once(&state, &who, &headers, asked, async {
         let request = state.new_request();
         let at = state.clock.wall();
         let line = SayRequest {
@@ -123,6 +126,12 @@ pub(super) async fn say(
         ask(&state, request, || state.tell(&who, ToCasebook::Say(Box::new(line)))).await
     })
     .await
+}
+
+/// What was asked, however it was written: every field, in one order.
+fn canonical(body: &[u8]) -> Vec<u8> {
+    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    value.to_string().into_bytes()
 }
 
 fn text_of(state: &Api, body: Option<String>, template: Option<String>) -> Result<String, Problem> {
@@ -213,8 +222,8 @@ pub(super) async fn send(
     if out.to.is_empty() || out.to.len() > 128 {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", "to is 1 to 128 bytes"));
     }
-    let scope = format!("outbound {} {} {text}", out.channel, out.to);
-    once(&state, &who, &headers, &scope, async {
+    let asked = fingerprint(&[b"outbound", &canonical(&body)]);
+    once(&state, &who, &headers, asked, async {
         let request = state.new_request();
         let line = state.channels.line_name();
         state.channels.note_state(&line, LineState::Queued, "");

@@ -1,6 +1,6 @@
 //! Who asks, and what they may: a token has a role, a subject, an area and an end; what no row allows is refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -128,15 +128,39 @@ static RULES: [Rule; 16] = [
     rule(Method::PUT, "/v1/officers/{no}/position", OFFICERS, OWN_DUTY),
 ];
 
+/// Where seats and officers belong. Alerts are judged by their records.
+#[derive(Default, Debug)]
+pub struct Places {
+    /// The code of the city's own centre: its seats, its lines to anybody, its sinks.
+    pub unit: String,
+    pub seats: BTreeSet<String>,
+    /// The unit of each officer and duty room.
+    pub officers: HashMap<String, String>,
+}
+
+impl Places {
+    /// Whether what a path names lies in an area.
+    fn lie_in(&self, area: &str, path: &str, of: impl Fn(&str) -> Option<String>) -> bool {
+        if area.is_empty() || path.starts_with("/v1/alerts") || path.starts_with("/v1/events") {
+            return true;
+        }
+        if path.starts_with("/v1/officers/") {
+            return of("no").and_then(|no| self.officers.get(&no)).is_some_and(|unit| unit.starts_with(area));
+        }
+        self.unit.starts_with(area)
+    }
+}
+
 /// Whether a principal may do this; `of`: the path's parameters.
-fn may(who: &Principal, method: &Method, path: &str, of: impl Fn(&str) -> Option<String>) -> bool {
+fn may(who: &Principal, places: &Places, method: &Method, path: &str, of: impl Fn(&str) -> Option<String>) -> bool {
     let Some(rule) = RULES.iter().find(|r| r.method == *method && r.path == path) else { return false };
     if who.role == Role::All {
         return true;
     }
     let own = match rule.own {
+        // What is theirs by name is theirs wherever it lies.
         Own::Subject(role, name) if role == who.role => of(name).as_deref() == Some(&*who.subject),
-        Own::Subject(..) | Own::Any => true,
+        Own::Subject(..) | Own::Any => places.lie_in(&who.area, path, of),
     };
     rule.roles.contains(&who.role) && own
 }
@@ -164,7 +188,7 @@ pub(super) async fn authenticate(State(state): State<Api>, request: Request, nex
         let params = params.as_ref()?;
         params.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_owned())
     };
-    if !may(&who, &parts.method, &path, of) {
+    if !may(&who, &state.places, &parts.method, &path, of) {
         metrics::counter!("gateway_api_refused_total", "why" => "role").increment(1);
         let what = format!("{} may not do this", who.actor());
         return Problem::new(StatusCode::FORBIDDEN, "GW-4407", what).into_response();
@@ -358,23 +382,50 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_an_area_reaches_no_seat_officer_or_line_elsewhere() {
+        let officers = [("2001", "370402510000"), ("2002", "370403510000")].map(|(n, u)| (n.to_owned(), u.to_owned()));
+        let places = Places { unit: "370400000000".into(), seats: BTreeSet::new(), officers: officers.into() };
+        let may = |area: &str, method: Method, path: &str, name: &'static str| {
+            let who = Principal { role: Role::Supervisor, subject: "s".into(), area: area.into() };
+            may(&who, &places, &method, path, |_| Some(name.to_owned()))
+        };
+        for (method, path) in [
+            (Method::POST, "/v1/seats/{id}/{action}"),
+            (Method::GET, "/v1/seats/{id}/events"),
+            (Method::POST, "/v1/outbound"),
+        ] {
+            assert!(may("3704", method.clone(), path, "1001"), "{path}");
+            assert!(!may("370402", method.clone(), path, "1001"), "the room is the city's: {path}");
+            assert!(!may("999999", method, path, "1001"), "{path}");
+        }
+        let duty = "/v1/officers/{no}/duty";
+        assert!(may("370402", Method::PUT, duty, "2001") && !may("370402", Method::PUT, duty, "2002"));
+        assert!(!may("370402", Method::PUT, duty, "2999"), "whom nobody knows is nobody's");
+        let own = Principal { role: Role::Seat, subject: "1001".into(), area: "370402".into() };
+        assert!(super::may(&own, &places, &Method::GET, "/v1/seats/{id}/events", |_| Some("1001".into())));
+    }
+
+    #[test]
     fn every_role_may_what_its_rows_say_with_its_own_subject_and_nothing_else() {
         let who = |role, subject: &str| Principal { role, subject: subject.into(), area: String::new() };
         let param = |value: &'static str| move |_: &str| Some(value.to_owned());
-        let mut allowed = 0;
+        let (mut allowed, places) = (0, Places::default());
         for rule in &RULES {
             for role in Role::EACH {
-                let may = |subject: &str| may(&who(role, subject), &rule.method, rule.path, param("1101"));
+                let may = |subject: &str| may(&who(role, subject), &places, &rule.method, rule.path, param("1101"));
                 let wanted = rule.roles.contains(&role);
                 assert_eq!(may("1101"), wanted, "{role:?} {} {}", rule.method, rule.path);
                 let is_bound = matches!(rule.own, Own::Subject(bound, _) if bound == role);
                 assert_eq!(may("1102"), wanted && !is_bound, "another's: {role:?} {} {}", rule.method, rule.path);
                 allowed += u32::from(wanted);
             }
-            assert!(may(&who(Role::All, ""), &rule.method, rule.path, param("x")));
-            assert!(!may(&who(Role::All, ""), &Method::DELETE, rule.path, param("x")), "what no row names is refused");
+            assert!(may(&who(Role::All, ""), &places, &rule.method, rule.path, param("x")));
+            assert!(
+                !may(&who(Role::All, ""), &places, &Method::DELETE, rule.path, param("x")),
+                "what no row names is refused"
+            );
         }
         assert_eq!(allowed, 33, "a row that is added or widened is looked at here");
-        assert!(!may(&who(Role::Citizen, "c"), &Method::GET, "/v1/alerts", param("x")));
+        assert!(!may(&who(Role::Citizen, "c"), &places, &Method::GET, "/v1/alerts", param("x")));
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{Listeners, Settings};
 use crate::api::idempotent::Idempotent;
-use crate::api::who::Tokens;
+use crate::api::who::{Places, Tokens};
 use crate::api::{self, Admin, Api};
 use crate::channel::{self, Channels, Client};
 use crate::city::City;
@@ -41,6 +41,7 @@ pub(super) struct Shared {
     pub notices: api::talk::Notices,
     pub idempotent: Idempotent,
     pub client: Client,
+    pub places: Arc<Places>,
 }
 
 pub(super) fn channels(
@@ -78,6 +79,7 @@ pub(super) fn serve(
         waiting: shared.waiting.clone(),
         next_request: Arc::new(AtomicU64::new(1)),
         tokens: Arc::new(Tokens::new(&settings.data, token)),
+        places: Arc::clone(&shared.places),
         disk: Arc::clone(&shared.disk),
         data: settings.data.clone(),
         clock: shared.clock,

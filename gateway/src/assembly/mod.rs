@@ -23,6 +23,7 @@ use switchboard::{CasebookConfig, KeywordTable};
 use tokio::sync::watch;
 
 use crate::api::talk::Notices;
+use crate::api::who::Places;
 use crate::channel::{Channels, Client};
 use crate::city::City;
 use crate::clock::{Clock, random};
@@ -199,6 +200,11 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
     let (notices, needed_from) = (Notices::default(), Arc::new(AtomicU64::new(0)));
     let idempotent = crate::api::idempotent::Idempotent::default();
     let config = casebook_config(&mut city, &settings)?;
+    let places = Arc::new(Places {
+        unit: settings.unit.clone(),
+        seats: city.seats.iter().map(|s| s.id.clone()).collect(),
+        officers: city.responders.iter().map(|r| (r.no.clone(), r.unit.clone())).collect(),
+    });
     let dir = settings.data.join("journal");
     let journal = Journal::shut(Arc::clone(&disk), &dir, JournalConfig::of_node(settings.node));
     let casebook_links = casebook::Links {
@@ -245,6 +251,7 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
         notices,
         idempotent,
         client: Client::open(),
+        places,
     };
     let channels = control::channels(&mut city, &settings, &shared, &runtime)?;
     thread.links.channels = channels.clone();
@@ -379,6 +386,7 @@ impl Spawner {
             }
             tracing::error!(thread, "GW-1004 a thread has failed; the process ends");
             ready.send_replace(false);
+            crate::observe::log::flush();
             std::process::exit(1);
         };
         std::thread::Builder::new().name(name.to_owned()).spawn(guarded).with_context(|| format!("thread {name}"))

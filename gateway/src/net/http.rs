@@ -73,7 +73,8 @@ struct Lines {
 
 impl Lines {
     /// Who makes room: silent strangers, then strangers who are at something, then silent acquaintances; of each kind
-    /// the one that has been so for longest.
+    /// the one that has been so for longest. Where everybody is known and at something, whoever has most of them gives
+    /// up their own oldest.
     fn victim(&self, source: IpAddr, full: Full) -> Option<Arc<Line>> {
         let source = source.to_canonical();
         let meant = self.all.values().filter(|l| full == Full::All || l.source == source);
@@ -81,8 +82,20 @@ impl Lines {
             let busy = l.busy.load(Ordering::Relaxed) > 0;
             (l.is_known(), busy, l.active_ms.load(Ordering::Relaxed))
         };
-        meant.filter(|l| !(l.is_known() && l.busy.load(Ordering::Relaxed) > 0)).min_by_key(rank).cloned()
+        let (at_work, others): (Vec<_>, Vec<_>) =
+            meant.partition(|l| l.is_known() && l.busy.load(Ordering::Relaxed) > 0);
+        others.into_iter().min_by_key(rank).or_else(|| oldest_of_most(&at_work)).cloned()
     }
+}
+
+/// Of the subject that has most lines, the one that was opened first.
+fn oldest_of_most<'a>(lines: &[&'a Arc<Line>]) -> Option<&'a Arc<Line>> {
+    let mut of: BTreeMap<&str, Vec<&'a Arc<Line>>> = BTreeMap::new();
+    for line in lines {
+        of.entry(line.subject.get().map_or("", String::as_str)).or_default().push(line);
+    }
+    // In the order in which they came.
+    of.into_values().max_by_key(Vec::len).and_then(|all| all.first().copied())
 }
 
 /// A listener and what is behind it.
@@ -367,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn silent_strangers_make_room_first_and_whoever_is_known_and_at_something_never_does() {
+    fn silent_strangers_make_room_first_and_whoever_is_known_and_at_something_last() {
         let (a, b) = ([192, 0, 2, 1], [192, 0, 2, 2]);
         let cap = Cap { all: 8, share: 4, whole: Vec::new() };
         let mut lines = Lines { crowd: Crowd::new(cap), all: BTreeMap::new(), next: 0 };
@@ -385,8 +398,20 @@ mod tests {
             gone.push(victim.active_ms.load(Ordering::Relaxed));
             lines.all.retain(|_, l| !Arc::ptr_eq(l, &victim));
         }
-        assert_eq!(gone, [40, 50, 30, 20]);
+        assert_eq!(gone, [40, 50, 30, 20, 10]);
         let next = lines.victim(a.into(), Full::All).map(|l| l.active_ms.load(Ordering::Relaxed));
         assert_eq!(next, Some(5), "with the listener full anybody makes room");
+    }
+
+    #[test]
+    fn one_subject_s_streams_never_keep_another_out() {
+        let a = [192, 0, 2, 1];
+        let cap = Cap { all: 4, share: 4, whole: Vec::new() };
+        let mut lines = Lines { crowd: Crowd::new(cap), all: BTreeMap::new(), next: 0 };
+        let all =
+            [line(a, 5, 1, Some("b")), line(a, 10, 1, Some("a")), line(a, 20, 1, Some("a")), line(a, 30, 1, Some("a"))];
+        lines.all.extend((0u64..).zip(all));
+        let victim = lines.victim(a.into(), Full::All).map(|l| l.active_ms.load(Ordering::Relaxed));
+        assert_eq!(victim, Some(10), "their own oldest");
     }
 }
