@@ -483,6 +483,10 @@ fn plan(args: &Calls) -> anyhow::Result<Plan> {
     plan.api = Some(api_of(&page)?);
     plan.password = text_of(&page, "password")?.to_owned();
     plan.source = page["load"]["source"].as_str().context("load.source")?.parse()?;
+    let seats = &page["load"]["seats"];
+    if let (Some(from), Some(to)) = (seats[0].as_u64(), seats[1].as_u64()) {
+        plan.seats = (from as u32, to as u32);
+    }
     Ok(plan)
 }
 

@@ -121,7 +121,7 @@ pub const ACTS: &[Act] = &[
         name: "media",
         says: "strangers send RTP, RTCP and STUN to every live port",
         play: media::foreign,
-        least: 22,
+        least: 26,
     },
     Act { name: "forged", says: "strangers forge answers and requests of dialogs", play: sip::forged, least: 0 },
     Act { name: "replay", says: "a registration is sent again by somebody else", play: sip::replay, least: 0 },
