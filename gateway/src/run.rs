@@ -116,7 +116,9 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
     let signals = Arc::new(AtomicUsize::new(0));
     // A terminal that closes, or whoever thinks of a reload: nobody's call ends by it.
     let hangups = Arc::new(AtomicUsize::new(0));
-    signal_hook::flag::register_usize(signal_hook::consts::SIGHUP, Arc::clone(&hangups), 1)?;
+    for signal in [signal_hook::consts::SIGHUP, signal_hook::consts::SIGUSR1, signal_hook::consts::SIGUSR2] {
+        signal_hook::flag::register_usize(signal, Arc::clone(&hangups), 1)?;
+    }
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         let counted = Arc::clone(&signals);
         // SAFETY is signal-hook's: the handler only adds to an atomic.
@@ -148,7 +150,7 @@ fn wait_and_drain(
 ) {
     while signals.swap(0, Ordering::Relaxed) == 0 {
         if hangups.swap(0, Ordering::Relaxed) > 0 {
-            tracing::warn!("GW-1008 SIGHUP does nothing here: a configuration is read at the start; SIGTERM drains");
+            tracing::warn!("GW-1008 this signal does nothing here: a configuration is read at the start; SIGTERM drains");
         }
         std::thread::park_timeout(Duration::from_millis(100));
     }

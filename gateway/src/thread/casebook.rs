@@ -181,7 +181,7 @@ impl CasebookThread {
             given_up: 0,
         };
         let at = clock.wall();
-        let front = thread.open_journal();
+        let front = thread.open_journal().map(|front| thread.beyond_what_is_known(front));
         if let Some(front) = &front {
             thread.casebook.take_front(at, front);
         }
@@ -192,6 +192,26 @@ impl CasebookThread {
             thread.sync();
         }
         (thread, front.unwrap_or_default())
+    }
+
+    /// A journal that was lost, or cut, tells too low a serial: numbers that were given are not given again.
+    fn beyond_what_is_known(&self, mut front: Front) -> Front {
+        let at = self.clock.wall();
+        let (c, end) = (at.civil(8 * 3600), switchboard::serials::RESERVED);
+        let day = (c.year as u32 * 100 + u32::from(c.month)) * 100 + u32::from(c.day);
+        let data = self.dir.parent().unwrap_or(&self.dir);
+        let known = store::read_model::last_serial(data, day, self.config.node, end).ok().flatten();
+        if let Some(last) = known.filter(|last| *last >= front.next_serial % end) {
+            tracing::warn!(
+                last,
+                "numbers go on behind the highest that was given today, of which the journal does not tell"
+            );
+            front.next_serial = last + 1;
+        }
+        if front.next_serial <= 1 {
+            front.next_serial = switchboard::serials::first_of_day(at);
+        }
+        front
     }
 
     fn open_journal(&mut self) -> Option<Front> {
@@ -549,6 +569,7 @@ impl CasebookThread {
     /// A journal that could not be opened at the start: what it holds is taken up now, behind what came meanwhile.
     fn open_late(&mut self) {
         let Some(front) = self.open_journal() else { return };
+        let front = self.beyond_what_is_known(front);
         if let Some(head) = self.unread.take() {
             for (officer, on_duty) in &front.duties {
                 let (officer, request) = (officer.clone(), RequestId::default());

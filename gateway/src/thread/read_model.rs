@@ -39,9 +39,7 @@ impl Follower {
                     if self.health.worse(PART, "GW-3401", error.to_string()) {
                         tracing::error!(%error, "GW-3401 the read model has stopped and is tried again; calls and sinks go on");
                     }
-                    if error.is_damage() {
-                        ReadModel::set_aside(&self.data);
-                    }
+                    self.make_way(&error);
                     metrics::counter!("gateway_read_model_errors_total").increment(1);
                     let ended = async {
                         tokio::select! {
@@ -54,6 +52,22 @@ impl Follower {
                     }
                 }
             }
+        }
+    }
+
+    /// A model that cannot be used, or that knows what the journal has lost, is kept beside and a new one is made.
+    fn make_way(&self, error: &Error) {
+        let name = match error {
+            Error::Ahead { .. } => "ahead",
+            _ if error.is_damage() => "damaged",
+            _ => return,
+        };
+        let Ok(kept) = ReadModel::set_aside(&self.data, name) else { return };
+        if matches!(error, Error::Ahead { .. }) {
+            let what = format!("{error}: alerts are missing from it; what was seen of them is {}", kept.display());
+            tracing::error!("GW-3402 {what}");
+            metrics::counter!("gateway_journal_behind_total").increment(1);
+            self.health.worse("journal-behind", "GW-3402", what);
         }
     }
 

@@ -19,6 +19,11 @@ pub const BATCH: usize = 2000;
 pub enum Error {
     Sqlite(rusqlite::Error),
     Journal(io::Error),
+    /// It has seen frames that the journal no longer has.
+    Ahead {
+        seen: u64,
+        head: u64,
+    },
 }
 
 impl std::fmt::Display for Error {
@@ -26,6 +31,9 @@ impl std::fmt::Display for Error {
         match self {
             Error::Sqlite(error) => error.fmt(f),
             Error::Journal(error) => error.fmt(f),
+            Error::Ahead { seen, head } => {
+                write!(f, "the read model has seen frame {seen}, the journal ends at {head}")
+            }
         }
     }
 }
@@ -106,29 +114,37 @@ pub struct ReadModel {
 }
 
 impl ReadModel {
-    /// A model that is ahead of the journal, or of another one, is emptied and made anew.
-    ///
     /// # Errors
-    /// When SQLite cannot be used.
+    /// When SQLite cannot be used, or the model is ahead of a journal that ends at `head`: it then holds what the
+    /// journal has lost, and is to be set aside.
     pub fn open(data: &Path, head: u64) -> Result<ReadModel, Error> {
         let db = open(data)?;
         let stored = db.query_row("SELECT sequence, hash, segment, offset FROM cursor", [], |r| {
             let hint = Place { segment: r.get::<_, i64>(2)? as u64, offset: r.get::<_, i64>(3)? as u64 };
             Ok(Cursor { sequence: r.get::<_, i64>(0)? as u64, hash: r.get(1)?, hint })
         });
-        let mut model = ReadModel { cursor: stored.optional()?.unwrap_or_default(), db };
-        if model.cursor.sequence > head {
-            model.clear()?;
+        let cursor: Cursor = stored.optional()?.unwrap_or_default();
+        if cursor.sequence > head {
+            return Err(Error::Ahead { seen: cursor.sequence, head });
         }
-        Ok(model)
+        Ok(ReadModel { cursor, db })
     }
 
-    /// Moves a spoilt file out of the way.
-    pub fn set_aside(data: &Path) {
-        for suffix in ["", "-wal", "-shm"] {
-            let file = data.join(format!("read-model.sqlite{suffix}"));
-            let _ = std::fs::rename(&file, data.join(format!("read-model.damaged{suffix}")));
+    /// Moves the file out of the way, as `read-model.NAME`; one that stands there already is left as it is.
+    ///
+    /// # Errors
+    /// When it stays where it was.
+    pub fn set_aside(data: &Path, name: &str) -> io::Result<PathBuf> {
+        let free = |n: u32| if n == 0 { format!("read-model.{name}") } else { format!("read-model.{name}-{n}") };
+        let kept = (0..100).map(|n| data.join(free(n))).find(|p| !p.exists());
+        let kept = kept.ok_or_else(|| io::Error::other("a hundred read models were set aside already"))?;
+        std::fs::rename(path(data), &kept)?;
+        for suffix in ["-wal", "-shm"] {
+            let beside = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+            // SQLite finds them by the file's name.
+            let _ = std::fs::rename(beside(&path(data)), beside(&kept));
         }
+        Ok(kept)
     }
 
     fn clear(&mut self) -> Result<(), Error> {
@@ -257,9 +273,25 @@ pub fn get(data: &Path, no: &str) -> Result<Vec<String>, Error> {
 /// What SQLite said.
 pub fn list(data: &Path, after: u64, limit: u32) -> Result<Vec<(u64, String)>, Error> {
     let db = open_read(data)?;
+    let after = after.min(i64::MAX as u64);
     let mut query = db.prepare("SELECT sequence, record FROM alert WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")?;
     let rows = query.query_map(params![after as i64, limit], |r| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The highest serial below `end` of a day (20261129) and node that it knows.
+///
+/// # Errors
+/// What SQLite said.
+pub fn last_serial(data: &Path, day: u32, node: u8, end: u32) -> Result<Option<u32>, Error> {
+    let db = open_read(data)?;
+    let first = (i64::from(day) * 10 + i64::from(node)) * 1_000_000_000;
+    let last: Option<i64> = db.query_row(
+        "SELECT MAX(key) FROM alert WHERE key >= ?1 AND key < ?2",
+        [first, first + i64::from(end) * 10],
+        |r| r.get(0),
+    )?;
+    Ok(last.map(|key| ((key - first) / 10) as u32))
 }
 
 /// How far the model has come, for whoever compares it with the journal.

@@ -19,7 +19,7 @@ pub mod limits;
 mod message;
 pub mod replay;
 pub mod route;
-mod serials;
+pub mod serials;
 mod shard;
 
 /// One person's number is written in many ways: +86138… and 86138… are 138…, anything else stays as it came.

@@ -14,7 +14,7 @@ use crate::route::SHARDS_MAX;
 /// Below this many more are asked for.
 const LOW: u32 = 5000;
 /// Reserved serials are below this, unreserved ones are not.
-pub(crate) const RESERVED: u32 = 90_000_000;
+pub const RESERVED: u32 = 90_000_000;
 const SLICE: u32 = 10_000_000 / (SHARDS_MAX as u32 + 1);
 
 /// Who mints.
@@ -71,9 +71,18 @@ impl Serials {
 
 /// As far into a slice as the Beijing day is old.
 fn entered(at: Wall) -> u32 {
+    (second_of_day(at) * u64::from(SLICE) / 86_400) as u32
+}
+
+fn second_of_day(at: Wall) -> u64 {
     let c = at.civil(8 * 3600);
-    let seconds = (u32::from(c.hour) * 60 + u32::from(c.minute)) * 60 + u32::from(c.second);
-    (u64::from(seconds) * u64::from(SLICE) / 86_400) as u32
+    (u64::from(c.hour) * 60 + u64::from(c.minute)) * 60 + u64::from(c.second)
+}
+
+/// Where an installation begins that knows of no serial: as far in as the day is old, so that numbers which were given
+/// earlier that day, and of which a lost journal tells nothing, are not given again. 1,041 a second would catch up.
+pub fn first_of_day(at: Wall) -> u32 {
+    1 + (second_of_day(at) * u64::from(RESERVED) / 86_400) as u32
 }
 
 #[cfg(test)]
@@ -92,6 +101,14 @@ mod tests {
         serials.grant(SerialBlock { from: 3, until: 5 });
         let mut three = || [(); 3].map(|()| serials.next(MIDNIGHT));
         assert_eq!(three(), [(3, true), (4, true), (RESERVED + 1, false)]);
+    }
+
+    #[test]
+    fn whoever_knows_of_no_serial_begins_behind_those_of_an_earlier_start_that_day() {
+        let at = |second: i64| first_of_day(Wall(MIDNIGHT.0 + second * 1_000_000_000));
+        assert_eq!(at(0), 1);
+        assert!((1..86_400).all(|s| at(s) > at(s - 1) + 1_000));
+        assert!(at(86_399) < RESERVED - 1_000);
     }
 
     #[test]

@@ -163,3 +163,24 @@ fn what_is_kept_is_its_owners_alone() {
         }
     }
 }
+
+#[test]
+fn a_journal_that_was_emptied_is_missed_its_numbers_are_not_given_again_and_the_last_copy_is_kept() {
+    let gateway = Gateway::start("emptied", 12_500);
+    let mut world = World::new(&gateway);
+    let party = world.answered_call("13800000061");
+    hang_up_all(&mut world, vec![party]);
+    eventually(&mut world, || (alerts(&gateway).iter().filter(|a| a["state"] == "closed").count() == 1).then_some(()));
+    let number = |all: &[Value]| all[0]["id"]["alert_no"].as_str().expect("a number").to_owned();
+    let before = number(&alerts(&gateway));
+    let dir = gateway.kill();
+    std::fs::File::options().write(true).open(newest_segment(&dir)).expect("open").set_len(0).expect("cut");
+    let again = Gateway::run(dir);
+    let mut world = World::new(&again);
+    eventually(&mut world, || readyz(&again).1.contains("degraded: journal-behind GW-3402").then_some(()));
+    let party = world.answered_call("13800000062");
+    hang_up_all(&mut world, vec![party]);
+    let after = eventually(&mut world, || Some(alerts(&again)).filter(|all| !all.is_empty()));
+    assert_ne!(number(&after), before);
+    assert!(again.dir.join("data/read-model.ahead").exists());
+}
