@@ -150,7 +150,9 @@ fn wait_and_drain(
 ) {
     while signals.swap(0, Ordering::Relaxed) == 0 {
         if hangups.swap(0, Ordering::Relaxed) > 0 {
-            tracing::warn!("GW-1008 this signal does nothing here: a configuration is read at the start; SIGTERM drains");
+            tracing::warn!(
+                "GW-1008 this signal does nothing here: a configuration is read at the start; SIGTERM drains"
+            );
         }
         std::thread::park_timeout(Duration::from_millis(100));
     }

@@ -198,7 +198,9 @@ impl Alerts {
             }
             other => other,
         };
-        if matches!(fact, Fact::Received(_) | Fact::Absorbed { .. } | Fact::SplitFrom { .. } | Fact::Fetched { .. }) {
+        // What was said is often written down after the call.
+        let belongs = matches!(fact, Fact::Fetched { .. } | Fact::Said { .. });
+        if belongs || matches!(fact, Fact::Received(_) | Fact::Absorbed { .. } | Fact::SplitFrom { .. }) {
             self.reopen(no);
         }
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return false };
@@ -213,6 +215,13 @@ impl Alerts {
             Fact::Fetched { .. } => {
                 self.fetched(stamp, no, fact);
                 self.try_close(no, stamp);
+            }
+            Fact::Said { .. } => {
+                let was_over = record.state == State::Reopened && !self.talks.contains(&no);
+                self.call_fact(stamp, no, fact);
+                if was_over {
+                    self.close_again(no, stamp);
+                }
             }
             Fact::JoinedTo { other } => self.join(stamp, no, other),
             Fact::Absorbed { other, belongings } => self.absorb(stamp, no, other, *belongings),
@@ -332,6 +341,14 @@ impl Alerts {
     }
 
     /// Closes what has come to its end: no call, no recording to come, no conversation.
+    /// What was added to an alert that was over began nothing.
+    fn close_again(&mut self, no: AlertNo, at: Stamp) {
+        if let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) {
+            record.state = State::Ended;
+            self.try_close(no, at);
+        }
+    }
+
     fn try_close(&mut self, no: AlertNo, at: Stamp) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let recording = self.recordings.get(&no).is_some_and(|left| *left > 0);

@@ -409,3 +409,28 @@ fn generic_message(name: &str, id: &str, m: Generic) -> Result<Incoming, &'stati
         is_ping: false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_that_does_not_cover_the_body_is_good_for_one_body() {
+        let seen = Seen::default();
+        assert!(seen.take("weibo", &["sig", "1", "n"], b"help"));
+        assert!(seen.take("weibo", &["sig", "1", "n"], b"help"), "the platform repeats itself");
+        assert!(!seen.take("weibo", &["sig", "1", "n"], b"forged"));
+        assert!(seen.take("weibo", &["another", "1", "n"], b"forged"), "signed by itself");
+        assert!(seen.take("wechat", &["sig", "1", "n"], b"forged"), "another channel's secret");
+    }
+
+    #[test]
+    fn what_is_a_day_and_more_old_was_replayed_and_what_is_younger_is_not_lost_to_a_clock() {
+        for (apart, fresh) in
+            [(0, true), (301, true), (86_400, true), (86_401, false), (-86_400, true), (-86_401, false)]
+        {
+            assert_eq!(is_fresh("x", 1_000_000 + apart, 1_000_000), fresh, "{apart}");
+        }
+        assert!(!is_fresh("x", i64::MIN, i64::MAX));
+    }
+}

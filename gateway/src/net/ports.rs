@@ -275,3 +275,47 @@ impl Ports {
         self.bound * 2 + usize::from(self.poll.as_raw_fd() >= 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pair in use, and a stranger.
+    fn one_pair(from: u16) -> (Ports, u16, std::net::UdpSocket) {
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        let mut ports = Ports::new(ip, from, from + 20, 0, 4).expect("sockets");
+        let port = ports.refill()[0];
+        ports.taken(port);
+        (ports, port, std::net::UdpSocket::bind((ip, 0)).expect("a socket"))
+    }
+
+    fn read(ports: &mut Ports, rtcp: bool) -> usize {
+        let mut count = 0;
+        ports.read(|_, of_rtcp, _, _| count += usize::from(of_rtcp == rtcp));
+        count
+    }
+
+    #[test]
+    fn a_flooded_rtcp_port_gives_way_after_a_turn_and_the_rest_comes_in_the_next() {
+        let (mut ports, port, stranger) = one_pair(45_000);
+        for _ in 0..RTCP_TURN + 40 {
+            stranger.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 1], (ports.address, port + 1)).expect("sent");
+        }
+        let first = read(&mut ports, true);
+        assert!((RTCP_TURN..RTCP_TURN + 40).contains(&first), "{first}");
+        assert_eq!(first + read(&mut ports, true), RTCP_TURN + 40);
+    }
+
+    #[test]
+    fn a_strangers_packets_before_the_leg_s_own_do_not_keep_it_back() {
+        let (mut ports, port, stranger) = one_pair(45_100);
+        let own = std::net::UdpSocket::bind((ports.address, 0)).expect("a socket");
+        own.send_to(&[0x80, 8], (ports.address, port)).expect("sent");
+        assert_eq!(read(&mut ports, false), 1);
+        for _ in 0..10 {
+            stranger.send_to(&[0x80, 8], (ports.address, port)).expect("sent");
+        }
+        own.send_to(&[0x80, 8], (ports.address, port)).expect("sent");
+        assert_eq!(read(&mut ports, false), 11, "all in the tick in which they came");
+    }
+}

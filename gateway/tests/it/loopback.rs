@@ -45,6 +45,10 @@ impl Gateway {
         dir
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn run(dir: PathBuf) -> Gateway {
         // A file that may not grow raises SIGXFSZ; ignored, as the shell hands it on, it is an error like any other.
         let mut child = Command::new("sh")

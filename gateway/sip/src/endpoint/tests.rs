@@ -17,7 +17,11 @@ const A: &str = "127.0.0.1:5061";
 const B: &str = "127.0.0.1:5062";
 
 fn endpoint(address: &str, seed: u8) -> Endpoint {
-    Endpoint::new(Config {
+    Endpoint::new(config(address, seed))
+}
+
+fn config(address: &str, seed: u8) -> Config {
+    Config {
         address: address.parse().expect("an address"),
         realm: "test".into(),
         accounts: vec![Account {
@@ -34,7 +38,7 @@ fn endpoint(address: &str, seed: u8) -> Endpoint {
         shard: 0,
         call_ids: CallIds::new(&[seed; 32], 1),
         first_page: 0,
-    })
+    }
 }
 
 /// Two endpoints, 10 ms apart, and what they said.

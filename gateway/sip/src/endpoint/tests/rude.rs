@@ -459,9 +459,13 @@ fn guessing_is_bounded_and_locks_nobody_else_out() {
 
 #[test]
 fn an_unknown_user_is_answered_like_a_known_one() {
-    let mut e = endpoint(B, 1);
+    let mut config = config(B, 1);
+    // One that has fewer proofs than the realm asks for.
+    let ha1 = vec![(Algorithm::Md5, ha1(Algorithm::Md5, "1002", "test", "demo"))];
+    config.accounts.push(Account { user: "1002".into(), ha1, networks: Vec::new() });
+    let mut e = Endpoint::new(config);
     let mut seen = Vec::new();
-    for user in ["1001", "9999"] {
+    for user in ["1001", "1002", "9999"] {
         let asked = register_as(&Credentials { user, nonce: "none", cseq: 1, call_id: "q", ..HONEST });
         let (sent, _) = give(&mut e, Mono(0), udp(A), asked);
         let challenge = &sent[0].1;
@@ -474,6 +478,7 @@ fn an_unknown_user_is_answered_like_a_known_one() {
         seen.push((shape, give(&mut e, Mono(1), udp(A), wrong).0[0].1.code()));
     }
     assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0], seen[2]);
 }
 
 #[test]

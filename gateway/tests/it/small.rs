@@ -1,0 +1,93 @@
+//! Small things that a user meets: signals, flags, what is asked of alerts that are over, files that are spoilt.
+
+use std::process::Command;
+
+use loadtest::Happening;
+
+use crate::loopback::{Gateway, World, eventually};
+
+fn alerts(gateway: &Gateway) -> Vec<serde_json::Value> {
+    let (status, body) = gateway.api().request("GET", "/v1/alerts", "").expect("answered");
+    let page: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+    if status == 200 { page["alerts"].as_array().cloned().unwrap_or_default() } else { Vec::new() }
+}
+
+fn closed_call(world: &mut World, gateway: &Gateway, number: &str) -> String {
+    let party = world.answered_call(number);
+    world.peers.hang_up(party);
+    world.until(|s| s.contains(&Happening::Ended { party }));
+    let closed = |a: &serde_json::Value| a["state"] == "closed" && a["reporter"]["phone"] == number;
+    let no = |a: &serde_json::Value| a["id"]["alert_no"].as_str().map(str::to_owned);
+    eventually(world, || alerts(gateway).iter().find(|a| closed(a)).and_then(no))
+}
+
+#[test]
+fn a_flag_that_is_no_flag_and_too_many_skills_are_mistakes_with_their_place() {
+    let dir = Gateway::prepare("flags", 15_000);
+    std::fs::write(dir.join("keywords.csv"), "word,level,category,silent\n持刀,2,100200,yes\n").expect("written");
+    let skills: Vec<String> = (0..33).map(|n| format!("s{n}")).collect();
+    let row = format!("1001,甲,default,{},sip,1001,demo,4\n", skills.join(" "));
+    std::fs::write(dir.join("seats.csv"), format!("id,name,group,skills,kind,user,secret,max_threads\n{row}"))
+        .expect("written");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    let done =
+        check.args(["check", "--config"]).arg(dir.join("city.toml")).env("UNIT_SECRET", "unit").output().expect("ran");
+    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert_eq!(done.status.code(), Some(78), "{said}");
+    assert!(said.contains("keywords.csv:2") && said.contains("GW-0237") && said.contains("`yes`"), "{said}");
+    assert!(said.contains("GW-0238") && said.contains("33 names of skills"), "{said}");
+    std::fs::remove_dir_all(dir).expect("removed");
+}
+
+#[test]
+fn a_hangup_of_the_terminal_ends_no_call() {
+    let gateway = Gateway::start("hangup", 15_500);
+    let mut world = World::new(&gateway);
+    let party = world.answered_call("13800000071");
+    for signal in ["-HUP", "-USR1", "-USR2"] {
+        assert!(Command::new("kill").args([signal, &gateway.pid().to_string()]).status().expect("ran").success());
+    }
+    let second = world.answered_call("13800000072");
+    assert!(!world.seen.contains(&Happening::Ended { party }));
+    let log = || std::fs::read_to_string(gateway.dir.join("stderr.log")).unwrap_or_default();
+    eventually(&mut world, || log().contains("GW-1008").then_some(()));
+    for party in [party, second] {
+        world.peers.hang_up(party);
+        world.until(|s| s.contains(&Happening::Ended { party }));
+    }
+}
+
+#[test]
+fn of_an_alert_that_is_over_there_is_nothing_to_hear_and_what_was_said_is_still_written_down() {
+    let gateway = Gateway::start("over", 16_000);
+    let mut world = World::new(&gateway);
+    let no = closed_call(&mut world, &gateway, "13800000073");
+    let mut api = gateway.api();
+    let (status, body) = api.request("GET", &format!("/v1/alerts/{no}/audio/0"), "").expect("answered");
+    assert_eq!(status, 409, "{body}");
+    let line = r#"{"by":"caller","body":"他说有人持刀"}"#;
+    let (status, body) = api.request("POST", &format!("/v1/alerts/{no}/transcript"), line).expect("answered");
+    assert_eq!(status, 200, "{body}");
+    let warned = |a: &serde_json::Value| a["incident"]["keywords"].as_array().is_some_and(|k| !k.is_empty());
+    eventually(&mut world, || alerts(&gateway).iter().any(|a| warned(a) && a["state"] == "closed").then_some(()));
+}
+
+#[test]
+fn a_spoilt_read_model_is_kept_beside_and_made_anew() {
+    let gateway = Gateway::start("spoilt", 16_500);
+    let mut world = World::new(&gateway);
+    let no = closed_call(&mut world, &gateway, "13800000074");
+    let dir = gateway.kill();
+    let file = dir.join("data/read-model.sqlite");
+    for beside in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(dir.join(format!("data/read-model.sqlite{beside}")));
+    }
+    std::fs::write(&file, b"this is no database ".repeat(500)).expect("written");
+    let again = Gateway::run(dir);
+    let mut world = World::new(&again);
+    eventually(&mut world, || (!alerts(&again).is_empty()).then_some(()));
+    assert_eq!(alerts(&again)[0]["id"]["alert_no"], no.as_str());
+    assert!(again.dir.join("data/read-model.damaged").exists());
+    let (status, said) = loadtest::api::Api::new(again.admin, "").request("GET", "/readyz", "").expect("answered");
+    assert!(status == 200 && !said.contains("read-model"), "{said}");
+}
