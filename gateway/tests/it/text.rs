@@ -265,6 +265,8 @@ fn a_line_that_its_channel_no_longer_allows_reaches_the_reporter_by_sms() {
     );
     let gateway = gateway("fallback", 14_000, &format!("{KIOSK}replies = 0\nproves_phone = true\n{cmcc}"));
     let mut stream = log_in(&listener);
+    let to_a_word = r#"{"channel":"cmcc","to":"前台","body":"x"}"#;
+    assert_eq!(gateway.api().request("POST", "/v1/outbound", to_a_word).expect("an answer").0, 409, "no telephone");
     let body = r#"{"from":"k7","text":"车库着火","phone":"13800138007"}"#;
     assert_eq!(signed(&gateway, "f1", now(), body).0, 200);
     let submitted = read_pdu(&mut stream);

@@ -81,6 +81,35 @@ fn idle(scene: &Scene, to: SocketAddr) -> anyhow::Result<Deeds> {
     Ok(deeds)
 }
 
+/// Nothing but pings, as fast as they are taken; the answers are not read.
+pub fn pings(scene: &Scene) -> anyhow::Result<Deeds> {
+    let text = b"\r\n\r\n".repeat(4096);
+    let (mut open, mut octets, mut ended) = (VecDeque::new(), 0u64, 0);
+    while !scene.pause(Duration::from_millis(1)) {
+        while open.len() < 100
+            && let Ok(stream) = connect(scene.stage.calls.sip, open.len())
+        {
+            open.push_back(stream);
+        }
+        open.retain_mut(|stream| match stream.write(&text) {
+            Ok(len) => {
+                octets += len as u64;
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+            Err(_) => {
+                ended += 1;
+                false
+            }
+        });
+    }
+    let mut deeds = Deeds::default();
+    deeds.count("pings", octets / 4);
+    deeds.count("connections ended", ended);
+    deeds.at_most("nobody was left", f64::from(u8::from(ended == 0)), 0.0);
+    Ok(deeds)
+}
+
 /// One octet a second, to SIP and to HTTP.
 pub fn drips(scene: &Scene) -> anyhow::Result<Deeds> {
     let sip = b"INVITE sip:110@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 127.67.0.1;branch=z9hG4bKdrip\r\n".as_slice();

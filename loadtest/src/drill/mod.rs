@@ -139,6 +139,12 @@ pub const ACTS: &[Act] = &[
         play: connections::idle_admin,
         least: 18,
     },
+    Act {
+        name: "pings",
+        says: "connections for SIP that ping as fast as they can and read nothing",
+        play: connections::pings,
+        least: 0,
+    },
     Act { name: "drips", says: "requests that come an octet at a time", play: connections::drips, least: 18 },
     Act { name: "seats", says: "seats that are busy, ring on, are silent or hang up", play: phones::seats, least: 0 },
     Act {
