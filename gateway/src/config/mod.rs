@@ -432,6 +432,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_example_says_of_limits_and_phones_is_what_holds_without_it() {
+        let config = parse(Path::new("city.toml"), GOOD).expect("accepted");
+        assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
+        assert_eq!(format!("{:?}", config.registrar), format!("{:?}", Registrar::default()));
+        assert_eq!(format!("{:?}", config.storage), format!("{:?}", Storage::default()));
+        // What is commented out is sound as well.
+        let all: String = GOOD
+            .lines()
+            .map(|l| l.strip_prefix("# ").filter(|l| is_entry(l)).unwrap_or(l))
+            .fold(String::new(), |text, line| text + line + "\n");
+        let tls = all.contains("\n[tls]") && all.contains("\nkeep_files") && all.contains("\nhooks");
+        assert!(tls, "{all}");
+        parse(Path::new("city.toml"), &all).expect("accepted");
+    }
+
+    /// A table or a key, and no sentence.
+    fn is_entry(line: &str) -> bool {
+        let key = line.split(['=', ']']).next().unwrap_or_default().trim().trim_start_matches('[');
+        !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
+    }
+
+    #[test]
     fn a_port_range_is_cut_into_pairs_up_to_the_last_port_there_is() {
         let range = PortRange { from: 20_001, to: 65_535 };
         assert_eq!(range.part(0, 1), PortRange { from: 20_002, to: 65_535 });

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """The real binary where the world is rude: spoofed callers at full speed, a start on much and on damage, a failing disk.
 
-    rude.py --gateway BINARY --loadtest BINARY [--only flood,start,disk]
+    rude.py --gateway BINARY --loadtest BINARY [--only flood,start,disk,tls]
 
 flood   strangers call from everywhere as fast as one core sends: honest calls are answered, memory comes back
 start   2 GB of recording log, then a damaged journal: a call is answered within a second of the start
 disk    strace lets every kind of write to journal and recording log fail: calls are answered, readiness says so
+tls     the API over TLS, and over nothing else
 """
-import argparse, http.client, json, os, pathlib, random, shutil, socket, subprocess, sys, tempfile, time
+import argparse, http.client, json, os, pathlib, random, shutil, socket, ssl, subprocess, sys, tempfile, time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import text_city
@@ -15,7 +16,7 @@ import text_city
 arguments = argparse.ArgumentParser()
 arguments.add_argument("--gateway", required=True)
 arguments.add_argument("--loadtest", required=True)
-arguments.add_argument("--only", default="flood,start,disk")
+arguments.add_argument("--only", default="flood,start,disk,tls")
 arguments.add_argument("--port", type=int, default=26000)
 arguments.add_argument("--seconds", type=int, default=10)
 a = arguments.parse_args()
@@ -27,12 +28,12 @@ FIRST_ANSWER_MS = 1000
 class Gateway:
     """`gateway run` in a directory; strangers' addresses are no trunk's."""
 
-    def __init__(self, directory, under=()):
+    def __init__(self, directory, under=(), more=""):
         self.directory = pathlib.Path(directory)
         environment = text_city.write(directory, a.port)
         text = (self.directory / "city.toml").read_text()
         text = text.replace('sources = ["127.0.0.0/8"]', 'sources = ["127.0.0.3/32"]\nattendant_user = "bench"')
-        (self.directory / "city.toml").write_text(text)
+        (self.directory / "city.toml").write_text(text + more)
         self.started = time.monotonic()
         self.process = subprocess.Popen([*under, a.gateway, "run", "--config", f"{directory}/city.toml"], env=environment,
                                         stdout=subprocess.PIPE, stderr=open(self.directory / "stderr.log", "ab"))
@@ -205,8 +206,27 @@ def disk(directory):
         shutil.rmtree(place)
 
 
+def tls(directory):
+    os.makedirs(directory, exist_ok=True)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+                    "subjectAltName=IP:127.0.0.1", "-keyout", f"{directory}/key.pem", "-out", f"{directory}/cert.pem"],
+                   check=True, stderr=subprocess.DEVNULL)
+    gateway = Gateway(directory, more='[tls]\ncertificate = "cert.pem"\nkey = "key.pem"\n').ready()
+    trusted = http.client.HTTPSConnection("127.0.0.1", a.port + 1, timeout=5, context=ssl.create_default_context(cafile=f"{directory}/cert.pem"))
+    trusted.request("GET", "/openapi.json")
+    status = trusted.getresponse().status
+    plain = http.client.HTTPConnection("127.0.0.1", a.port + 1, timeout=5)
+    try:
+        plain.request("GET", "/openapi.json")
+        refused = plain.getresponse().status
+    except (ConnectionError, http.client.HTTPException) as error:
+        refused = type(error).__name__
+    gateway.kill()
+    holds("API over TLS", status == 200 and refused != 200, f"with the certificate {status}, without TLS {refused}")
+
+
 for part in a.only.split(","):
     directory = tempfile.mkdtemp()
-    {"flood": flood, "start": start, "disk": disk}[part](directory)
+    {"flood": flood, "start": start, "disk": disk, "tls": tls}[part](directory)
     shutil.rmtree(directory)
 print("✔ the rude world was held")
