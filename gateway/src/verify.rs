@@ -21,7 +21,7 @@ fn say(line: &str) -> anyhow::Result<()> {
 pub fn list_alerts(data: &Path) -> anyhow::Result<()> {
     let mut after = 0;
     loop {
-        let page = read_model::list(data, after, 1000).with_context(|| data.display().to_string())?;
+        let page = read_model::list(data, after, 1000, None).with_context(|| data.display().to_string())?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         after = *last;
         for (_, record) in page {

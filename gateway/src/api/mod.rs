@@ -227,6 +227,15 @@ struct Page {
     #[serde(default)]
     after: u64,
     limit: Option<u32>,
+    state: Option<String>,
+}
+
+/// A state by its name in a record.
+fn state_named(name: &str) -> Result<String, Problem> {
+    let known = serde_json::from_value::<codecs::record::State>(json!(name));
+    known
+        .map(|_| name.to_owned())
+        .map_err(|e| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", format!("state: {e}")))
 }
 
 async fn list_alerts(
@@ -235,7 +244,9 @@ async fn list_alerts(
     Query(page): Query<Page>,
 ) -> Result<Response, Problem> {
     let limit = page.limit.unwrap_or(100).min(1000);
-    let rows = ask_read_model(&state, move |data| read_model::list(data, page.after, limit)).await?;
+    let wanted = page.state.as_deref().map(state_named).transpose()?;
+    let list = move |data: &std::path::Path| read_model::list(data, page.after, limit, wanted.as_deref());
+    let rows = ask_read_model(&state, list).await?;
     let next = rows.last().map_or(page.after, |(sequence, _)| *sequence);
     let seen = rows.iter().filter(|(_, record)| may_see(&who, record));
     let alerts: Vec<&str> = seen.map(|(_, record)| record.as_str()).collect();
@@ -593,6 +604,17 @@ async fn openapi() -> Response {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_nobody_waits_for_any_more_leaves_nothing() {
+        let waiting = Waiting::default();
+        let _answer = waiting.wait(RequestId(7));
+        assert_eq!(waiting.count(), 1);
+        drop(Forgotten { waiting: &waiting, request: RequestId(7) });
+        assert_eq!(waiting.count(), 0);
+    }
+
     #[test]
     fn every_route_is_in_the_openapi_document_and_no_other() {
         let document: serde_json::Value = serde_json::from_str(include_str!("openapi.json")).expect("JSON");

@@ -391,3 +391,113 @@ fn flush(connection: &mut Connection, now: Mono) {
     }
     connection.unread_since = None;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, TcpStream as Client};
+
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    struct World {
+        poll: Poll,
+        streams: Streams,
+        at: SocketAddr,
+    }
+
+    impl World {
+        fn new(most: usize) -> World {
+            let poll = Poll::new().expect("epoll");
+            let listener = std::net::TcpListener::bind((IpAddr::from([127, 0, 0, 1]), 0)).expect("a port");
+            listener.set_nonblocking(true).expect("set");
+            let at = listener.local_addr().expect("bound");
+            let cap = Cap { all: most, share: most, whole: Vec::new() };
+            let streams = Streams::new(listener, poll.registry(), Token(0), Token(10), cap).expect("registered");
+            World { poll, streams, at }
+        }
+
+        /// One more connection, and its number here.
+        fn connect(&mut self, now: Mono) -> (Client, u32) {
+            let client = Client::connect(self.at).expect("connected");
+            let mut events = Events::with_capacity(8);
+            let number = self.streams.next;
+            while self.streams.next == number {
+                self.poll.poll(&mut events, Some(Duration::from_secs(1))).expect("polled");
+                self.streams.accept(self.poll.registry(), now);
+            }
+            (client, number)
+        }
+
+        /// Reads until so much has come of a connection, or it has ended.
+        fn read(&mut self, now: Mono, number: u32, done: impl Fn(&Streams) -> bool) {
+            let mut events = Events::with_capacity(8);
+            for _ in 0..100 {
+                self.streams.begin_turn();
+                self.streams.read(self.poll.registry(), now, number);
+                if done(&self.streams) {
+                    return;
+                }
+                self.poll.poll(&mut events, Some(Duration::from_millis(20))).expect("polled");
+            }
+            panic!("nothing came");
+        }
+
+        fn gone(&mut self) -> Vec<u32> {
+            let number = |a| if let Arrived::Gone(number) = a { Some(number) } else { None };
+            self.streams.arrived().into_iter().filter_map(number).collect()
+        }
+    }
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_millis(ms)
+    }
+
+    #[test]
+    fn whoever_relied_on_a_connection_hears_of_its_end_whoever_ended_it() {
+        let mut w = World::new(10);
+        let (_a, closed) = w.connect(at(0));
+        let (_b, idle) = w.connect(at(0));
+        let (_c, used) = w.connect(at(0));
+        w.streams.close(closed);
+        assert_eq!(w.gone(), [closed]);
+        w.streams.keep(at(9_000), &BTreeSet::from([used]));
+        w.streams.expire(at(10_000));
+        assert_eq!(w.gone(), [idle]);
+        assert_eq!(w.streams.count(), 1);
+    }
+
+    #[test]
+    fn places_are_held_by_calls_and_not_by_being_busy() {
+        let mut w = World::new(2);
+        let (_caller, call) = w.connect(at(0));
+        w.streams.prove(call);
+        let (mut busy, other) = w.connect(at(0));
+        busy.write_all(b"OPTIONS sip:a SIP/2.0\r\nl: 0\r\n\r\n").expect("sent");
+        w.read(at(100), other, |s| !s.arrived.is_empty());
+        let _ = w.streams.arrived();
+        let (_new, _) = w.connect(at(101));
+        assert_eq!(w.gone(), [other]);
+        assert_eq!(w.streams.count(), 2);
+    }
+
+    #[test]
+    fn whoever_only_pings_is_answered_a_few_times_and_left() {
+        let mut w = World::new(2);
+        let (mut client, number) = w.connect(at(0));
+        client.write_all(&b"\r\n\r\n".repeat(1000)).expect("sent");
+        w.read(at(1), number, |s| s.count() == 0);
+        assert_eq!(w.gone(), [number]);
+    }
+
+    #[test]
+    fn no_more_is_read_of_all_connections_in_a_turn_than_calls_can_wait_for() {
+        let mut w = World::new(2);
+        let (mut client, number) = w.connect(at(0));
+        client.set_nonblocking(true).expect("set");
+        let head = format!("OPTIONS sip:a SIP/2.0\r\nl: 65000\r\n\r\n{}", "x".repeat(65_000));
+        let _ = client.write(head.repeat(8).as_bytes());
+        w.read(at(1), number, |s| s.left == 0);
+        assert!(w.streams.arrived().len() <= 1);
+    }
+}

@@ -271,11 +271,14 @@ pub fn get(data: &Path, no: &str) -> Result<Vec<String>, Error> {
 ///
 /// # Errors
 /// What SQLite said.
-pub fn list(data: &Path, after: u64, limit: u32) -> Result<Vec<(u64, String)>, Error> {
+pub fn list(data: &Path, after: u64, limit: u32, state: Option<&str>) -> Result<Vec<(u64, String)>, Error> {
     let db = open_read(data)?;
     let after = after.min(i64::MAX as u64);
-    let mut query = db.prepare("SELECT sequence, record FROM alert WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")?;
-    let rows = query.query_map(params![after as i64, limit], |r| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?)))?;
+    let mut query = db.prepare(
+        "SELECT sequence, record FROM alert WHERE sequence > ?1 AND (?3 IS NULL OR record ->> '$.state' = ?3)
+         ORDER BY sequence LIMIT ?2",
+    )?;
+    let rows = query.query_map(params![after as i64, limit, state], |r| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -75,7 +75,7 @@ fn more_connections_than_there_may_be_keep_nobody_out() {
     let dir = Gateway::prepare("crowd", 14_000);
     let path = dir.join("city.toml");
     let text = std::fs::read_to_string(&path).expect("a configuration");
-    std::fs::write(&path, format!("{text}\n[limits]\nconnections = 20\nshare = 50\n")).expect("written");
+    std::fs::write(&path, text.replace("connections     = 2000", "connections     = 20")).expect("written");
     let gateway = Gateway::run(dir);
     for address in [gateway.http, gateway.sip] {
         let sitting: Vec<TcpStream> = (0..60).map(|_| connect(address, b"")).collect();

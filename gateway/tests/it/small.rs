@@ -73,6 +73,27 @@ fn of_an_alert_that_is_over_there_is_nothing_to_hear_and_what_was_said_is_still_
 }
 
 #[test]
+fn two_who_withhold_their_numbers_are_two_and_alerts_are_asked_for_by_state() {
+    let gateway = Gateway::start("withheld", 17_000);
+    let mut world = World::new(&gateway);
+    let parties = ["anonymous", "anonymous"].map(|number| world.answered_call(number));
+    let of = |state: &str| {
+        let (status, body) = gateway.api().request("GET", &format!("/v1/alerts?state={state}"), "").expect("answered");
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<serde_json::Value>(&body).expect("JSON")["alerts"].as_array().map_or(0, Vec::len)
+    };
+    eventually(&mut world, || (alerts(&gateway).len() == 2).then_some(()));
+    for party in parties {
+        world.peers.hang_up(party);
+        world.until(|s| s.contains(&Happening::Ended { party }));
+    }
+    eventually(&mut world, || (of("closed") == 2).then_some(()));
+    assert_eq!(of("answered"), 0);
+    let (status, body) = gateway.api().request("GET", "/v1/alerts?state=nowhere", "").expect("answered");
+    assert!(status == 422 && body.contains("closed"), "{status} {body}");
+}
+
+#[test]
 fn a_spoilt_read_model_is_kept_beside_and_made_anew() {
     let gateway = Gateway::start("spoilt", 16_500);
     let mut world = World::new(&gateway);

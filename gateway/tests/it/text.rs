@@ -87,6 +87,14 @@ fn a_channel_nobody_thought_of_is_a_configuration_entry_and_its_messages_count_o
     assert_eq!(status, 403, "replayed too late");
     let (status, late) = signed(&gateway, "m6", now() - 80_000, r#"{"from":"k6","text":"x"}"#);
     assert_eq!(status, 200, "a clock that is a day wrong loses nothing: {late}");
+    // A number that two senders only claim makes them one person no more than the name of somebody else would.
+    let claimed = |id: &str, from: &str| {
+        let (status, body) =
+            signed(&gateway, id, now(), &format!(r#"{{"from":"{from}","text":"x","phone":"13800138000"}}"#));
+        assert_eq!(status, 200);
+        body["alert_no"].clone()
+    };
+    assert_ne!(claimed("m7", "k7"), claimed("m8", "k8"));
     let headers = [
         ("webhook-id", "m5".to_owned()),
         ("webhook-timestamp", now().to_string()),
@@ -97,7 +105,7 @@ fn a_channel_nobody_thought_of_is_a_configuration_entry_and_its_messages_count_o
     assert_eq!(post(&gateway, "/hook/nobody", &[], "").0, 404);
     let mut api = gateway.api();
     let written = |alert: &Value| alert["text"].as_array().map_or(0, |t| t.iter().filter(|l| l["dir"] == "in").count());
-    let mut all = wait_for(&mut api, |all| all.len() == 2 && written(&all[0]) == 2);
+    let mut all = wait_for(&mut api, |all| all.len() == 4 && written(&all[0]) == 2);
     all.truncate(1);
     let ours: Vec<&str> = all[0]["text"]
         .as_array()

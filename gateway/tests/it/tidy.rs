@@ -254,3 +254,23 @@ fn the_readme_and_ci_run_the_same_two_commands() {
         assert!(ci.contains(command), ".ci/run runs `{command}`");
     }
 }
+
+#[test]
+fn every_test_that_the_documents_name_exists() {
+    let folders = ["codecs", "gateway", "loadtest", "bench"].map(|k| root().join(k));
+    let code: String =
+        folders.iter().flat_map(|f| sources(f)).map(|f| std::fs::read_to_string(f).expect("a source file")).collect();
+    let mut named = 0;
+    for page in ["docs/findings.md", "docs/items.md"] {
+        let text = std::fs::read_to_string(root().join(page)).expect("a page");
+        for name in text.split('`').skip(1).step_by(2).filter(|n| n.contains("::") && !n.contains([' ', '/'])) {
+            let last = name.rsplit("::").next().unwrap_or_default();
+            // A sentence, not a type.
+            if last.matches('_').count() >= 3 {
+                named += 1;
+                assert!(code.contains(&format!("fn {last}(")), "{page}: there is no test {name}");
+            }
+        }
+    }
+    assert!(named > 100, "{named}");
+}
