@@ -1,5 +1,6 @@
 //! A carrier: its links, what waits to be sent, and what became of it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,7 +19,7 @@ const DIAL_FIRST: Duration = Duration::from_millis(250);
 /// A peer that connects has this long to log in.
 const LOGIN_WITHIN: Duration = Duration::from_secs(10);
 /// Connections to us that have not logged in; the oldest gives way to one more.
-const STRANGERS_MAX: usize = 16;
+const STRANGERS_MAX: usize = 64;
 
 #[derive(Clone, Debug)]
 pub struct CarrierConfig {
@@ -175,7 +176,7 @@ impl Carrier {
     }
 
     /// Somebody has connected to us who may be the carrier. Of too many that have not logged in, the oldest of the
-    /// address that has most of them gives way.
+    /// address that has most of them gives way; of those that have as many, the oldest of all.
     pub fn accept(&mut self, now: Mono, from: IpAddr) -> LinkId {
         let mut strangers: BTreeMap<IpAddr, Vec<u32>> = BTreeMap::new();
         for (id, link) in self.links.iter().filter(|(_, l)| !l.is_up()) {
@@ -184,7 +185,8 @@ impl Carrier {
             }
         }
         if strangers.values().map(Vec::len).sum::<usize>() >= STRANGERS_MAX
-            && let Some(oldest) = strangers.values().max_by_key(|all| all.len()).and_then(|all| all.first())
+            && let Some(oldest) =
+                strangers.values().max_by_key(|all| (all.len(), Reverse(all[0]))).and_then(|all| all.first())
         {
             self.close(now, LinkId(*oldest), "more connections than a carrier needs");
         }

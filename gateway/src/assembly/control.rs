@@ -106,7 +106,8 @@ pub(super) fn serve(
         }
         None => server("api", listeners.api, api::api(api.clone()).merge(api::hooks(api)), tls)?,
     }
-    let cap = Cap { all: ADMIN_CONNECTIONS, share: ADMIN_CONNECTIONS, whole: Vec::new() };
+    let all = ADMIN_CONNECTIONS.min(city.connections.all);
+    let cap = Cap { all, share: all, whole: Vec::new() };
     let (name, listener, router) = ("admin", listeners.admin, api::admin(admin));
     Server { name, listener, router, cap, tls: None, clock: shared.clock }.start(runtime.handle())?;
     Ok(replays)

@@ -179,6 +179,7 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
     let health = Health::default();
     let limit = crate::observe::procfs::raise_descriptor_limit();
     tell_if_short(&city, &settings, limit, &health);
+    make_do(&mut city, limit as usize);
     let lock = take_data(&settings.data, &health)?;
     let (udp, tcp) = bind::sip(settings.sip)?;
     let listeners = Listeners {
@@ -337,12 +338,30 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
     })
 }
 
+/// Files, the listeners, epolls, sinks, channels.
+const OTHERS: usize = 200;
+
+/// With fewer descriptors than the rated load needs, media and connections have a half each of what there is, so that
+/// neither takes the last one from the journal or from whoever asks how we are.
+fn make_do(city: &mut City, limit: usize) {
+    let free = limit.saturating_sub(OTHERS.min(limit / 4));
+    if limit >= city.legs * 2 + LISTENERS * city.connections.all + OTHERS {
+        return;
+    }
+    let pairs = (free / 4).saturating_sub(crate::net::ports::SPARE);
+    city.legs = city.legs.min(pairs);
+    let all = city.connections.all.min(free / 2 / LISTENERS).max(1);
+    city.connections.all = all;
+    city.connections.share = city.connections.share.min(all.div_ceil(2));
+}
+
+/// SIP, API, hooks, admin.
+const LISTENERS: usize = 4;
+
 /// Descriptors and ports that the rated load needs; with fewer it starts all the same.
 fn tell_if_short(city: &City, settings: &Settings, limit: u64, health: &Health) {
-    /// Files, the listeners, epolls, sinks, channels.
-    const OTHERS: usize = 200;
     let media = if settings.rtp_shared > 0 { settings.rtp_shared * 2 } else { city.legs * 2 };
-    let needed = media + 3 * city.connections.all + OTHERS;
+    let needed = media + LISTENERS * city.connections.all + OTHERS;
     if (limit as usize) < needed {
         let what = format!("{needed} descriptors are needed for the rated load, {limit} are to be had");
         tracing::warn!(what, "GW-1103 the rated load may not fit");

@@ -95,7 +95,8 @@ fn oldest_of_most<'a>(lines: &[&'a Arc<Line>]) -> Option<&'a Arc<Line>> {
         of.entry(line.subject.get().map_or("", String::as_str)).or_default().push(line);
     }
     // In the order in which they came.
-    of.into_values().max_by_key(Vec::len).and_then(|all| all.first().copied())
+    let opened = |all: &Vec<&Arc<Line>>| all[0].active_ms.load(Ordering::Relaxed);
+    of.into_values().max_by_key(|all| (all.len(), std::cmp::Reverse(opened(all)))).and_then(|all| all.first().copied())
 }
 
 /// A listener and what is behind it.

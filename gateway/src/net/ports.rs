@@ -15,7 +15,7 @@ use mio::{Interest, Poll, Token};
 use crate::net::udp::{self, Receiver};
 
 /// Pairs kept bound and idle beyond the rated load, so that a burst of calls finds them.
-const SPARE: usize = 64;
+pub const SPARE: usize = 64;
 /// Packets that are taken from an RTCP socket in one turn: whoever floods one keeps nobody else waiting.
 const RTCP_TURN: usize = 64;
 /// Longer than any audio packet that a peer may send.

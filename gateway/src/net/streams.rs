@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,14 +20,18 @@ use crate::net::crowd::{Cap, Crowd, Full};
 
 /// Bytes kept for a peer that does not read.
 const BACKLOG_MAX: usize = 256 * 1024;
-/// The most reads from one peer before the others get their turn.
-const READS: usize = 16;
-/// Octets that are read of all peers in one turn: then calls by UDP and the media have theirs.
+/// Octets that are read of one peer before the others get their turn.
+const READ: usize = 4096;
+/// Octets that are read in one turn of all peers of whom something is known, and of strangers: then calls by UDP and
+/// the media have theirs.
 const TURN: usize = 64 * 1024;
+const TURN_OF_STRANGERS: usize = 16 * 1024;
 /// Pings a second that are answered; RFC 5626 4.4.1 wants one in 95 s and more. Whoever pings oftener is left.
 const PINGS: u32 = 8;
 /// More than the time between one `keep` and the next.
 const STILL: Duration = Duration::from_secs(3);
+/// How long a connection on which a call has just begun keeps its place before `keep` has seen it.
+const GRACE: Duration = Duration::from_secs(2);
 /// Connections taken up in one turn.
 const ACCEPTS: usize = 64;
 /// Nothing on it for so long: closed. Also the time in which what was begun is to be finished: a message of theirs, the
@@ -58,8 +62,12 @@ struct Connection {
     partial_since: Option<Mono>,
     /// A whole message came or went, a call or a registration was on it, or it began.
     active_at: Mono,
-    /// A call or a registration was on it, or we made it.
+    /// A call or a registration was on it.
     proved: bool,
+    /// Until then it keeps its place: a call begins on it, or we made it.
+    graced: Mono,
+    /// From a source of whom something is known: a trunk, somebody in a call or registered.
+    known: bool,
     /// Pings since then, within a second.
     pings: (Mono, u32),
     /// We made it.
@@ -100,6 +108,7 @@ pub struct Streams {
     listener_token: Token,
     /// What may yet be read in this turn.
     left: usize,
+    left_to_strangers: usize,
     arrived: Vec<Arrived>,
     /// Connections closed to make room, or because of nothing on them.
     pub closed: u64,
@@ -126,6 +135,7 @@ impl Streams {
             first,
             listener_token: token,
             left: TURN,
+            left_to_strangers: TURN_OF_STRANGERS,
             arrived: Vec::new(),
             closed: 0,
         })
@@ -153,12 +163,12 @@ impl Streams {
         std::mem::take(&mut self.arrived)
     }
 
-    pub fn accept(&mut self, registry: &Registry, now: Mono) {
+    pub fn accept(&mut self, registry: &Registry, now: Mono, is_known: impl Fn(IpAddr) -> bool) {
         for _ in 0..ACCEPTS {
             let Ok((stream, remote)) = self.listener.accept() else { return };
             self.make_room(now, remote);
             if self.crowd.full(remote.ip()).is_none() {
-                let _ = self.add(registry, now, stream, remote, false);
+                let _ = self.add(registry, now, stream, remote, (false, is_known(remote.ip())));
             }
         }
         let _ = registry.reregister(&mut self.listener, self.listener_token, Interest::READABLE);
@@ -171,7 +181,7 @@ impl Streams {
         let same = |c: &Connection| c.flow.remote.ip().to_canonical() == remote.ip().to_canonical();
         let meant = self.connections.iter().filter(|(_, c)| full == Full::All || same(c));
         // Whatever carried something within the last seconds carries it still.
-        let meant = meant.filter(|(_, c)| !c.proved || now.since(c.active_at) >= STILL);
+        let meant = meant.filter(|(_, c)| now >= c.graced && (!c.proved || now.since(c.active_at) >= STILL));
         if let Some((&number, _)) = meant.min_by_key(|(_, c)| (c.proved, c.active_at)) {
             self.closed += 1;
             self.remove(number);
@@ -184,7 +194,7 @@ impl Streams {
         now: Mono,
         mut stream: TcpStream,
         remote: SocketAddr,
-        made: bool,
+        (made, known): (bool, bool),
     ) -> io::Result<u32> {
         let number = self.next;
         registry.register(&mut stream, self.token(number), Interest::READABLE | Interest::WRITABLE)?;
@@ -198,7 +208,9 @@ impl Streams {
             unread_since: None,
             partial_since: None,
             active_at: now,
-            proved: made,
+            proved: false,
+            graced: if made { now + GRACE } else { Mono(0) },
+            known: made || known,
             pings: (now, 0),
             waiting: Vec::new(),
             made,
@@ -210,18 +222,19 @@ impl Streams {
 
     /// A new turn: as much may be read as in the one before.
     pub fn begin_turn(&mut self) {
-        self.left = TURN;
+        (self.left, self.left_to_strangers) = (TURN, TURN_OF_STRANGERS);
     }
 
     /// Reads what is there, a bounded part of it at a time; pings are answered on the way.
     pub fn read(&mut self, registry: &Registry, now: Mono, number: u32) {
         let token = self.token(number);
-        let mut buffer = [0u8; 16 * 1024];
-        for _ in 0..READS {
-            if self.left == 0 {
+        let (mut buffer, mut of_this) = ([0u8; READ], 0);
+        loop {
+            let Some(connection) = self.connections.get_mut(&number) else { return };
+            let left = if connection.known { &mut self.left } else { &mut self.left_to_strangers };
+            if *left == 0 || of_this >= READ {
                 break;
             }
-            let Some(connection) = self.connections.get_mut(&number) else { return };
             if !connection.stands {
                 match connection.made_it() {
                     Ok(true) => {
@@ -236,7 +249,8 @@ impl Streams {
             match connection.stream.read(&mut buffer) {
                 Ok(0) => return self.remove(number),
                 Ok(len) => {
-                    self.left = self.left.saturating_sub(len);
+                    *left = left.saturating_sub(len);
+                    of_this += len;
                     connection.framer.push(&buffer[..len]);
                     if !self.frames(now, number) {
                         return;
@@ -298,8 +312,10 @@ impl Streams {
         let remote = if flow.connection == 0 { Some(flow.remote) } else { reconnect };
         let unreachable = Arrived::Unreachable { connection: flow.connection, remote: remote.unwrap_or(flow.remote) };
         let Some(remote) = remote else { return self.arrived.push(unreachable) };
-        let number = match self.made.get(&remote) {
-            Some(&number) => number,
+        let number = match self.made.get(&remote).copied() {
+            Some(number) => number,
+            // An answer alone is no reason to have more connections than there may be.
+            None if flow.connection != 0 && !self.has_room(now, remote) => return self.arrived.push(unreachable),
             None => match self.connect(registry, now, remote) {
                 Ok(number) => number,
                 Err(_) => return self.arrived.push(unreachable),
@@ -314,9 +330,14 @@ impl Streams {
         self.write(now, number, bytes);
     }
 
+    fn has_room(&mut self, now: Mono, remote: SocketAddr) -> bool {
+        self.make_room(now, remote);
+        self.crowd.full(remote.ip()).is_none()
+    }
+
     fn connect(&mut self, registry: &Registry, now: Mono, remote: SocketAddr) -> io::Result<u32> {
         let stream = TcpStream::connect(remote)?;
-        let number = self.add(registry, now, stream, remote, true)?;
+        let number = self.add(registry, now, stream, remote, (true, true))?;
         self.made.insert(remote, number);
         Ok(number)
     }
@@ -350,10 +371,10 @@ impl Streams {
         self.remove(number);
     }
 
-    /// What has come over this one is a call.
-    pub fn prove(&mut self, number: u32) {
+    /// A call of somebody who is known begins on this one.
+    pub fn grace(&mut self, now: Mono, number: u32) {
         if let Some(connection) = self.connections.get_mut(&number) {
-            connection.proved = true;
+            connection.graced = now + GRACE;
         }
     }
 
@@ -361,7 +382,7 @@ impl Streams {
     pub fn keep(&mut self, now: Mono, numbers: &BTreeSet<u32>) {
         for number in numbers {
             if let Some(connection) = self.connections.get_mut(number) {
-                (connection.active_at, connection.proved) = (now, true);
+                (connection.active_at, connection.proved, connection.known) = (now, true, true);
             }
         }
     }
@@ -394,7 +415,7 @@ fn flush(connection: &mut Connection, now: Mono) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, TcpStream as Client};
+    use std::net::TcpStream as Client;
 
     use mio::{Events, Poll};
 
@@ -424,7 +445,7 @@ mod tests {
             let number = self.streams.next;
             while self.streams.next == number {
                 self.poll.poll(&mut events, Some(Duration::from_secs(1))).expect("polled");
-                self.streams.accept(self.poll.registry(), now);
+                self.streams.accept(self.poll.registry(), now, |_| true);
             }
             (client, number)
         }
@@ -471,13 +492,25 @@ mod tests {
     fn places_are_held_by_calls_and_not_by_being_busy() {
         let mut w = World::new(2);
         let (_caller, call) = w.connect(at(0));
-        w.streams.prove(call);
+        w.streams.grace(at(0), call);
         let (mut busy, other) = w.connect(at(0));
-        busy.write_all(b"OPTIONS sip:a SIP/2.0\r\nl: 0\r\n\r\n").expect("sent");
+        busy.write_all(b"SIP/2.0 200 OK\r\nl: 0\r\n\r\n").expect("sent");
         w.read(at(100), other, |s| !s.arrived.is_empty());
         let _ = w.streams.arrived();
         let (_new, _) = w.connect(at(101));
         assert_eq!(w.gone(), [other]);
+        assert_eq!(w.streams.count(), 2);
+    }
+
+    #[test]
+    fn an_answer_makes_no_connection_beyond_those_that_there_may_be() {
+        let mut w = World::new(2);
+        let callers = [w.connect(at(0)).1, w.connect(at(0)).1];
+        callers.iter().for_each(|c| w.streams.grace(at(0), *c));
+        let gone = Flow { transport: Transport::Tcp, remote: w.at, connection: 99 };
+        let registry = w.poll.registry().try_clone().expect("cloned");
+        w.streams.send(&registry, at(1), gone, Some(w.at), b"SIP/2.0 200 OK\r\n\r\n");
+        assert!(matches!(&w.streams.arrived()[..], [Arrived::Unreachable { connection: 99, .. }]));
         assert_eq!(w.streams.count(), 2);
     }
 
@@ -491,13 +524,13 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_read_of_all_connections_in_a_turn_than_calls_can_wait_for() {
+    fn no_more_is_read_of_one_in_a_turn_than_leaves_the_others_theirs() {
         let mut w = World::new(2);
         let (mut client, number) = w.connect(at(0));
         client.set_nonblocking(true).expect("set");
         let head = format!("OPTIONS sip:a SIP/2.0\r\nl: 65000\r\n\r\n{}", "x".repeat(65_000));
         let _ = client.write(head.repeat(8).as_bytes());
-        w.read(at(1), number, |s| s.left == 0);
-        assert!(w.streams.arrived().len() <= 1);
+        w.read(at(1), number, |s| s.left < TURN);
+        assert_eq!(w.streams.left, TURN - READ, "whatever it has sent");
     }
 }

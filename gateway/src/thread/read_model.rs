@@ -33,6 +33,8 @@ impl Follower {
     pub fn run(mut self) {
         let Some(head) = self.runtime.block_on(Reached::head(&mut self.durable)) else { return };
         loop {
+            // What was made durable since counts as well.
+            let head = head.max(self.durable.borrow().last);
             match self.follow(head) {
                 Ok(()) => return,
                 Err(error) => {

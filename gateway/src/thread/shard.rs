@@ -251,8 +251,9 @@ impl ShardThread {
             if front.gate.judge(now, flow, &bytes) != Lane::Now {
                 return;
             }
-            // A call of somebody who is known.
-            front.streams.prove(flow.connection);
+            if bytes.starts_with(b"INVITE ") {
+                front.streams.grace(now, flow.connection);
+            }
         }
         self.take_sip(flow, bytes);
     }
@@ -288,7 +289,8 @@ impl ShardThread {
 
     fn accept(&mut self) {
         if let Some(front) = &mut self.front {
-            front.streams.accept(self.mailbox.poll.registry(), self.clock.mono());
+            let (registry, gate) = (self.mailbox.poll.registry(), &front.gate);
+            front.streams.accept(registry, self.clock.mono(), |ip| gate.is_known(ip));
         }
     }
 
@@ -491,6 +493,8 @@ impl ShardThread {
         let Some(front) = &mut self.front else {
             return self.abroad.push(Input::Write { flow, reconnect, bytes });
         };
+        // A stranger's answer goes over the connection that they made, or nowhere.
+        let reconnect = reconnect.filter(|to| front.gate.is_known(to.ip().to_canonical()));
         front.streams.send(self.mailbox.poll.registry(), self.clock.mono(), flow, reconnect, &bytes);
     }
 

@@ -99,7 +99,8 @@ impl Gate {
         self.known = known;
     }
 
-    fn is_known(&self, source: IpAddr) -> bool {
+    /// Whether they are a trunk's, or those of somebody in a call or registered.
+    pub fn is_known(&self, source: IpAddr) -> bool {
         self.known.contains(&source) || self.trunks.iter().any(|net| net.contains(&source))
     }
 

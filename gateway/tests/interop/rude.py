@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The real binary where the world is rude: spoofed callers at full speed, a start on much and on damage, a failing disk.
 
-    rude.py --gateway BINARY --loadtest BINARY [--only flood,start,disk,tls]
+    rude.py --gateway BINARY --loadtest BINARY [--only flood,start,disk,few,tls]
 
 flood   strangers call from everywhere as fast as one core sends: honest calls are answered, memory comes back
 start   2 GB of recording log, then a damaged journal: a call is answered within a second of the start
 disk    strace lets every kind of write to journal and recording log fail: calls are answered, readiness says so
+few     1,024 descriptors for everything: calls, API and readiness go on
 tls     the API over TLS, and over nothing else
 """
 import argparse, http.client, json, os, pathlib, random, shutil, socket, ssl, subprocess, sys, tempfile, time
@@ -16,7 +17,7 @@ import text_city
 arguments = argparse.ArgumentParser()
 arguments.add_argument("--gateway", required=True)
 arguments.add_argument("--loadtest", required=True)
-arguments.add_argument("--only", default="flood,start,disk,tls")
+arguments.add_argument("--only", default="flood,start,disk,few,tls")
 arguments.add_argument("--port", type=int, default=26000)
 arguments.add_argument("--seconds", type=int, default=10)
 a = arguments.parse_args()
@@ -206,6 +207,15 @@ def disk(directory):
         shutil.rmtree(place)
 
 
+def few(directory):
+    gateway = Gateway(directory, ["sh", "-c", 'ulimit -n 1024; exec "$@"', "sh"]).ready()
+    result, _ = gateway.load("calls", "--legs", "2", "--rate", "10", "--duration", "3s", "--hold", "1s", "--media", "probe")
+    said = gateway.readyz()
+    used = len(os.listdir(f"/proc/{gateway.pid}/fd"))
+    gateway.kill()
+    holds("1,024 descriptors", result["pass"] and "GW-1103" in said, f"{result['answered']} of {result['placed']} calls answered, {used} in use, readiness answers")
+
+
 def tls(directory):
     os.makedirs(directory, exist_ok=True)
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
@@ -227,6 +237,6 @@ def tls(directory):
 
 for part in a.only.split(","):
     directory = tempfile.mkdtemp()
-    {"flood": flood, "start": start, "disk": disk, "tls": tls}[part](directory)
+    {"flood": flood, "start": start, "disk": disk, "few": few, "tls": tls}[part](directory)
     shutil.rmtree(directory)
 print("✔ the rude world was held")

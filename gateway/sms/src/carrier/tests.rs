@@ -405,6 +405,24 @@ fn whoever_crowds_the_door_does_not_push_the_carrier_out() {
 }
 
 #[test]
+fn of_many_addresses_with_one_each_the_oldest_gives_way_wherever_it_is() {
+    let mut c = Carrier::new(config(Protocol::Sgip { node: 1 }), at(0));
+    let from = |n: usize| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n as u8));
+    for n in 0..STRANGERS_MAX {
+        c.accept(at(0), from(STRANGERS_MAX - n));
+    }
+    let carrier = c.accept(at(1), from(255));
+    for n in 0..STRANGERS_MAX - 1 {
+        c.accept(at(2), from(100 + n));
+    }
+    let closed = outputs(&mut c);
+    assert_eq!(closed.len(), STRANGERS_MAX);
+    assert!(
+        closed[0].starts_with("close 1:") && !closed.iter().any(|o| o.starts_with(&format!("close {}:", carrier.0)))
+    );
+}
+
+#[test]
 fn a_stranger_who_sends_no_command_is_answered_nothing_and_closed() {
     let mut c = Carrier::new(config(Protocol::Sgip { node: 1 }), at(0));
     let link = c.accept(at(0), HERE);
