@@ -336,16 +336,23 @@ async fn tap_audio(
     State(state): State<Api>,
     Extension(who): Extension<Principal>,
     Path((no, leg)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let no = number(&state, &who, no).await?;
     // First who listens, and whether there is a call to listen to: an alert that is over has none.
     let (at, request) = (state.clock.wall(), state.new_request());
     ask(&state, request, || state.tell(&who, ToCasebook::Fact { no, at, fact: Fact::Listened, request })).await?;
     let tap = state.taps.listen(no.as_str(), &leg);
-    let audio = stream::unfold(tap, |mut tap| async move {
+    let standing = who::Standing::of(&state, &headers);
+    let audio = stream::unfold((tap, standing), |(mut tap, mut standing)| async move {
         loop {
+            if !standing.holds() {
+                return None;
+            }
             match tokio::time::timeout(STILL_TALKING, tap.recv()).await {
-                Ok(Ok(samples)) => return Some((Ok::<_, Infallible>(Bytes::copy_from_slice(&samples)), tap)),
+                Ok(Ok(samples)) => {
+                    return Some((Ok::<_, Infallible>(Bytes::copy_from_slice(&samples)), (tap, standing)));
+                }
                 Ok(Err(tokio::sync::broadcast::error::RecvError::Lagged(_))) => {}
                 Ok(Err(tokio::sync::broadcast::error::RecvError::Closed)) | Err(_) => return None,
             }
@@ -362,6 +369,7 @@ struct Listener {
     reader: Reader,
     durable: watch::Receiver<Reached>,
     who: Principal,
+    standing: who::Standing,
     ready: VecDeque<(u64, Vec<u8>)>,
 }
 
@@ -402,9 +410,13 @@ async fn events(
     // Whoever comes with a number of another journal begins where this one ends.
     let from = last.unwrap_or(reached.last).min(reached.last);
     let reader = Reader::behind(Arc::clone(&state.disk), &state.data.join("journal"), from);
-    let listener = Listener { reader, durable: state.durable.clone(), who, ready: VecDeque::new() };
+    let standing = who::Standing::of(&state, &headers);
+    let listener = Listener { reader, durable: state.durable.clone(), who, standing, ready: VecDeque::new() };
     let feed = stream::unfold(listener, |mut listener| async move {
         loop {
+            if !listener.standing.holds() {
+                return None;
+            }
             if let Some((sequence, payload)) = listener.ready.pop_front() {
                 let kind = event_type(&payload);
                 let data = String::from_utf8_lossy(&payload);

@@ -16,7 +16,7 @@ use switchboard::{SayRequest, ToCasebook};
 use tokio::sync::broadcast;
 
 use super::idempotent::once;
-use super::who::Principal;
+use super::who::{Principal, Standing};
 use super::{Api, Problem, ask, number, parse_body};
 use crate::thread::casebook::Input;
 
@@ -65,18 +65,27 @@ pub fn notice_text(what: &str, record: &AlertRecord) -> String {
 }
 
 /// Server-sent events of one seat: everything it holds, then whatever happens to it.
-pub(super) async fn seat_events(State(state): State<Api>, Path(seat): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn seat_events(
+    State(state): State<Api>,
+    Path(seat): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     if !state.places.seats.contains(&seat) {
         return Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such seat"));
     }
     let listener = state.notices.listen(&seat);
     let _ = state.casebook.send(Input::Message(ToCasebook::Tell { seat }));
-    let feed = stream::unfold(listener, |mut listener| async move {
+    let standing = Standing::of(&state, &headers);
+    let feed = stream::unfold((listener, standing), |(mut listener, mut standing)| async move {
+        if !standing.holds() {
+            return None;
+        }
         match tokio::time::timeout(super::STILL_HERE, listener.recv()).await {
-            Ok(Ok(text)) => Some((Ok::<_, Infallible>(Bytes::copy_from_slice(text.as_bytes())), listener)),
+            Ok(Ok(_)) if !standing.holds() => None,
+            Ok(Ok(text)) => Some((Ok::<_, Infallible>(Bytes::copy_from_slice(text.as_bytes())), (listener, standing))),
             // Too slow for what comes: the list is read anew on the next connection.
             Ok(Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed)) => None,
-            Err(_) => Some((Ok(Bytes::from_static(b": still here\n\n")), listener)),
+            Err(_) => Some((Ok(Bytes::from_static(b": still here\n\n")), (listener, standing))),
         }
     });
     let head = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];

@@ -200,6 +200,30 @@ pub(super) async fn authenticate(State(state): State<Api>, request: Request, nex
     next.run(Request::from_parts(parts, body)).await
 }
 
+/// The token under which a stream was opened: it ends with it.
+pub(super) struct Standing {
+    state: Api,
+    token: String,
+    looked: Mono,
+}
+
+impl Standing {
+    pub fn of(state: &Api, headers: &HeaderMap) -> Standing {
+        let token = bearer(headers).unwrap_or_default().to_owned();
+        Standing { state: state.clone(), token, looked: state.clock.mono() }
+    }
+
+    /// Whether the token still counts; looked up once a second at most.
+    pub fn holds(&mut self) -> bool {
+        let now = self.state.clock.mono();
+        if now.since(self.looked) < LOOK {
+            return true;
+        }
+        self.looked = now;
+        self.state.tokens.who(&self.token, now, self.state.now_s()).is_some()
+    }
+}
+
 /// A token as it is kept: its hash, never itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Kept {

@@ -194,3 +194,32 @@ fn an_area_bounds_what_is_seen_and_every_act_bears_its_actor() {
     assert!(!answered.contains("\"actor\""), "nobody asked for it: {answered}");
     std::fs::remove_dir_all(dir).expect("removed");
 }
+
+#[test]
+fn a_stream_ends_with_the_token_that_it_was_opened_under() {
+    let gateway = Gateway::start("stream", 17_500);
+    let data = gateway.dir.join("data");
+    let supervisor = token(&data, &["--role", "supervisor", "--subject", "gone"]);
+    std::thread::park_timeout(Duration::from_millis(1100));
+    let mut stream = TcpStream::connect(gateway.http).expect("connected");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    let request = format!("GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {supervisor}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).expect("an answer");
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    let listed = Command::new(env!("CARGO_BIN_EXE_gateway")).args(["token", "list", "--data"]).arg(&data).output();
+    let listed = String::from_utf8(listed.expect("ran").stdout).expect("text");
+    let id = listed.lines().find(|l| l.contains("gone")).and_then(|l| l.split_whitespace().next()).expect("its id");
+    let done = Command::new(env!("CARGO_BIN_EXE_gateway")).args(["token", "revoke", id, "--data"]).arg(&data).status();
+    assert!(done.expect("ran").success());
+    std::thread::park_timeout(Duration::from_millis(2200));
+    let mut world = crate::loopback::World::new(&gateway);
+    let party = world.answered_call("13800000081");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("the stream ends");
+    let rest = String::from_utf8_lossy(&rest);
+    assert!(!rest.contains("alert."), "nothing that came later: {rest}");
+    world.peers.hang_up(party);
+    world.until(|s| s.contains(&loadtest::Happening::Ended { party }));
+}
