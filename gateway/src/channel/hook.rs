@@ -3,16 +3,17 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use codecs::chat::{self, Refusal, qq, wechat, weibo};
 use codecs::geo::{Datum, Point};
 use codecs::record::{Address, Attached, Form, fingerprint};
 use serde::Deserialize;
 use serde_json::json;
-use switchboard::{Body, Failure, Incoming, ToCasebook};
+use switchboard::{Body as Words, Failure, Incoming, ToCasebook};
+use tokio::sync::Semaphore;
 
 use super::{Kind, WechatApp, WechatDevice};
 use crate::api::{Api, Problem};
@@ -72,6 +73,10 @@ fn is_fresh(channel: &str, seconds: i64, now: i64) -> bool {
     apart <= WINDOW_S
 }
 const BODY_MAX: usize = 256 * 1024;
+/// What nearly every message has, and less.
+const SHORT: usize = 16 * 1024;
+/// Longer ones, or such as do not say how long they are, that are read at one time.
+static LONG: Semaphore = Semaphore::const_new(64);
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -130,12 +135,27 @@ pub async fn message(
     Path(name): Path<String>,
     Query(q): Query<Signed>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Response {
     let Some(kind) = api.channels.kind(&name).cloned() else { return unknown() };
-    if body.len() > BODY_MAX {
-        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "GW-4413", "a message has at most 256 KiB", &name);
+    // Nobody has proved anything yet: what is long is read for few at a time, so that strangers take no memory.
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let too_long = || refuse(StatusCode::PAYLOAD_TOO_LARGE, "GW-4413", "a message has at most 256 KiB", &name);
+    if length.is_some_and(|length| length > BODY_MAX) {
+        return too_long();
     }
+    let long = length.is_none_or(|length| length > SHORT);
+    let room = if long { LONG.try_acquire().ok() } else { None };
+    if long && room.is_none() {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "GW-4503", "many long messages at once; send it again", &name);
+    }
+    // What says how long it is and breaks off is not too long; its sender is gone, or will be.
+    let Ok(body) = axum::body::to_bytes(body, if long { BODY_MAX } else { SHORT }).await else {
+        return match length {
+            None => too_long(),
+            Some(_) => refuse(StatusCode::REQUEST_TIMEOUT, "GW-4408", "the body never came whole", &name),
+        };
+    };
     let now = api.clock.wall().0 / 1_000_000_000;
     match &*kind {
         Kind::Wechat(device) => match from_wechat(&api, &name, device, &q, &body, now) {
@@ -254,7 +274,7 @@ async fn chat_message(api: &Api, name: &str, message: chat::Incoming, accepted: 
         message_id: message.message_id,
         session: None,
         to: name.to_owned(),
-        body: Body::Text(message.text),
+        body: Words::Text(message.text),
         forms,
         attachments: message.attachments.into_iter().map(attached).collect(),
         location: message.location,
@@ -400,7 +420,7 @@ fn generic_message(name: &str, id: &str, m: Generic) -> Result<Incoming, &'stati
         message_id: id.to_owned(),
         session: None,
         to: if m.to.is_empty() { name.to_owned() } else { m.to },
-        body: Body::Text(m.text),
+        body: Words::Text(m.text),
         forms,
         attachments: m.attachments.into_iter().map(attached).collect(),
         location,

@@ -103,9 +103,32 @@ fn a_channel_nobody_thought_of_is_a_configuration_entry_and_its_messages_count_o
     let (status, forged) = post(&gateway, "/hook/kiosk", &headers, r#"{"from":"k1","text":"x"}"#);
     assert!(status == 403 && forged.contains("GW-4403"), "{status} {forged}");
     assert_eq!(post(&gateway, "/hook/nobody", &[], "").0, 404);
+    assert_eq!(post(&gateway, "/hook/kiosk", &[], &"x".repeat(256 * 1024 + 1)).0, 413);
+    // Long messages of strangers, all but the last octet: others are taken meanwhile, and short ones always.
+    let slow: Vec<TcpStream> = (0..80)
+        .map(|_| {
+            let mut stream = TcpStream::connect(gateway.http).expect("connected");
+            let head = "POST /hook/kiosk HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n";
+            stream.write_all(head.as_bytes()).expect("written");
+            stream
+        })
+        .collect();
+    let (_, more) =
+        (post(&gateway, "/hook/kiosk", &[], "{}"), signed(&gateway, "m9", now(), r#"{"from":"k1","text":"快"}"#));
+    assert_eq!(more.0, 200);
+    let mut busy = String::new();
+    for mut stream in slow.into_iter().rev() {
+        stream.set_read_timeout(Some(Duration::from_millis(200))).expect("set");
+        let mut head = [0; 12];
+        if stream.read_exact(&mut head).is_ok() {
+            busy = String::from_utf8_lossy(&head).into_owned();
+            break;
+        }
+    }
+    assert_eq!(busy, "HTTP/1.1 503", "the rest is told to come again");
     let mut api = gateway.api();
     let written = |alert: &Value| alert["text"].as_array().map_or(0, |t| t.iter().filter(|l| l["dir"] == "in").count());
-    let mut all = wait_for(&mut api, |all| all.len() == 4 && written(&all[0]) == 2);
+    let mut all = wait_for(&mut api, |all| all.len() == 4 && written(&all[0]) == 3);
     all.truncate(1);
     let ours: Vec<&str> = all[0]["text"]
         .as_array()
@@ -114,11 +137,11 @@ fn a_channel_nobody_thought_of_is_a_configuration_entry_and_its_messages_count_o
         .filter(|l| l["dir"] == "in")
         .filter_map(|l| l["body"].as_str())
         .collect();
-    assert_eq!(ours, ["有人打架", "快来"]);
+    assert_eq!(ours, ["有人打架", "快来", "快"]);
     assert_eq!(all[0]["source"]["channel"], "kiosk");
     let (_, metrics) = Api::new(gateway.admin, "").request("GET", "/metrics", "").expect("metrics");
     assert!(
-        metrics.contains("gateway_hook_refused_total{channel=\"kiosk\",code=\"GW-4403\"} 2"),
+        metrics.contains("gateway_hook_refused_total{channel=\"kiosk\",code=\"GW-4403\"} 3"),
         "refusals are counted"
     );
     assert!(metrics.contains("gateway_text_total{channel=\"kiosk\",what=\"duplicate\"} 1"));
