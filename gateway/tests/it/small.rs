@@ -94,6 +94,23 @@ fn two_who_withhold_their_numbers_are_two_and_alerts_are_asked_for_by_state() {
 }
 
 #[test]
+fn whoever_cannot_be_called_back_for_want_of_a_trunk_is_told_apart() {
+    let gateway = Gateway::start("outward", 18_000);
+    let mut world = World::new(&gateway);
+    let party = world.peers.call(world.trunk, "13800000091", "110", 9).expect("a call");
+    world.until(|s| s.contains(&Happening::Ringing { party }) || s.contains(&Happening::Answered { party }));
+    world.peers.hang_up(party);
+    let unreached = |a: &serde_json::Value| {
+        let marks = a["marks"].as_array().cloned().unwrap_or_default();
+        a["call"]["t"]["end"].is_string() && marks.iter().any(|m| m == "no_outbound_trunk")
+    };
+    eventually(&mut world, || alerts(&gateway).iter().any(unreached).then_some(()));
+    let (_, metrics) = loadtest::api::Api::new(gateway.admin, "").request("GET", "/metrics", "").expect("metrics");
+    let told = "gateway_events_total{type=\"cn.gov.police110.alert.callback.v1\"} 1";
+    assert!(metrics.contains(told), "that they are unreached, and not before it that they are being called");
+}
+
+#[test]
 fn a_spoilt_read_model_is_kept_beside_and_made_anew() {
     let gateway = Gateway::start("spoilt", 16_500);
     let mut world = World::new(&gateway);
