@@ -25,10 +25,10 @@ fn until_closed(mut stream: TcpStream, begun: Instant) -> (Vec<u8>, Duration) {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "what is measured is how long a real connection stays open")]
 fn whoever_sits_dribbles_or_says_too_much_is_closed_within_ten_seconds_and_calls_go_on() {
-    let gateway = Gateway::start("idle", 13_500);
+    let gateway = crate::text::gateway("idle", 19_000, crate::text::KIOSK);
     let token = std::fs::read_to_string(gateway.dir.join("data/token")).expect("a token");
     let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(40_000));
-    let half_a_body = "POST /hook/x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf";
+    let half_a_body = "POST /hook/kiosk HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf";
     let begun = Instant::now();
     let idle = [
         connect(gateway.http, b""),

@@ -15,7 +15,7 @@ use crate::loopback::Gateway;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-fn gateway(name: &str, rtp: u16, channels: &str) -> Gateway {
+pub fn gateway(name: &str, rtp: u16, channels: &str) -> Gateway {
     let dir = Gateway::prepare(name, rtp);
     let path = dir.join("city.toml");
     let text = std::fs::read_to_string(&path).expect("the example");
@@ -69,7 +69,7 @@ fn wait_for(api: &mut Api, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     panic!("the alerts did not come: {:?}", alerts(api))
 }
 
-const KIOSK: &str = "[channel.kiosk]\nkind = \"http\"\ngroup = \"default\"\nrecord = \"kiosk\"\nsecret = { env = \"CHANNEL_SECRET\" }\n";
+pub const KIOSK: &str = "[channel.kiosk]\nkind = \"http\"\ngroup = \"default\"\nrecord = \"kiosk\"\nsecret = { env = \"CHANNEL_SECRET\" }\n";
 
 #[test]
 fn a_channel_nobody_thought_of_is_a_configuration_entry_and_its_messages_count_once() {
@@ -401,4 +401,25 @@ fn whoever_wrote_too_long_ago_gets_the_platforms_template_message() {
     let (line, sent) = serve(&platform, r#"{"errcode":0}"#);
     assert!(line.starts_with("POST /cgi-bin/message/template/send?access_token=T"), "{line}");
     assert_eq!((&sent["template_id"], &sent["data"]["thing1"]["value"]), (&"T-1".into(), &"您的证件已办好".into()));
+}
+
+#[test]
+fn one_sender_fills_no_disk_and_keeps_nobody_else_out() {
+    let dir = Gateway::prepare("quota", 18_500);
+    let path = dir.join("city.toml");
+    let text = std::fs::read_to_string(&path).expect("the example");
+    let text = text.replace("stored_a_day_mb = 256", "stored_a_day_mb = 1");
+    std::fs::write(&path, format!("{text}\n{KIOSK}")).expect("written");
+    let gateway = Gateway::run(dir);
+    let long = "长".repeat(1500);
+    let mut taken = 0;
+    let refusal = (0..400).find_map(|n| {
+        let body = format!(r#"{{"from":"k1","text":"{long}{n}"}}"#);
+        let (status, said) = signed(&gateway, &format!("q{n}"), now(), &body);
+        taken += u32::from(status == 200);
+        (status != 200).then_some((status, said["code"].clone()))
+    });
+    assert_eq!(refusal, Some((429, "GW-4429".into())), "after {taken} were taken");
+    assert!(taken > 5, "{taken}");
+    assert_eq!(signed(&gateway, "other", now(), r#"{"from":"k2","text":"救命"}"#).0, 200);
 }
