@@ -194,23 +194,13 @@ impl CasebookThread {
         (thread, front.unwrap_or_default())
     }
 
-    /// A journal that was lost, or cut, tells too low a serial: numbers that were given are not given again.
+    /// What others know of a journal that was lost, or cut.
     fn beyond_what_is_known(&self, mut front: Front) -> Front {
-        let at = self.clock.wall();
-        let (c, end) = (at.civil(8 * 3600), switchboard::serials::RESERVED);
-        let day = (c.year as u32 * 100 + u32::from(c.month)) * 100 + u32::from(c.day);
-        let data = self.dir.parent().unwrap_or(&self.dir);
-        let known = store::read_model::last_serial(data, day, self.config.node, end).ok().flatten();
-        if let Some(last) = known.filter(|last| *last >= front.next_serial % end) {
-            tracing::warn!(
-                last,
-                "numbers go on behind the highest that was given today, of which the journal does not tell"
-            );
-            front.next_serial = last + 1;
-        }
-        if front.next_serial <= 1 {
-            front.next_serial = switchboard::serials::first_of_day(at);
-        }
+        let (at, data) = (self.clock.wall(), self.dir.parent().unwrap_or(&self.dir));
+        let lost = store::read_model::position(data).is_ok_and(|seen| seen > self.journal.last_sequence());
+        let end = switchboard::serials::RESERVED;
+        let given = || store::read_model::last_serial(data, at.beijing_date(), self.config.node, end).ok().flatten();
+        front.go_beyond(at, if lost { given() } else { None });
         front
     }
 

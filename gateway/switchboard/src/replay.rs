@@ -11,7 +11,7 @@ use codecs::record::{AlertNo, AlertRecord, CloudEvent, Duty, Note};
 use codecs::time::Wall;
 
 use crate::message::KeptBinding;
-use crate::serials::RESERVED;
+use crate::serials::{RESERVED, first_of_day};
 
 /// Ended alerts that a start keeps within reach.
 const CLOSED_KEPT: usize = 5000;
@@ -38,6 +38,15 @@ impl Default for Front {
 }
 
 impl Front {
+    /// Numbers that were given are not given again by a journal that has lost what it told of them: they go on behind
+    /// the highest that is known to be `given` today, or, where nothing is known, as far in as the day is old.
+    pub fn go_beyond(&mut self, at: Wall, given: Option<u32>) {
+        self.next_serial = self.next_serial.max(given.map_or(0, |last| last + 1));
+        if self.next_serial <= 1 {
+            self.next_serial = first_of_day(at);
+        }
+    }
+
     /// Takes what a frame says of it.
     pub fn handle(&mut self, frame: &Frame<'_>) {
         match frame.kind {

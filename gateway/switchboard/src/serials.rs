@@ -81,7 +81,7 @@ fn second_of_day(at: Wall) -> u64 {
 
 /// Where an installation begins that knows of no serial: as far in as the day is old, so that numbers which were given
 /// earlier that day, and of which a lost journal tells nothing, are not given again. 1,041 a second would catch up.
-pub fn first_of_day(at: Wall) -> u32 {
+pub(crate) fn first_of_day(at: Wall) -> u32 {
     1 + (second_of_day(at) * u64::from(RESERVED) / 86_400) as u32
 }
 
