@@ -198,10 +198,12 @@ impl Alerts {
             }
             other => other,
         };
-        // What was said is often written down after the call.
-        let belongs = matches!(fact, Fact::Fetched { .. } | Fact::Said { .. });
-        if belongs || matches!(fact, Fact::Received(_) | Fact::Absorbed { .. } | Fact::SplitFrom { .. }) {
-            self.reopen(no);
+        let was_over = !self.open.contains_key(&no);
+        match fact {
+            // What was said is often written down after the call, what was sent often comes later.
+            Fact::Said { .. } | Fact::Fetched { .. } => self.reopen(no),
+            Fact::Received(_) | Fact::Absorbed { .. } | Fact::SplitFrom { .. } => self.reopen(no),
+            _ => {}
         }
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return false };
         match fact {
@@ -217,7 +219,6 @@ impl Alerts {
                 self.try_close(no, stamp);
             }
             Fact::Said { .. } => {
-                let was_over = record.state == State::Reopened && !self.talks.contains(&no);
                 self.call_fact(stamp, no, fact);
                 if was_over {
                     self.close_again(no, stamp);
@@ -340,7 +341,6 @@ impl Alerts {
         }
     }
 
-    /// Closes what has come to its end: no call, no recording to come, no conversation.
     /// What was added to an alert that was over began nothing.
     fn close_again(&mut self, no: AlertNo, at: Stamp) {
         if let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) {
@@ -349,6 +349,7 @@ impl Alerts {
         }
     }
 
+    /// Closes what has come to its end: no call, no recording to come, no conversation.
     fn try_close(&mut self, no: AlertNo, at: Stamp) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let recording = self.recordings.get(&no).is_some_and(|left| *left > 0);

@@ -178,8 +178,8 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
     let clock = Clock::start();
     let health = Health::default();
     let limit = crate::observe::procfs::raise_descriptor_limit();
-    tell_if_short(&city, &settings, limit, &health);
-    make_do(&mut city, limit as usize);
+    tell_if_short(&city, &settings, limit as usize, &health);
+    make_do(&mut city, &settings, limit as usize);
     let lock = take_data(&settings.data, &health)?;
     let (udp, tcp) = bind::sip(settings.sip)?;
     let listeners = Listeners {
@@ -341,13 +341,19 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
 /// Files, the listeners, epolls, sinks, channels.
 const OTHERS: usize = 200;
 
+/// Descriptors that the rated load needs.
+fn needed(city: &City, settings: &Settings) -> usize {
+    let media = if settings.rtp_shared > 0 { settings.rtp_shared * 2 } else { city.legs * 2 };
+    media + LISTENERS * city.connections.all + OTHERS
+}
+
 /// With fewer descriptors than the rated load needs, media and connections have a half each of what there is, so that
 /// neither takes the last one from the journal or from whoever asks how we are.
-fn make_do(city: &mut City, limit: usize) {
-    let free = limit.saturating_sub(OTHERS.min(limit / 4));
-    if limit >= city.legs * 2 + LISTENERS * city.connections.all + OTHERS {
+fn make_do(city: &mut City, settings: &Settings, limit: usize) {
+    if limit >= needed(city, settings) {
         return;
     }
+    let free = limit.saturating_sub(OTHERS.min(limit / 4));
     let pairs = (free / 4).saturating_sub(crate::net::ports::SPARE);
     city.legs = city.legs.min(pairs);
     let all = city.connections.all.min(free / 2 / LISTENERS).max(1);
@@ -359,10 +365,9 @@ fn make_do(city: &mut City, limit: usize) {
 const LISTENERS: usize = 4;
 
 /// Descriptors and ports that the rated load needs; with fewer it starts all the same.
-fn tell_if_short(city: &City, settings: &Settings, limit: u64, health: &Health) {
-    let media = if settings.rtp_shared > 0 { settings.rtp_shared * 2 } else { city.legs * 2 };
-    let needed = media + LISTENERS * city.connections.all + OTHERS;
-    if (limit as usize) < needed {
+fn tell_if_short(city: &City, settings: &Settings, limit: usize, health: &Health) {
+    let needed = needed(city, settings);
+    if limit < needed {
         let what = format!("{needed} descriptors are needed for the rated load, {limit} are to be had");
         tracing::warn!(what, "GW-1103 the rated load may not fit");
         health.worse("descriptors", "GW-1103", what);

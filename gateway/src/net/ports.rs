@@ -36,7 +36,7 @@ struct Pair {
     place: Option<usize>,
     /// For how many ticks yet it is read to its end: a packet was late, came with another, or from elsewhere.
     wary: u8,
-    /// Who sent the last packet.
+    /// Who sent the last packet of this call.
     from: Option<SocketAddr>,
 }
 
@@ -48,9 +48,9 @@ impl Pair {
         let mut got = 0;
         while got == 0 || (to_the_end && got < FLOOD) {
             let Ok((len, from)) = self.rtp.recv_from(buffer) else { break };
-            if self.from != Some(from) {
+            if self.from.replace(from).is_some_and(|before| before != from) {
                 // A stranger's packet stands before the leg's own.
-                (self.from, to_the_end, self.wary) = (Some(from), true, WARY);
+                (to_the_end, self.wary) = (true, WARY);
             }
             take(from, &buffer[..len]);
             got += 1;
@@ -160,6 +160,7 @@ impl Ports {
         // What lies in the sockets from before is nobody's of this leg.
         let mut old = [0u8; DATAGRAM];
         while pair.rtp.recv_from(&mut old).is_ok() || pair.rtcp.recv_from(&mut old).is_ok() {}
+        pair.from = None;
         if pair.place.is_none() {
             pair.place = Some(self.in_use.len());
             self.in_use.push(port);
