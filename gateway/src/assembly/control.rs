@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -113,12 +115,16 @@ pub(super) fn serve(
     Ok(replays)
 }
 
+/// How long a sink may be at its last delivery once nothing more will come.
+const LAST_DELIVERY: Duration = Duration::from_millis(300);
+
 pub(super) fn sinks(
     settings: &mut Settings,
     shared: &Shared,
     replays: &BTreeMap<String, Arc<Notify>>,
     runtime: &tokio::runtime::Runtime,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let mut threads = Vec::new();
     for sink in settings.sinks.drain(..) {
         let replay = Arc::clone(&replays[&sink.name]);
         let sink = HttpSink {
@@ -136,10 +142,21 @@ pub(super) fn sinks(
         };
         let handle = runtime.handle().clone();
         let name = format!("sink-{}", sink.name);
-        std::thread::Builder::new().name(name).spawn(move || {
+        let mut durable = shared.durable.clone();
+        // Its waits are the runtime's, so it ends before that does; what it is at has a moment more.
+        let ended = async move {
+            Reached::end(&mut durable).await;
+            tokio::time::sleep(LAST_DELIVERY).await;
+        };
+        threads.push(std::thread::Builder::new().name(name).spawn(move || {
             crate::observe::cores::step_back();
-            handle.block_on(sink.run());
-        })?;
+            handle.block_on(async {
+                tokio::select! {
+                    () = sink.run() => {}
+                    () = ended => {}
+                }
+            });
+        })?);
     }
-    Ok(())
+    Ok(threads)
 }

@@ -103,6 +103,8 @@ struct Threads {
     shards: Vec<JoinHandle<()>>,
     recorder: JoinHandle<()>,
     casebook: JoinHandle<()>,
+    /// The read model and the sinks.
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -125,6 +127,10 @@ impl Running {
         let _ = self.threads.recorder.join();
         let _ = self.casebook.send(casebook::Input::Stop);
         let _ = self.threads.casebook.join();
+        // They follow to the last frame, and wait by the runtime's clock.
+        for reader in self.threads.readers {
+            let _ = reader.join();
+        }
         self.runtime.shutdown_timeout(Duration::from_millis(300));
     }
 }
@@ -266,7 +272,7 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
         (prometheus, ready_seen),
         &runtime,
     )?;
-    control::sinks(&mut settings, &shared, &replays, &runtime)?;
+    let mut readers = control::sinks(&mut settings, &shared, &replays, &runtime)?;
 
     let spawner = Spawner { ready: ready.clone() };
     let follower = read_model::Follower {
@@ -276,10 +282,10 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
         health: health.clone(),
         runtime: runtime.handle().clone(),
     };
-    spawner.spawn("read-model", move || {
+    readers.push(spawner.spawn("read-model", move || {
         cores::step_back();
         follower.run();
-    })?;
+    })?);
     let (house_sender, stop) = mpsc::channel();
     let house = House {
         disk: Arc::clone(&disk),
@@ -332,7 +338,7 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
         casebook: casebook_sender,
         channels,
         recorder: recorder_inlet,
-        threads: Threads { shards: shard_handles, recorder, casebook },
+        threads: Threads { shards: shard_handles, recorder, casebook, readers },
         _house: house_sender,
         _lock: lock,
     })

@@ -97,6 +97,11 @@ pub struct Reached {
 }
 
 impl Reached {
+    /// Resolves when nothing will ever become durable any more.
+    pub async fn end(durable: &mut watch::Receiver<Reached>) {
+        while durable.changed().await.is_ok() {}
+    }
+
     /// Waits for the journal to be opened; none when it never will be.
     pub async fn head(reached: &mut watch::Receiver<Reached>) -> Option<u64> {
         reached.wait_for(|r| r.head.is_some()).await.ok()?.head

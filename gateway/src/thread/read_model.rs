@@ -46,7 +46,7 @@ impl Follower {
                     let ended = async {
                         tokio::select! {
                             () = tokio::time::sleep(RETRY) => false,
-                            ended = closed(&mut self.durable) => ended,
+                            () = Reached::end(&mut self.durable) => true,
                         }
                     };
                     if self.runtime.block_on(ended) {
@@ -93,10 +93,4 @@ impl Follower {
             }
         }
     }
-}
-
-/// Resolves when nothing will ever become durable any more.
-async fn closed(durable: &mut watch::Receiver<Reached>) -> bool {
-    while durable.changed().await.is_ok() {}
-    true
 }

@@ -346,6 +346,20 @@ fn sigterm_drains_and_then_ends() {
 }
 
 #[test]
+fn an_end_in_the_middle_of_calls_is_no_failure_of_anybody() {
+    let mut gateway = Gateway::start("end", 19_500);
+    let mut world = World::new(&gateway);
+    let _up = ["13800000095", "13800000096"].map(|number| world.answered_call(number));
+    for _ in 0..2 {
+        assert!(Command::new("kill").args(["-TERM", &gateway.pid().to_string()]).status().expect("ran").success());
+        world.serve(Duration::from_millis(300));
+    }
+    assert_eq!(gateway.child.wait().expect("ended").code(), Some(0));
+    let log = std::fs::read_to_string(gateway.dir.join("stderr.log")).expect("a log");
+    assert!(!log.contains("panicked") && !log.contains("GW-1004"), "{log}");
+}
+
+#[test]
 fn a_broken_configuration_names_file_line_and_key() {
     let dir = std::env::temp_dir().join(format!("gw-it-config-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory");
