@@ -71,7 +71,8 @@ pub struct Media {
 
 impl Media {
     pub fn is_rtp_audio(&self) -> bool {
-        self.kind == "audio" && matches!(&*self.protocol, "RTP/AVP" | "RTP/AVPF")
+        let plain = |p: &str| ["RTP/AVP", "RTP/AVPF"].iter().any(|known| p.eq_ignore_ascii_case(known));
+        self.kind.eq_ignore_ascii_case("audio") && plain(&self.protocol)
     }
     pub fn payload_types(&self) -> impl Iterator<Item = u8> {
         self.formats.iter().filter_map(|f| f.parse().ok())
@@ -104,7 +105,7 @@ pub struct Sdp {
 }
 
 /// Media of a session at most; every one of them has its line in the answer.
-pub const MEDIA_MAX: usize = 32;
+pub const MEDIA_MAX: usize = 128;
 
 impl Sdp {
     /// # Errors
@@ -371,8 +372,10 @@ mod tests {
             let sdp = Sdp::parse(own.as_bytes()).unwrap_or_else(|e| panic!("{odd}: {e:?}"));
             assert_eq!((sdp.media[0].port, sdp.media[0].find("PCMA")), (20_000, Some(8)), "in the stream: {odd}");
         }
-        let feedback = OFFER.replace("RTP/AVP 8", "RTP/AVPF 8");
-        assert!(Sdp::parse(feedback.as_bytes()).expect("parses").media[0].is_rtp_audio());
+        for other in ["m=audio 20000 RTP/AVPF 8", "m=audio 20000 rtp/avp 8", "m=Audio 20000 RTP/avpf 8"] {
+            let text = OFFER.replace("m=audio 20000 RTP/AVP 8", other);
+            assert!(Sdp::parse(text.as_bytes()).expect("parses").media[0].is_rtp_audio(), "{other}");
+        }
     }
 
     #[test]

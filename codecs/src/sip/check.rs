@@ -53,11 +53,10 @@ pub fn check_request(message: &Message) -> Result<Fields, Rejection> {
     if fields.method != method || cseq.method_text != message.method_text() {
         return Err(bad(message, Name::CSeq, "CSeq method differs from the request's"));
     }
-    for value in message.all(Name::Contact) {
-        let star = super::lex::trim(value) == b"*";
-        if !star && split_commas(value).any(|one| NameAddr::parse(one).is_none()) {
-            return Err(bad(message, Name::Contact, "Contact is not a name-addr"));
-        }
+    // A call is worth more than its Contact or hop count: it is answered towards where it came from.
+    if method != Method::Invite {
+        check_contact(message)?;
+        check_hops(message)?;
     }
     for name in [Name::RecordRoute, Name::Route] {
         for value in message.all(name) {
@@ -104,12 +103,6 @@ fn common_fields(message: &Message) -> Result<(Fields, CSeq<'_>), Rejection> {
         return Err(bad(message, Name::CallId, "Call-ID is malformed"));
     }
     let cseq = CSeq::parse(cseq_text).ok_or_else(|| bad(message, Name::CSeq, "CSeq is malformed"))?;
-    if message.is_repeated(Name::MaxForwards) {
-        return Err(bad(message, Name::MaxForwards, "several Max-Forwards"));
-    }
-    if message.get(Name::MaxForwards).is_some_and(|v| super::lex::decimal(v).is_none_or(|n| n > 255)) {
-        return Err(bad(message, Name::MaxForwards, "Max-Forwards is not 0 to 255"));
-    }
     let raw: &[u8] = message.raw();
     let span = |part: &[u8]| if part.is_empty() { Span::default() } else { Span::of(raw, part) };
     let fields = Fields {
@@ -123,6 +116,26 @@ fn common_fields(message: &Message) -> Result<(Fields, CSeq<'_>), Rejection> {
         method: cseq.method,
     };
     Ok((fields, cseq))
+}
+
+fn check_contact(message: &Message) -> Result<(), Rejection> {
+    for value in message.all(Name::Contact) {
+        let star = super::lex::trim(value) == b"*";
+        if !star && split_commas(value).any(|one| NameAddr::parse(one).is_none()) {
+            return Err(bad(message, Name::Contact, "Contact is not a name-addr"));
+        }
+    }
+    Ok(())
+}
+
+fn check_hops(message: &Message) -> Result<(), Rejection> {
+    if message.is_repeated(Name::MaxForwards) {
+        return Err(bad(message, Name::MaxForwards, "several Max-Forwards"));
+    }
+    if message.get(Name::MaxForwards).is_some_and(|v| super::lex::decimal(v).is_none_or(|n| n > 255)) {
+        return Err(bad(message, Name::MaxForwards, "Max-Forwards is not 0 to 255"));
+    }
+    Ok(())
 }
 
 /// A header that must be there exactly once.

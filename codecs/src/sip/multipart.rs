@@ -17,30 +17,33 @@ fn is_multipart(value: &[u8]) -> bool {
     trim(value).get(..10).is_some_and(|t| t.eq_ignore_ascii_case(b"multipart/"))
 }
 
-/// The body, or the first part of a multipart body, with this type; `None` when there is none or it is empty.
+/// Parts within parts that are looked into; nobody nests a report deeper.
+const DEPTH_MAX: usize = 4;
+
+/// The body, or the first part of a multipart body, however nested, with this type; `None` when there is none or it is
+/// empty. The last part ends with the body where its delimiter is missing.
 pub fn find(message: &Message, wanted: &str) -> Option<Bytes> {
-    if message.body().is_empty() {
-        return None;
-    }
     let kind = message.get(Name::ContentType)?;
-    if is_type(kind, wanted) {
-        return Some(message.body_bytes());
-    }
-    if !is_multipart(kind) {
-        return None;
-    }
-    let boundary = unquote(Params(&kind[memchr::memchr(b';', kind)?..]).get("boundary")?);
     let body = message.body_bytes();
+    find_in(&body, kind, wanted, DEPTH_MAX).map(|content| body.slice_ref(content))
+}
+
+fn find_in<'a>(body: &'a [u8], kind: &[u8], wanted: &str, depth: usize) -> Option<&'a [u8]> {
+    if is_type(kind, wanted) {
+        return Some(body).filter(|b| !b.is_empty());
+    }
+    let depth = depth.checked_sub(1).filter(|_| is_multipart(kind))?;
+    let boundary = unquote(Params(&kind[memchr::memchr(b';', kind)?..]).get("boundary")?);
     let delimiter = [b"--", &boundary[..]].concat();
-    let mut starts = memchr::memmem::find_iter(&body, &delimiter).peekable();
+    let mut starts = memchr::memmem::find_iter(body, &delimiter).peekable();
     while let Some(start) = starts.next() {
-        let end = starts.peek().copied()?;
-        let part = &body[start + delimiter.len()..end];
+        let part = &body[start + delimiter.len()..starts.peek().copied().unwrap_or(body.len())];
         let Some((head_len, blank)) = head_end(part) else { continue };
-        if part_type(&part[..head_len]).is_some_and(|t| is_type(t, wanted)) {
-            let content = &part[head_len + blank..];
-            let content = content.strip_suffix(b"\r\n").or(content.strip_suffix(b"\n")).unwrap_or(content);
-            return (!content.is_empty()).then(|| body.slice_ref(content));
+        let content = &part[head_len + blank..];
+        let content = content.strip_suffix(b"\r\n").or(content.strip_suffix(b"\n")).unwrap_or(content);
+        let found = part_type(&part[..head_len]).and_then(|kind| find_in(content, kind, wanted, depth));
+        if found.is_some() {
+            return found;
         }
     }
     None
@@ -72,5 +75,28 @@ mod tests {
         let message = Message::frame(Bytes::from(text)).expect("frames");
         assert_eq!(find(&message, "application/sdp").as_deref(), Some(&b"v=0"[..]));
         assert_eq!(find(&message, "image/png"), None);
+    }
+
+    fn sdp_of(kind: &str, body: &str) -> Option<String> {
+        let len = body.len();
+        let text = format!("INVITE sip:a SIP/2.0\r\nContent-Type: {kind}\r\nContent-Length: {len}\r\n\r\n{body}");
+        let message = Message::frame(Bytes::from(text)).expect("frames");
+        find(&message, "application/sdp").map(|sdp| String::from_utf8_lossy(&sdp).into_owned())
+    }
+
+    #[test]
+    fn parts_within_parts_and_an_end_that_is_missing_hide_no_sdp() {
+        let inner = "--in\r\nContent-Type: text/plain\r\n\r\nx\r\n--in\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n";
+        let nested = format!("--out\r\nContent-Type: multipart/alternative; boundary=in\r\n\r\n{inner}");
+        for end in ["--in--\r\n--out--\r\n", "--in--\r\n", ""] {
+            let body = format!("{nested}{end}");
+            assert_eq!(sdp_of("multipart/mixed; boundary=out", &body).as_deref(), Some("v=0"), "{end:?}");
+        }
+        let mut deep = ("application/sdp".to_owned(), "v=0".to_owned());
+        for level in 0..40 {
+            let body = format!("--b{level}x\r\nContent-Type: {}\r\n\r\n{}\r\n--b{level}x--", deep.0, deep.1);
+            deep = (format!("multipart/mixed; boundary=b{level}x"), body);
+        }
+        assert_eq!(sdp_of(&deep.0, &deep.1), None, "beyond every use");
     }
 }

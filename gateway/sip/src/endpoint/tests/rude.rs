@@ -322,6 +322,8 @@ fn whatever_a_poor_phone_requires_it_is_answered_but_for_preconditions() {
         ("Require: 100rel\r\n", true),
         ("Require: timer, histinfo\r\nProxy-Require: sec-agree\r\n", true),
         ("Content-Type: application/ISUP\r\nContent-Disposition: signal;handling=optional\r\n", true),
+        ("Contact: <>\r\n", true),
+        ("Contact: <sip:\"\r\nMax-Forwards: 70\r\nMax-Forwards: 900\r\n", true),
         ("Require: precondition\r\n", false),
     ] {
         let mut e = endpoint(B, 1);
