@@ -62,6 +62,8 @@ pub struct Call {
     /// Responders in the conversation, and whether they are heard and hear.
     bridged: Vec<Bridged>,
     caller_heard: bool,
+    /// Their telephone takes our audio. Where it does not nobody has answered them, however long a taker listens.
+    caller_listens: bool,
     next_leg: u32,
     over: bool,
     outputs: VecDeque<Output>,
@@ -113,6 +115,7 @@ impl Call {
             ladder: None,
             bridged: Vec::new(),
             caller_heard: false,
+            caller_listens: true,
             next_leg: 1,
             over: false,
             outputs: VecDeque::new(),
@@ -132,6 +135,7 @@ impl Call {
             Input::Played { leg } => self.played(now, leg),
             Input::LegHeard { leg } => self.leg_heard(now, leg),
             Input::LegHears { leg, from } => self.leg_hears(now, leg, from),
+            Input::CallerListens { yes } => self.caller_listens(yes),
             Input::CallerSilent => self.caller_silent(),
             Input::Triaged { kind } => {
                 self.triage_at = None;
@@ -155,7 +159,7 @@ impl Call {
         if due(&mut self.breach_at, now) {
             self.fact(Fact::Breach { timer: "T1" });
         }
-        if self.answered_at.is_some() && due(&mut self.triage_at, now) {
+        if self.has_a_taker() && due(&mut self.triage_at, now) {
             self.want_officer(now, Why::Grace);
         }
         if due(&mut self.officer_breach_at, now) {
@@ -185,7 +189,7 @@ impl Call {
             (self.attendant_at, "attendant"),
             (self.breach_at, "T1 answer guarantee"),
             // Before a human has answered there is nobody to have triaged: the grace waits for them.
-            (self.triage_at.filter(|_| self.answered_at.is_some()), "triage grace"),
+            (self.triage_at.filter(|_| self.has_a_taker()), "triage grace"),
             (self.officer_breach_at, "T2 officer guarantee"),
             (self.ring_until, "call-back rings out"),
             (self.takers.due(), "seat no answer"),
@@ -295,6 +299,17 @@ impl Call {
         let coming = self.ladder.as_ref().is_some_and(Ladder::is_trying);
         if !somebody && !coming {
             self.end(now);
+        }
+    }
+
+    /// Somebody is there to have triaged: heard by the reporter, or listening to one who cannot hear them.
+    fn has_a_taker(&self) -> bool {
+        self.answered_at.is_some() || !self.caller_listens && self.takers.holder().is_some()
+    }
+
+    fn caller_listens(&mut self, yes: bool) {
+        if std::mem::replace(&mut self.caller_listens, yes) && !yes && self.answered_at.is_none() {
+            self.fact(Fact::Deaf);
         }
     }
 

@@ -467,8 +467,7 @@ fn mix(now: Mono, room: &mut Room, legs: &mut Slab<Leg>, mixer: &mut Mixer, out:
     }
 }
 
-/// Whether it reached the peer, as far as that can be told: whoever wants to hear nothing is told nothing and counts as
-/// served.
+/// Whether it reached the peer, as far as that can be told: whoever wants to hear nothing hears nothing.
 fn send(leg: &mut Leg, id: LegId, codes: &[u8; FRAME], out: &mut Out<'_>) -> bool {
     let wanted = matches!(leg.direction, Direction::SendRecv | Direction::SendOnly);
     let Some(to) = leg.stream.source.target() else {
@@ -477,7 +476,7 @@ fn send(leg: &mut Leg, id: LegId, codes: &[u8; FRAME], out: &mut Out<'_>) -> boo
     };
     if !wanted {
         leg.stream.advance(false);
-        return true;
+        return false;
     }
     let at = out.bytes.len();
     out.bytes.resize(at + codecs::rtp::HEADER_LEN + FRAME, 0);
@@ -728,6 +727,35 @@ mod tests {
         assert_eq!(at(Event::FirstIn { leg: seat }), [50]);
         assert_eq!(at(Event::Hears { leg: caller, from: seat }), [52], "when their audio goes out and not before");
         assert_eq!(at(Event::Hears { leg: seat, from: caller }), [2]);
+    }
+
+    #[test]
+    fn whoever_takes_no_audio_hears_nobody_until_they_do() {
+        let mut engine = Engine::default();
+        let room = engine.add_room();
+        let held = Agreed { direction: Direction::RecvOnly, ..agreed(0, Law::A) };
+        let caller = engine.add_leg(&held, config(0));
+        let seat = engine.add_leg(&agreed(1, Law::A), config(1));
+        for leg in [caller, seat] {
+            engine.open(leg);
+            engine.join(Mono(0), leg, room, 1 + leg.index as u8);
+        }
+        let mut told = Vec::new();
+        for tick in 0..100u16 {
+            let now = Mono::from_millis(u64::from(tick) * 20);
+            if tick == 60 {
+                engine.renegotiate(caller, &agreed(0, Law::A), None);
+            }
+            speak(&mut engine, now, seat, 1, tick);
+            engine.tick(now, Wall(0));
+            assert!(
+                tick >= 60 || engine.packets().all(|p| p.leg != caller || p.rtcp),
+                "no audio for whoever wants none"
+            );
+            let heard = Event::Hears { leg: caller, from: seat };
+            told.extend(std::iter::from_fn(|| engine.poll_event()).filter(|e| *e == heard).map(|_| tick));
+        }
+        assert_eq!(told, [60]);
     }
 
     #[test]

@@ -23,6 +23,13 @@ pub struct Agreed {
     pub direction: Direction,
 }
 
+impl Agreed {
+    /// The peer takes our audio: no hold, nothing that it only sends.
+    pub fn is_listening(&self) -> bool {
+        matches!(self.direction, Direction::SendRecv | Direction::SendOnly)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// The SDP cannot be read; the line is counted from 1.

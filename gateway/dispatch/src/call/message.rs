@@ -78,6 +78,10 @@ pub enum Input {
         leg: LegNo,
         from: LegNo,
     },
+    /// Whether the reporter's telephone takes our audio, when it does not as telephones do.
+    CallerListens {
+        yes: bool,
+    },
     /// The reporter says nothing: silent, perhaps unable to.
     CallerSilent,
     Triaged {
@@ -194,6 +198,8 @@ pub enum Fact {
     },
     TwoWay,
     Silent,
+    /// Nothing can be said to the reporter: their telephone takes no audio.
+    Deaf,
     ResponderWanted {
         why: Why,
     },

@@ -291,7 +291,9 @@ impl Call {
         self.fact(Fact::LegEnded { leg, role: Role::Taker, gone });
         let trying = self.ladder.as_ref().is_some_and(Ladder::is_trying);
         let alone = self.bridged.is_empty() && (gone == Gone::Lost || !trying);
-        let unfinished = gone == Gone::Lost || now.since(since) < DROPPED_WITHIN || self.answered_at.is_none();
+        // Whoever listened to a reporter that nothing can be said to has done what can be done.
+        let unheard = self.answered_at.is_none() && self.caller_listens;
+        let unfinished = gone == Gone::Lost || now.since(since) < DROPPED_WITHIN || unheard;
         if alone && unfinished && self.caller == Caller::Connected {
             // Never off: on to the next seat, ahead of whoever came later, with the machine's words meanwhile.
             self.dropped = true;

@@ -127,6 +127,38 @@ fn an_unattended_call_is_answered_by_the_attendant_before_three_seconds_and_keep
 }
 
 #[test]
+fn whoever_takes_no_audio_is_listened_to_and_is_not_answered() {
+    let mut s = Story::new();
+    s.at(0, Input::CallerListens { yes: false }).picks_up(1, 7, 1).at(380, heard(0)).until(13_000).at(14_000, ended(1));
+    s.tells(&expect![[r#"
+        0.000 WantSeat answer_by: 3000000000, avoid: []
+        0.000 FactDeaf
+        0.001 FactOffered leg: 1, seat: 7
+        0.001 StartLeg leg: 1, target: Seat7, role: Taker
+        0.050 PlayTone leg: 1
+        0.350 Join leg: 1, role: Taker
+        0.350 AnswerCaller
+        0.350 Join leg: 0, role: Reporter
+        3.000 FactBreach timer: "T1"
+        12.000 FactResponderWanted why: Grace
+        12.000 WantResponder rung: Officer, share: 4.5s
+        14.000 FactLegEnded leg: 1, role: Taker, gone: HungUp
+        14.000 ReleaseSeat seat: 7, outcome: Talked
+    "#]]);
+}
+
+#[test]
+fn whoever_takes_audio_at_last_is_answered_when_they_hear_somebody() {
+    let mut s = Story::new();
+    s.at(0, Input::CallerListens { yes: false }).picks_up(1, 7, 1).until(2000);
+    s.text.clear();
+    s.at(2000, Input::CallerListens { yes: true }).at(2020, hears(0, 1));
+    s.tells(&expect![[r#"
+        2.020 FactAnswered leg: 1, seat: 7, mode: Seat, after: 2.02s
+    "#]]);
+}
+
+#[test]
 fn a_seat_that_does_not_pick_up_is_passed_over_after_a_second() {
     let mut s = Story::new();
     s.at(1, seat(7)).until(1100).at(1101, seat(8));

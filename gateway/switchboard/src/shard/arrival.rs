@@ -77,11 +77,13 @@ impl Shard {
         let (no, reserved) = self.mint_number();
         let slot = self.new_slot(no, trunk, caller.number.clone());
         let key = self.calls.insert(slot);
-        if let Err(refusal) = self.take_caller_leg(key, &invitation) {
-            self.calls.remove(&key);
-            let (code, reason, number, text) = refusal;
-            return self.refuse(now, trunk, &invitation, code, reason, number, &text);
-        }
+        let listens = match self.take_caller_leg(key, &invitation) {
+            Ok(listens) => listens,
+            Err((code, reason, number, text)) => {
+                self.calls.remove(&key);
+                return self.refuse(now, trunk, &invitation, code, reason, number, &text);
+            }
+        };
         let (arrival, place) = self.arrival(trunk, caller, !reserved);
         if let Some(slot) = self.calls.get_mut(&key) {
             (slot.place, slot.counted) = (place, true);
@@ -89,6 +91,9 @@ impl Shard {
         self.shares[trunk].up += 1;
         self.record(no, casework::Fact::Arrived(Box::new(arrival)));
         self.begin(now, key, Call::arrived(now, policy));
+        if !listens {
+            self.input(now, key, dispatch::Input::CallerListens { yes: false });
+        }
     }
 
     /// Nobody is refused unseen: an alert with its number and reason, a breach, a count, and a call-back.

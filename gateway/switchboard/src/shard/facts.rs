@@ -73,6 +73,7 @@ impl Shard {
             }
             Fact::TwoWay => casework::Fact::TwoWay,
             Fact::Silent => casework::Fact::Silent,
+            Fact::Deaf => casework::Fact::Mark("caller_takes_no_audio"),
             Fact::ResponderWanted { why } => casework::Fact::ResponderWanted {
                 why: match why {
                     Why::Triage => "triage",

@@ -17,9 +17,9 @@ use super::{CallSlot, Leg, LocalSdp, Output, Shard};
 use crate::message::{Contact, ReservedResponder};
 
 impl Shard {
-    /// Makes the caller's leg from the INVITE; else why it is refused: the status, the reason on the record, the number of
+    /// Makes the caller's leg from the INVITE: whether it takes our audio; else why it is refused: the status, the reason on the record, the number of
     /// the error, and what it says.
-    pub(super) fn take_caller_leg(&mut self, key: CallKey, invitation: &Invitation) -> Result<(), Refused> {
+    pub(super) fn take_caller_leg(&mut self, key: CallKey, invitation: &Invitation) -> Result<bool, Refused> {
         let Some(port) = self.take_port() else {
             return Err((503, "no_media_port", "2102", "no media port".into()));
         };
@@ -60,7 +60,14 @@ impl Shard {
         if let Some(agreed) = agreed {
             self.add_media(key, CALLER, &agreed);
         }
-        Ok(())
+        Ok(agreed.is_none_or(|agreed| agreed.is_listening()))
+    }
+
+    /// Tells the call whether its caller takes our audio.
+    fn tell_listening(&mut self, now: Mono, key: CallKey, leg: LegNo, agreed: &Agreed) {
+        if leg == CALLER {
+            self.input(now, key, Input::CallerListens { yes: agreed.is_listening() });
+        }
     }
 
     pub(super) fn ring_caller(&mut self, now: Mono, key: CallKey) {
@@ -181,14 +188,17 @@ impl Shard {
         }
         let (media, role) = (entry.media, entry.role);
         match sdp.as_deref().map(|sdp| negotiate::accept(sdp, &own)) {
-            Some(Ok(agreed)) => match media {
-                Some(media) => self.renegotiate(key, leg, media, &agreed),
-                None => {
-                    self.add_media(key, leg, &agreed);
-                    self.open_media(key, leg);
-                    self.join(now, key, leg, role);
+            Some(Ok(agreed)) => {
+                match media {
+                    Some(media) => self.renegotiate(key, leg, media, &agreed),
+                    None => {
+                        self.add_media(key, leg, &agreed);
+                        self.open_media(key, leg);
+                        self.join(now, key, leg, role);
+                    }
                 }
-            },
+                self.tell_listening(now, key, leg, &agreed);
+            }
             // Without an answer there will be no audio: end it rather than leave it deaf.
             _ if media.is_none() => {
                 self.drop_leg(now, key, leg);
@@ -206,6 +216,7 @@ impl Shard {
             return self.sip.refuse_reoffer(now, session, 488);
         };
         let local = self.local(key, leg, port, version, entry.seed);
+        let mut heard = None;
         let text = match &sdp {
             None => negotiate::offer(local),
             Some(offer) => match negotiate::answer(offer, local) {
@@ -213,6 +224,7 @@ impl Shard {
                     if let Some(media) = entry.media {
                         self.renegotiate(key, leg, media, &agreed);
                     }
+                    heard = Some(agreed);
                     answer
                 }
                 Err(refusal) => return self.sip.refuse_reoffer(now, session, refusal_code(refusal).0),
@@ -222,6 +234,9 @@ impl Shard {
             entry.sdp = LocalSdp { version, text: Vec::new(), offered: sdp.is_none() };
         }
         self.sip.answer_reoffer(now, session, &text);
+        if let Some(agreed) = heard {
+            self.tell_listening(now, key, leg, &agreed);
+        }
     }
 
     fn add_media(&mut self, key: CallKey, leg: LegNo, agreed: &Agreed) {
