@@ -4,6 +4,10 @@ use std::net::SocketAddr;
 
 use crate::observe::procfs::port_taken;
 
+/// Connections that wait to be accepted. Beyond them the kernel drops the last word of a handshake, and whoever believes
+/// to be connected is heard of half a minute later.
+const BACKLOG: i32 = 4096;
+
 /// SIP over UDP and TCP on one port.
 pub(super) fn sip(address: SocketAddr) -> anyhow::Result<(std::net::UdpSocket, std::net::TcpListener)> {
     let socket = |kind| socket2::Socket::new(socket2::Domain::for_address(address), kind, None);
@@ -18,7 +22,7 @@ pub(super) fn sip(address: SocketAddr) -> anyhow::Result<(std::net::UdpSocket, s
         let bound = udp.local_addr()?;
         let tcp = socket(socket2::Type::STREAM)?;
         tcp.set_reuse_address(true)?;
-        match tcp.bind(&bound.into()).and_then(|()| tcp.listen(1024)) {
+        match tcp.bind(&bound.into()).and_then(|()| tcp.listen(BACKLOG)) {
             Ok(()) => {
                 tcp.set_nonblocking(true)?;
                 return Ok((udp, tcp.into()));
@@ -31,7 +35,10 @@ pub(super) fn sip(address: SocketAddr) -> anyhow::Result<(std::net::UdpSocket, s
 }
 
 pub(super) fn http(what: &str, address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address).map_err(|e| port_taken(what, address, &e))?;
+    let listener = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    listener.set_reuse_address(true)?;
+    let bound = listener.bind(&address.into()).and_then(|()| listener.listen(BACKLOG));
+    bound.map_err(|e| port_taken(what, address, &e))?;
     listener.set_nonblocking(true)?;
-    Ok(listener)
+    Ok(listener.into())
 }

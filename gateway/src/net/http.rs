@@ -75,28 +75,43 @@ impl Lines {
     /// Who makes room: silent strangers, then strangers who are at something, then silent acquaintances; of each kind
     /// the one that has been so for longest. Where everybody is known and at something, whoever has most of them gives
     /// up their own oldest.
-    fn victim(&self, source: IpAddr, full: Full) -> Option<Arc<Line>> {
+    fn victim(&self, source: IpAddr, full: Full) -> Option<u64> {
         let source = source.to_canonical();
-        let meant = self.all.values().filter(|l| full == Full::All || l.source == source);
-        let rank = |l: &&Arc<Line>| {
+        let meant = self.all.iter().filter(|(_, l)| full == Full::All || l.source == source);
+        let rank = |(_, l): &Entry<'_>| {
             let busy = l.busy.load(Ordering::Relaxed) > 0;
             (l.is_known(), busy, l.active_ms.load(Ordering::Relaxed))
         };
         let (at_work, others): (Vec<_>, Vec<_>) =
-            meant.partition(|l| l.is_known() && l.busy.load(Ordering::Relaxed) > 0);
-        others.into_iter().min_by_key(rank).or_else(|| oldest_of_most(&at_work)).cloned()
+            meant.partition(|(_, l)| l.is_known() && l.busy.load(Ordering::Relaxed) > 0);
+        others.into_iter().min_by_key(rank).map(|(id, _)| *id).or_else(|| oldest_of_most(&at_work))
+    }
+
+    /// One makes room, and counts no longer from now on: the next to make room is another.
+    fn make_room(&mut self, source: IpAddr, full: Full) -> bool {
+        let victim = self.victim(source, full).and_then(|id| self.leave(id));
+        victim.map(|line| line.close.notify_one()).is_some()
+    }
+
+    fn leave(&mut self, id: u64) -> Option<Arc<Line>> {
+        let line = self.all.remove(&id)?;
+        self.crowd.leave(line.source);
+        Some(line)
     }
 }
 
+type Entry<'a> = (&'a u64, &'a Arc<Line>);
+
 /// Of the subject that has most lines, the one that was opened first.
-fn oldest_of_most<'a>(lines: &[&'a Arc<Line>]) -> Option<&'a Arc<Line>> {
-    let mut of: BTreeMap<&str, Vec<&'a Arc<Line>>> = BTreeMap::new();
+fn oldest_of_most(lines: &[Entry<'_>]) -> Option<u64> {
+    let mut of: BTreeMap<&str, Vec<Entry<'_>>> = BTreeMap::new();
     for line in lines {
-        of.entry(line.subject.get().map_or("", String::as_str)).or_default().push(line);
+        of.entry(line.1.subject.get().map_or("", String::as_str)).or_default().push(*line);
     }
     // In the order in which they came.
-    let opened = |all: &Vec<&Arc<Line>>| all[0].active_ms.load(Ordering::Relaxed);
-    of.into_values().max_by_key(|all| (all.len(), std::cmp::Reverse(opened(all)))).and_then(|all| all.first().copied())
+    let opened = |all: &Vec<Entry<'_>>| all[0].1.active_ms.load(Ordering::Relaxed);
+    let most = of.into_values().max_by_key(|all| (all.len(), std::cmp::Reverse(opened(all))))?;
+    most.first().map(|(id, _)| **id)
 }
 
 /// A listener and what is behind it.
@@ -151,10 +166,11 @@ impl Shared {
         let source = source.to_canonical();
         let mut lines = self.lines.lock().ok()?;
         if let Some(full) = lines.crowd.full(source) {
-            let victim = lines.victim(source, full);
             metrics::counter!("gateway_http_closed_total", "listener" => self.name, "why" => "room").increment(1);
-            // It leaves when its task has seen this; the cap is soft by as many as are on their way out.
-            victim?.close.notify_one();
+            // Its task ends when it has seen this; the cap is soft by as many as are on their way out.
+            if !lines.make_room(source, full) {
+                return None;
+            }
         }
         let line = Arc::new(Line {
             source,
@@ -173,8 +189,7 @@ impl Shared {
 
     fn leave(&self, id: u64) {
         let Ok(mut lines) = self.lines.lock() else { return };
-        if let Some(line) = lines.all.remove(&id) {
-            lines.crowd.leave(line.source);
+        if lines.leave(id).is_some() {
             self.limit.set(lines.crowd.count());
         }
     }
@@ -396,12 +411,10 @@ mod tests {
         lines.all.extend((0u64..).zip(all));
         let mut gone = Vec::new();
         while let Some(victim) = lines.victim(a.into(), Full::Source) {
-            gone.push(victim.active_ms.load(Ordering::Relaxed));
-            lines.all.retain(|_, l| !Arc::ptr_eq(l, &victim));
+            gone.extend(lines.all.remove(&victim).map(|l| l.active_ms.load(Ordering::Relaxed)));
         }
         assert_eq!(gone, [40, 50, 30, 20, 10]);
-        let next = lines.victim(a.into(), Full::All).map(|l| l.active_ms.load(Ordering::Relaxed));
-        assert_eq!(next, Some(5), "with the listener full anybody makes room");
+        assert_eq!(lines.victim(a.into(), Full::All), Some(5), "with the listener full anybody makes room");
     }
 
     #[test]
@@ -412,7 +425,23 @@ mod tests {
         let all =
             [line(a, 5, 1, Some("b")), line(a, 10, 1, Some("a")), line(a, 20, 1, Some("a")), line(a, 30, 1, Some("a"))];
         lines.all.extend((0u64..).zip(all));
-        let victim = lines.victim(a.into(), Full::All).map(|l| l.active_ms.load(Ordering::Relaxed));
-        assert_eq!(victim, Some(10), "their own oldest");
+        assert_eq!(lines.victim(a.into(), Full::All), Some(1), "their own oldest");
+    }
+
+    #[test]
+    fn however_fast_they_come_each_newcomer_costs_another_their_place() {
+        let a = [192, 0, 2, 1];
+        let cap = Cap { all: 4, share: 4, whole: Vec::new() };
+        let mut lines = Lines { crowd: Crowd::new(cap), all: BTreeMap::new(), next: 0 };
+        let first: Vec<_> = (0..4).map(|n| line(a, n, 0, None)).collect();
+        for (id, line) in (0u64..).zip(&first) {
+            lines.crowd.enter(line.source);
+            lines.all.insert(id, Arc::clone(line));
+        }
+        assert!((0..3).all(|_| lines.make_room(a.into(), Full::All)));
+        // No task has run meanwhile: three have been told to go, and nobody twice.
+        assert_eq!((lines.crowd.count(), lines.all.keys().copied().collect::<Vec<_>>()), (1, vec![3]));
+        let told = first.iter().filter(|l| l.close.notified().now_or_never().is_some()).count();
+        assert_eq!(told, 3);
     }
 }

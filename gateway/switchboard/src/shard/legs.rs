@@ -405,7 +405,7 @@ fn refusal_code(refusal: Refusal) -> Refused {
 
 /// Where media may come from besides where its SDP says: a peer that may stand behind a NAT, or that names no address,
 /// or one which means nothing here while it signals from another.
-fn near(leg: &Leg, agreed: &Agreed) -> Option<IpAddr> {
+pub(super) fn near(leg: &Leg, agreed: &Agreed) -> Option<IpAddr> {
     let elsewhere = |ip: IpAddr| is_special_purpose(ip) && Some(ip.to_canonical()) != leg.signals_from;
     let behind = leg.nat || agreed.remote.is_none_or(|r| elsewhere(r.rtp.ip()));
     leg.signals_from.filter(|_| behind)
