@@ -148,4 +148,21 @@ mod tests {
         assert_eq!((dead.count(), dead.holds_back(&event(1, 4))), (1, true));
         std::fs::remove_dir_all(dir).expect("removed");
     }
+
+    #[test]
+    fn the_file_is_read_once_and_not_for_each_event() {
+        let dir = std::env::temp_dir().join(format!("gw-dead-once-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let path = dir.join("demo.dead.ndjson");
+        let mut dead = DeadLetters::open(&path);
+        dead.add(&event(1, 1)).expect("added");
+        let mut dead = DeadLetters::open(&path);
+        // Whoever looked into the file now would find nothing, or fail.
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!((dead.count(), dead.holds_back(&event(1, 2)), dead.holds_back(&event(2, 1))), (1, true, false));
+        dead.add(&event(2, 1)).expect("added");
+        assert_eq!((dead.count(), dead.holds_back(&event(2, 2))), (2, true));
+        std::fs::remove_dir_all(dir).expect("removed");
+    }
 }

@@ -7,6 +7,8 @@ mod intake;
 mod keeping;
 mod stored;
 mod talk;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

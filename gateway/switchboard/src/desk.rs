@@ -340,3 +340,96 @@ impl Desk {
 fn contact_of(binding: &Binding) -> Contact {
     Contact { flow: binding.flow, uri: binding.contact.clone(), is_registered: true }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dispatch::seat::GroupId;
+    use sip::Flow;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn desk(seats: usize) -> Desk {
+        let id = |n: usize| format!("100{n}");
+        let seat = |n| Seat {
+            id: id(n),
+            name: String::new(),
+            group: GroupId(0),
+            preferred: false,
+            skills: 1 << n,
+            max_threads: 1,
+        };
+        Desk::new(DeskConfig {
+            groups: vec![Group {
+                name: "g".into(),
+                overflow: None,
+                wrap_up: Duration::ZERO,
+                floors: [0; 4],
+                conversation_answers_within: Duration::from_secs(4),
+            }],
+            seats: (0..seats).map(seat).collect(),
+            seat_users: (0..seats).map(id).collect(),
+            responders: Vec::new(),
+            grids: Arc::new(GridMap::new(Vec::new())),
+            default_unit: "u".into(),
+        })
+    }
+
+    fn registered(n: usize, restored: bool) -> ToDesk {
+        let remote = ([192, 0, 2, 1], 5060).into();
+        let expires_at = Mono::from_millis(120_000);
+        let binding = Binding { contact: b"sip:x@192.0.2.1".to_vec(), flow: Flow::udp(remote), expires_at };
+        ToDesk::Registered { user: format!("100{n}"), binding, restored }
+    }
+
+    fn want(call: u64, skills: u32, avoid: Vec<SeatId>) -> ToDesk {
+        let answer_by = Mono::from_millis(3000);
+        ToDesk::WantSeat { call: CallKey(call), want: CallWant { group: GroupId(0), answer_by, skills, avoid } }
+    }
+
+    fn reserved(desk: &mut Desk) -> Vec<(u64, u32)> {
+        let seat = |output| match output {
+            Output::Shard(ToShard::SeatReserved { call, seat, .. }) => Some((call.0, seat.0)),
+            _ => None,
+        };
+        std::iter::from_fn(|| desk.poll_output()).filter_map(seat).collect()
+    }
+
+    #[test]
+    fn a_call_whose_reserved_seat_has_no_phone_asks_again_for_what_it_wanted() {
+        let mut desk = desk(3);
+        let now = Mono(0) + MS;
+        (0..3).for_each(|n| desk.handle(now, registered(n, false)));
+        // The seat that has the skill is free and its telephone is not known any more.
+        desk.bindings.remove("1002");
+        desk.handle(now, want(7, 1 << 2, vec![SeatId(0)]));
+        assert_eq!(reserved(&mut desk), [(7, 1)], "neither the one without a telephone nor the one to be avoided");
+        // It is signed off, and offered again once it is there.
+        desk.handle(now, want(8, 1 << 2, Vec::new()));
+        assert_eq!(reserved(&mut desk), [(8, 0)]);
+        desk.handle(now, want(9, 1 << 2, Vec::new()));
+        assert_eq!(reserved(&mut desk), []);
+        desk.handle(now, registered(2, false));
+        assert_eq!(reserved(&mut desk), [(9, 2)]);
+    }
+
+    #[test]
+    fn a_binding_of_before_a_restart_that_does_not_answer_is_dropped_until_its_phone_registers() {
+        let mut desk = desk(1);
+        let now = Mono(0) + MS;
+        desk.handle(now, registered(0, true));
+        desk.handle(now, want(7, 0, Vec::new()));
+        assert_eq!(reserved(&mut desk), [(7, 0)]);
+        desk.handle(now, ToDesk::ReleaseSeat { call: CallKey(7), seat: SeatId(0), outcome: Outcome::NotReached });
+        let forgotten = std::iter::from_fn(|| desk.poll_output())
+            .any(|output| matches!(output, Output::Shard(ToShard::ForgetBinding { user }) if user == "1000"));
+        assert!(forgotten);
+        desk.handle(now, want(8, 0, Vec::new()));
+        assert_eq!(reserved(&mut desk), [], "nobody is believed to be there");
+        desk.handle(now, registered(0, false));
+        assert_eq!(reserved(&mut desk), [(8, 0)]);
+    }
+}

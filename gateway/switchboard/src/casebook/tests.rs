@@ -1,0 +1,121 @@
+//! A casebook, people who write to it, and a start that knows what the journal tells.
+
+use codecs::journal::Frame;
+use codecs::record::{Form, Step};
+use codecs::sms::{Alphabet, Segment};
+
+use super::*;
+use crate::message::{Body, Incoming};
+use crate::replay::Replay;
+
+const WALL: Wall = Wall(1_795_276_800_000_000_000);
+
+fn casebook(channels: &[&str]) -> Casebook {
+    let channel = |name: &&str| ChannelRule { user_is_phone: true, ..ChannelRule::gone(name) };
+    Casebook::new(CasebookConfig {
+        source: "/gw/t/1".into(),
+        unit: "370400000000".into(),
+        node: 1,
+        keywords: KeywordTable::empty(),
+        channels: channels.iter().map(channel).collect(),
+        grids: Arc::new(GridMap::new(Vec::new())),
+        subscribers: Arc::default(),
+        patience: Patience::default(),
+        stored_a_day: None,
+    })
+}
+
+fn says(id: &str, body: Body) -> ToCasebook {
+    let message = Incoming {
+        from: Address { channel: "sms".into(), user: "13800000001".into() },
+        message_id: id.into(),
+        session: None,
+        to: "12110".into(),
+        body,
+        forms: vec![Form::Text],
+        attachments: Vec::new(),
+        location: None,
+        phone: None,
+        silent: false,
+        is_ping: false,
+    };
+    ToCasebook::Incoming { at: WALL, message: Box::new(message), request: RequestId::default() }
+}
+
+fn part(number: u8, text: &str) -> Body {
+    let octets = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    Body::Octets { alphabet: Alphabet::Ucs2, octets, segment: Some(Segment { reference: 9, total: 2, number }) }
+}
+
+/// What it wants in the journal.
+fn frames(casebook: &mut Casebook) -> Vec<(Kind, Vec<u8>)> {
+    let frame = |output| match output {
+        Output::Append { event, .. } => Some((Kind::Event, event.to_json())),
+        Output::Frame { kind, payload, .. } => Some((kind, payload)),
+        _ => None,
+    };
+    std::iter::from_fn(|| casebook.poll_output()).filter_map(frame).collect()
+}
+
+fn events(frames: &[(Kind, Vec<u8>)]) -> Vec<CloudEvent> {
+    let events = frames.iter().filter(|(kind, _)| *kind == Kind::Event);
+    events.map(|(_, bytes)| CloudEvent::parse(bytes).expect("an event")).collect()
+}
+
+/// Starts anew on what the journal has.
+fn again(channels: &[&str], frames: &[(Kind, Vec<u8>)]) -> Casebook {
+    let mut replay = Replay::default();
+    for (sequence, (kind, payload)) in (1..).zip(frames) {
+        let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
+        replay.handle(&Frame { sequence, at: WALL, kind: *kind, origin, previous, payload });
+    }
+    let mut casebook = casebook(channels);
+    let recovered = replay.finish();
+    casebook.take_front(WALL, &recovered.front);
+    casebook.take_up(Mono(0), WALL, recovered);
+    casebook
+}
+
+#[test]
+fn a_part_that_waits_for_a_channel_which_is_no_longer_there_is_shown_all_the_same() {
+    let mut first = casebook(&["sms"]);
+    first.handle(Mono(0), says("1", part(1, "有人持刀，在")));
+    let kept = frames(&mut first);
+    assert!(events(&kept).is_empty(), "half a text is no report yet");
+    let mut second = again(&[], &kept);
+    frames(&mut second);
+    let later = Mono(0) + Patience::default().parts_within;
+    second.handle_timeout(later, WALL);
+    let told = frames(&mut second);
+    let told = events(&told);
+    let first = told.first().expect("an alert");
+    assert!(first.data.text[0].body.starts_with("有人持刀，在"), "{:?}", first.data.text);
+    assert!(first.kind.contains(&format!("{:?}", Step::Arrived).to_lowercase()));
+}
+
+#[test]
+fn what_is_too_long_is_cut_and_marked_and_a_record_that_is_full_goes_on_in_a_linked_one() {
+    let mut book = casebook(&["sms"]);
+    let long = "字".repeat(20_000);
+    let mut all = Vec::new();
+    for n in 0..140 {
+        book.handle(Mono(n), says(&n.to_string(), Body::Text(long.clone())));
+        all.extend(frames(&mut book));
+    }
+    assert!(all.iter().all(|(_, bytes)| bytes.len() <= 1 << 20), "no frame is beyond a mebibyte");
+    let events = events(&all);
+    let first = &events[0].data;
+    assert!(first.text[0].body.len() <= 8192 && first.marks.iter().any(|m| m == "cut_LINE"), "{:?}", first.marks);
+    let subjects: BTreeSet<&str> = events.iter().map(|e| &*e.subject).collect();
+    assert!(subjects.len() > 1, "one alert after the other");
+    for pair in subjects.iter().collect::<Vec<_>>().windows(2) {
+        let next = events.iter().find(|e| &*e.subject == *pair[1]).expect("it was told");
+        assert!(next.data.id.related.iter().any(|r| r.alert_no == *pair[0]), "{:?}", next.data.id.related);
+    }
+    let lines: usize = subjects
+        .iter()
+        .filter_map(|no| events.iter().rfind(|e| &*e.subject == *no))
+        .map(|e| e.data.text.iter().filter(|l| l.body.starts_with('字')).count())
+        .sum();
+    assert_eq!(lines, 140, "every line stands in one of them");
+}
