@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,6 +16,8 @@ pub struct Gateway {
     pub sip: SocketAddr,
     pub http: SocketAddr,
     pub admin: SocketAddr,
+    /// Where hooks are served apart from the API.
+    pub hooks: Option<SocketAddr>,
     pub dir: PathBuf,
 }
 
@@ -50,8 +53,17 @@ impl Gateway {
     }
 
     pub fn run(dir: PathBuf) -> Gateway {
+        Gateway::run_as(dir, None)
+    }
+
+    /// As another user, where one is named.
+    pub fn run_as(dir: PathBuf, user: Option<u32>) -> Gateway {
         // A file that may not grow raises SIGXFSZ; ignored, as the shell hands it on, it is an error like any other.
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let mut child = command
             .args(["-c", "trap '' XFSZ; exec \"$0\" run --config \"$1\"", env!("CARGO_BIN_EXE_gateway")])
             .arg(dir.join("city.toml"))
             .env("UNIT_SECRET", "unit")
@@ -67,7 +79,8 @@ impl Gateway {
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a first line");
         let ready: serde_json::Value = serde_json::from_str(&line).expect("the ready line");
         let address = |what: &str| ready["ready"][what].as_str().expect("an address").parse().expect("an address");
-        Gateway { sip: address("sip"), http: address("http"), admin: address("admin"), child, dir }
+        let hooks = ready["ready"]["hooks"].as_str().map(|text| text.parse().expect("an address"));
+        Gateway { sip: address("sip"), http: address("http"), admin: address("admin"), hooks, child, dir }
     }
 
     pub fn api(&self) -> Api {

@@ -3,6 +3,7 @@
 mod edge;
 mod loopback;
 mod roles;
+mod rude;
 mod small;
 mod storage;
 mod text;

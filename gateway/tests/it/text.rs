@@ -2,7 +2,7 @@
 //! back, and the next report is taken.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use codecs::chat::wechat::Crypt;
@@ -29,7 +29,11 @@ fn now() -> i64 {
 
 /// Sends a request by hand: the API's client signs nothing.
 fn post(gateway: &Gateway, path: &str, headers: &[(&str, String)], body: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(gateway.http).expect("connects");
+    post_to(gateway.http, path, headers, body)
+}
+
+fn post_to(address: SocketAddr, path: &str, headers: &[(&str, String)], body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("connects");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     let mut head =
         format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
@@ -44,10 +48,19 @@ fn post(gateway: &Gateway, path: &str, headers: &[(&str, String)], body: &str) -
 }
 
 fn signed(gateway: &Gateway, id: &str, at: i64, body: &str) -> (u16, Value) {
+    signed_to(gateway.http, id, at, body)
+}
+
+/// A message of the kiosk's that is signed now.
+pub fn signed_now(address: SocketAddr, id: &str, body: &str) -> (u16, Value) {
+    signed_to(address, id, now(), body)
+}
+
+fn signed_to(address: SocketAddr, id: &str, at: i64, body: &str) -> (u16, Value) {
     let signature = Secret::parse(SECRET).expect("a secret").sign(id, at, body.as_bytes());
     let headers =
         [("webhook-id", id.to_owned()), ("webhook-timestamp", at.to_string()), ("webhook-signature", signature)];
-    let (status, body) = post(gateway, "/hook/kiosk", &headers, body);
+    let (status, body) = post_to(address, "/hook/kiosk", &headers, body);
     (status, serde_json::from_str(&body).unwrap_or_default())
 }
 

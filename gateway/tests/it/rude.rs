@@ -1,0 +1,169 @@
+//! What is set aside before anybody calls, and files that keep whoever reads them waiting.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
+
+use codecs::record::AlertNo;
+use loadtest::Happening;
+use loadtest::api::Api;
+
+use crate::loopback::{Gateway, World, eventually};
+use crate::text::{KIOSK, signed_now};
+
+fn configure(name: &str, rtp: u16, change: impl Fn(String) -> String) -> std::path::PathBuf {
+    let dir = Gateway::prepare(name, rtp);
+    let path = dir.join("city.toml");
+    let text = std::fs::read_to_string(&path).expect("a configuration");
+    std::fs::write(&path, change(text)).expect("written");
+    dir
+}
+
+fn ask(address: SocketAddr, path: &str) -> (u16, String) {
+    Api::new(address, "").request("GET", path, "").expect("answered")
+}
+
+/// Once it is told.
+fn gauge(gateway: &Gateway, name: &str) -> Option<f64> {
+    let (_, text) = ask(gateway.admin, "/metrics");
+    text.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok())
+}
+
+/// A file that is opened and never comes to an end.
+fn make_fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().expect("mkfifo runs");
+    assert!(made.success(), "{}", path.display());
+}
+
+#[test]
+fn the_media_ports_of_the_rated_load_are_bound_before_the_first_call() {
+    let rated = |text: String| text.replace("shards = 3", "shards = 1").replace("calls           = 600", "calls = 60");
+    let gateway = Gateway::run(configure("stock", 28_000, rated));
+    let mut world = World::new(&gateway);
+    // Far more than are kept bound for whoever comes next.
+    let bound = || gauge(&gateway, "gateway_media_ports_free").filter(|free| *free >= 180.0);
+    eventually(&mut world, bound);
+    let (status, said) = ask(gateway.admin, "/readyz");
+    assert!(status == 200 && !said.contains("media-ports"), "{said}");
+}
+
+#[test]
+fn with_fewer_media_ports_than_the_rated_load_needs_it_starts_says_so_and_answers() {
+    let gateway = Gateway::start("fewports", 28_500);
+    let (status, said) = ask(gateway.admin, "/readyz");
+    assert!(status == 200 && said.contains("degraded: media-ports GW-1104"), "{said}");
+    World::new(&gateway).answered_call("13800000091");
+}
+
+#[test]
+fn hooks_are_served_where_they_have_a_listener_and_nowhere_else() {
+    let apart = |text: String| {
+        let text = text.replace("# hooks = \"0.0.0.0:8111\"", "hooks = \"127.0.0.1:0\"");
+        format!("{text}\n{KIOSK}")
+    };
+    let gateway = Gateway::run(configure("apart", 29_000, apart));
+    let hooks = gateway.hooks.expect("the ready line names it");
+    let body = "{\"from\":\"u1\",\"text\":\"救命\"}";
+    assert_eq!(signed_now(gateway.http, "m1", body).0, 404);
+    assert_eq!(signed_now(hooks, "m1", body).0, 200);
+    for path in ["/v1/alerts", "/openapi.json", "/metrics"] {
+        assert_eq!(ask(hooks, path).0, 404, "{path} is none of theirs");
+    }
+    assert_eq!(gateway.api().request("GET", "/v1/alerts", "").expect("answered").0, 200);
+}
+
+#[test]
+fn on_a_directory_that_it_may_not_write_it_starts_answers_and_keeps_what_was_said_once_it_may() {
+    let dir = configure("readonly", 29_500, |text| text);
+    let data = dir.join("data");
+    std::fs::create_dir(&data).expect("made");
+    let allow = |mode| std::fs::set_permissions(&data, std::fs::Permissions::from_mode(mode)).expect("set");
+    allow(0o555);
+    // Nothing is forbidden to the superuser; nobody is anybody else.
+    let user = (std::fs::metadata("/proc/self").expect("there").uid() == 0).then_some(65_534);
+    let gateway = Gateway::run_as(dir, user);
+    let readyz = || ask(gateway.admin, "/readyz");
+    let (status, said) = readyz();
+    assert!(status == 200 && said.contains("degraded: journal GW-3101"), "{said}");
+    let mut world = World::new(&gateway);
+    let party = world.answered_call("13800000092");
+    world.peers.hang_up(party);
+    allow(0o777);
+    eventually(&mut world, || (!readyz().1.contains("degraded: journal")).then_some(()));
+    let data = data.clone();
+    let said = eventually(&mut world, || {
+        let told = Command::new(env!("CARGO_BIN_EXE_gateway")).args(["audit", "verify", "--data"]).arg(&data).output();
+        let said = String::from_utf8_lossy(&told.expect("ran").stdout).into_owned();
+        (!said.is_empty() && !said.contains(" 0 events")).then_some(said)
+    });
+    assert!(said.contains("events"), "{said}");
+}
+
+#[test]
+fn what_is_older_than_it_is_kept_goes_and_what_is_younger_stays() {
+    let keep = |text: String| text.replace("# keep_recordings = \"2160h\"", "keep_recordings = \"48h\"");
+    let dir = configure("retention", 30_000, keep);
+    let no = |n| AlertNo::mint("370400000000", 20_261_101, 1, n).to_string();
+    let (old, young) = (dir.join("data/recordings").join(no(1)), dir.join("data/recordings").join(no(2)));
+    for (path, hours) in [(&old, 49), (&young, 47)] {
+        std::fs::create_dir_all(path).expect("made");
+        std::fs::write(path.join("mix.wav"), b"RIFF").expect("written");
+        let at = SystemTime::now() - Duration::from_secs(hours * 3600);
+        std::fs::File::open(path).and_then(|d| d.set_modified(at)).expect("set");
+    }
+    let gateway = Gateway::run(dir);
+    let mut world = World::new(&gateway);
+    eventually(&mut world, || (!old.exists()).then_some(()));
+    assert!(young.join("mix.wav").exists());
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what is measured is how long a real request waits")]
+fn whoever_waits_for_a_file_keeps_no_call_hook_or_probe_waiting() {
+    let dir = configure("waits", 30_500, |text| format!("{text}\n{KIOSK}"));
+    // The sink's own file does not come to an end, however long it is read.
+    std::fs::create_dir_all(dir.join("data/sinks")).expect("made");
+    make_fifo(&dir.join("data/sinks/command.dead.ndjson"));
+    let gateway = Gateway::run(dir);
+    let mut world = World::new(&gateway);
+    let body = |n: u32| format!("{{\"from\":\"u{n}\",\"text\":\"救命\"}}");
+    let hook = |n: u32| signed_now(gateway.http, &format!("m{n}"), &body(n)).0;
+    assert_eq!(hook(0), 200);
+    // Nor does the journal, for whoever begins to read it now.
+    let journal = gateway.dir.join("data/journal");
+    let entries = std::fs::read_dir(&journal).expect("a journal").flatten().map(|e| e.path());
+    let first = entries.filter(|p| p.extension().is_some_and(|e| e == "seg")).min().expect("a segment");
+    std::fs::rename(&first, gateway.dir.join("aside")).expect("moved");
+    make_fifo(&first);
+    let token = std::fs::read_to_string(gateway.dir.join("data/token")).expect("a token");
+    let streams: Vec<TcpStream> = (0..60)
+        .map(|_| {
+            let mut stream = TcpStream::connect(gateway.http).expect("connected");
+            let head = format!(
+                "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nLast-Event-ID: 0\r\n\r\n",
+                token.trim()
+            );
+            stream.write_all(head.as_bytes()).expect("written");
+            stream
+        })
+        .collect();
+    world.serve(Duration::from_millis(300));
+    for n in 1..20 {
+        let begun = Instant::now();
+        assert_eq!((hook(n), ask(gateway.admin, "/healthz").0), (200, 200));
+        assert!(begun.elapsed() < Duration::from_secs(2), "{n} waited for {:?}", begun.elapsed());
+    }
+    let party = world.answered_call("13800000093");
+    world.peers.hang_up(party);
+    world.until(|s| s.contains(&Happening::Ended { party }));
+    // They do wait, all this time: nobody of them has been told an event.
+    for mut stream in streams {
+        stream.set_nonblocking(true).expect("set");
+        let mut said = [0; 4096];
+        let len = stream.read(&mut said).unwrap_or(0);
+        assert!(!String::from_utf8_lossy(&said[..len]).contains("data:"), "{}", String::from_utf8_lossy(&said[..len]));
+    }
+}
