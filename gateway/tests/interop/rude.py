@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """The real binary where the world is rude: spoofed callers at full speed, a start on much and on damage, a failing disk.
 
-    rude.py --gateway BINARY --loadtest BINARY [--only flood,start,disk,few,tls]
+    rude.py --gateway BINARY --loadtest BINARY [--only flood,start,disk,few,tls,phones]
 
 flood   strangers call from everywhere as fast as one core sends: honest calls are answered, memory comes back
 start   2 GB of recording log, then a damaged journal: a call is answered within a second of the start
 disk    strace lets every kind of write to journal and recording log fail: calls are answered, readiness says so
 few     1,024 descriptors for everything: calls, API and readiness go on
 tls     the API over TLS, and over nothing else
+phones  10,000 telephones refresh their registrations: what that costs, and that nothing of it is written down
 """
-import argparse, http.client, json, os, pathlib, random, shutil, socket, ssl, subprocess, sys, tempfile, time
+import argparse, hashlib, http.client, json, os, pathlib, random, shutil, socket, ssl, subprocess, sys, tempfile, time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import text_city
@@ -17,21 +18,27 @@ import text_city
 arguments = argparse.ArgumentParser()
 arguments.add_argument("--gateway", required=True)
 arguments.add_argument("--loadtest", required=True)
-arguments.add_argument("--only", default="flood,start,disk,few,tls")
+arguments.add_argument("--only", default="flood,start,disk,few,tls,phones")
 arguments.add_argument("--port", type=int, default=26000)
 arguments.add_argument("--seconds", type=int, default=10)
 a = arguments.parse_args()
 
 MEMORY_MB = 64
 FIRST_ANSWER_MS = 1000
+PHONES = 10_000
+# A telephone refreshes when half of the two minutes that are granted are over.
+REFRESHED_EVERY_S = 60
+CORE_PERCENT = 2
 
 
 class Gateway:
     """`gateway run` in a directory; strangers' addresses are no trunk's."""
 
-    def __init__(self, directory, under=(), more=""):
+    def __init__(self, directory, under=(), more="", officers=()):
         self.directory = pathlib.Path(directory)
         environment = text_city.write(directory, a.port)
+        with open(self.directory / "officers.csv", "a") as table:
+            table.writelines(officers)
         text = (self.directory / "city.toml").read_text()
         text = text.replace('sources = ["127.0.0.0/8"]', 'sources = ["127.0.0.3/32"]\nattendant_user = "bench"')
         (self.directory / "city.toml").write_text(text + more)
@@ -75,6 +82,10 @@ class Gateway:
         for line in open(f"/proc/{self.pid}/status"):
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
+
+    def cpu_s(self):
+        fields = open(f"/proc/{self.pid}/stat").read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self):
         os.kill(self.pid, 9)
@@ -235,8 +246,85 @@ def tls(directory):
     holds("API over TLS", status == 200 and refused != 200, f"with the certificate {status}, without TLS {refused}")
 
 
+class Phones:
+    """So many telephones behind one socket, each with a nonce that it counts up."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self.socket.bind(("127.0.0.20", 0))
+        self.host, self.port = self.socket.getsockname()
+        self.nonce, self.count, self.cseq = {}, {}, {}
+
+    def register(self, user):
+        cseq = self.cseq[user] = self.cseq.get(user, 0) + 1
+        proof = ""
+        if nonce := self.nonce.get(user):
+            count = self.count[user] = self.count[user] + 1
+            md5 = lambda text: hashlib.md5(text.encode()).hexdigest()
+            uri = "sip:110.text"
+            ha1, ha2 = md5(f"{user}:110.text:demo"), md5(f"REGISTER:{uri}")
+            response = md5(f"{ha1}:{nonce}:{count:08x}:c:auth:{ha2}")
+            proof = (f'Authorization: Digest username="{user}", realm="110.text", nonce="{nonce}", uri="{uri}", qop=auth, '
+                     f'nc={count:08x}, cnonce="c", algorithm=MD5, response="{response}"\r\n')
+        self.socket.sendto((f"REGISTER sip:110.text SIP/2.0\r\nVia: SIP/2.0/UDP {self.host}:{self.port};branch=z9hG4bK{user}x{cseq};rport\r\n"
+                            f"Max-Forwards: 70\r\nFrom: <sip:{user}@110.text>;tag={user}\r\nTo: <sip:{user}@110.text>\r\n"
+                            f"Call-ID: p{user}\r\nCSeq: {cseq} REGISTER\r\nContact: <sip:{user}@{self.host}:{self.port}>\r\n"
+                            f"Expires: 120\r\n{proof}Content-Length: 0\r\n\r\n").encode(), ("127.0.0.1", a.port))
+
+    def answers(self, patience):
+        """Users and status codes, until nothing comes for so long."""
+        self.socket.settimeout(patience)
+        try:
+            while True:
+                text = self.socket.recv(65536).decode()
+                user = text.split("Call-ID: p", 1)[1].split("\r\n", 1)[0]
+                code = int(text.split(" ", 2)[1])
+                if code == 401:
+                    challenge = next(line for line in text.split("\r\n") if line.startswith("WWW-Authenticate") and "MD5" in line)
+                    self.nonce[user], self.count[user] = challenge.split('nonce="', 1)[1].split('"', 1)[0], 0
+                yield user, code
+        except TimeoutError:
+            return
+
+    def round(self, users, rate):
+        """Each registers once, so many a second; those that were granted it."""
+        granted, begun = set(), time.monotonic()
+        for n, user in enumerate(users):
+            self.register(user)
+            wait = begun + n / rate - time.monotonic()
+            if n % 20 == 19 or wait > 0:
+                granted.update(u for u, code in self.answers(max(wait, 0.0001)) if code == 200)
+        granted.update(u for u, code in self.answers(0.5) if code == 200)
+        return granted
+
+
+def phones(directory):
+    users = [str(900_000 + n) for n in range(PHONES)]
+    rows = [f"{user},n,,{user},demo,G-1,370400510000,true\n" for user in users]
+    gateway = Gateway(directory, officers=rows).ready()
+    there = Phones()
+    there.round(users, 2500)
+    granted = there.round(users, 2500)
+    for _ in range(3):
+        granted |= there.round([u for u in users if u not in granted], 1000)
+    time.sleep(1)
+    frames, idle = gateway.metric("gateway_journal_commit_seconds_count"), gateway.cpu_s()
+    time.sleep(2)
+    idle = (gateway.cpu_s() - idle) / 2
+    before, begun = gateway.cpu_s(), time.monotonic()
+    refreshed = there.round(users, 2500)
+    took = time.monotonic() - begun
+    each = (gateway.cpu_s() - before - idle * took) / PHONES
+    written = gateway.metric("gateway_journal_commit_seconds_count") - frames
+    gateway.kill()
+    percent = each * PHONES / REFRESHED_EVERY_S * 100
+    holds(f"{PHONES} telephones refresh", len(granted) == PHONES and len(refreshed) == PHONES and percent <= CORE_PERCENT and written == 0,
+          f"{len(granted)} registered, {len(refreshed)} refreshed at {each * 1e6:.0f} µs each: {percent:.2f} % of a core, {written:.0f} commits of the journal")
+
+
 for part in a.only.split(","):
     directory = tempfile.mkdtemp()
-    {"flood": flood, "start": start, "disk": disk, "few": few, "tls": tls}[part](directory)
+    {"flood": flood, "start": start, "disk": disk, "few": few, "tls": tls, "phones": phones}[part](directory)
     shutil.rmtree(directory)
 print("✔ the rude world was held")

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use codecs::record::AlertNo;
 use loadtest::Happening;
@@ -108,10 +108,11 @@ fn what_is_older_than_it_is_kept_goes_and_what_is_younger_stays() {
     let dir = configure("retention", 30_000, keep);
     let no = |n| AlertNo::mint("370400000000", 20_261_101, 1, n).to_string();
     let (old, young) = (dir.join("data/recordings").join(no(1)), dir.join("data/recordings").join(no(2)));
+    let now = loadtest::clock::Clock::start().wall_s() as u64;
     for (path, hours) in [(&old, 49), (&young, 47)] {
         std::fs::create_dir_all(path).expect("made");
         std::fs::write(path.join("mix.wav"), b"RIFF").expect("written");
-        let at = SystemTime::now() - Duration::from_secs(hours * 3600);
+        let at = std::time::UNIX_EPOCH + Duration::from_secs(now - hours * 3600);
         std::fs::File::open(path).and_then(|d| d.set_modified(at)).expect("set");
     }
     let gateway = Gateway::run(dir);
