@@ -104,7 +104,10 @@ fn on_a_directory_that_it_may_not_write_it_starts_answers_and_keeps_what_was_sai
 
 #[test]
 fn what_is_older_than_it_is_kept_goes_and_what_is_younger_stays() {
-    let keep = |text: String| text.replace("# keep_recordings = \"2160h\"", "keep_recordings = \"48h\"");
+    let keep = |text: String| {
+        text.replace("# keep_recordings = \"2160h\"", "keep_recordings = \"48h\"")
+            .replace("low_water_mb    = 2048", "low_water_mb = 9000000000")
+    };
     let dir = configure("retention", 30_000, keep);
     let no = |n| AlertNo::mint("370400000000", 20_261_101, 1, n).to_string();
     let (old, young) = (dir.join("data/recordings").join(no(1)), dir.join("data/recordings").join(no(2)));
@@ -119,6 +122,8 @@ fn what_is_older_than_it_is_kept_goes_and_what_is_younger_stays() {
     let mut world = World::new(&gateway);
     eventually(&mut world, || (!old.exists()).then_some(()));
     assert!(young.join("mix.wav").exists());
+    let (status, said) = ask(gateway.admin, "/readyz");
+    assert!(status == 200 && said.contains("degraded: disk GW-3502"), "no disk has so much room: {said}");
 }
 
 #[test]

@@ -119,3 +119,22 @@ fn what_is_too_long_is_cut_and_marked_and_a_record_that_is_full_goes_on_in_a_lin
         .sum();
     assert_eq!(lines, 140, "every line stands in one of them");
 }
+
+#[test]
+fn a_position_that_a_platform_tells_by_itself_moves_the_open_alert_and_begins_none() {
+    let mut book = casebook(&["sms"]);
+    let ping = |book: &mut Casebook, id: &str, lon: f64| {
+        let ToCasebook::Incoming { at, mut message, request } = says(id, Body::Text(String::new())) else { return 0 };
+        let (point, label) = (codecs::geo::Point { lon, lat: 34.0 }, String::new());
+        message.location = Some(codecs::chat::SharedLocation { point, datum: codecs::geo::Datum::Wgs84, label });
+        message.is_ping = true;
+        book.handle(Mono(0), ToCasebook::Incoming { at, message, request });
+        events(&frames(book)).len()
+    };
+    assert_eq!(ping(&mut book, "1", 117.0), 0, "nobody has reported anything");
+    book.handle(Mono(0), says("2", Body::Text("有人打架".into())));
+    frames(&mut book);
+    assert_eq!(ping(&mut book, "3", 117.0), 1);
+    assert_eq!(ping(&mut book, "4", 117.000_01), 0, "a metre is no move");
+    assert_eq!(ping(&mut book, "5", 117.001), 1);
+}

@@ -430,7 +430,7 @@ fn headers_for(role: Role, slot: &CallSlot) -> Vec<(String, String)> {
 }
 
 /// Whom a call is from, as a name-addr that every grammar allows (RFC 3261 25.1, RFC 3323 4.1.1.3).
-fn identity(number: &str, realm: &str) -> Vec<u8> {
+pub(super) fn identity(number: &str, realm: &str) -> Vec<u8> {
     let printable: String = number.chars().filter(|c| c.is_ascii_alphanumeric() || "+*#-._".contains(*c)).collect();
     if printable.is_empty() {
         return b"\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_vec();

@@ -159,10 +159,8 @@ fn a_caller_whose_telephone_takes_no_audio_is_marked_so() {
     }
 }
 
-/// The seat's phone answers with this SDP; the shard, and the seat's leg.
-fn with_a_seat(answer: &str) -> Shard {
-    let mut shard = shard(4, 600);
-    call(&mut shard, 0, "a", &audio());
+/// A seat is reserved for the call that is up: the INVITE that it gets.
+fn invited_seat(shard: &mut Shard) -> Bytes {
     let now = Mono::from_millis(1);
     let key = shard.calls.iter().map(|(key, _)| key).next().expect("a call");
     let contact = Contact { flow: Flow::udp(SEAT), uri: format!("sip:1001@{SEAT}").into_bytes(), is_registered: true };
@@ -170,10 +168,18 @@ fn with_a_seat(answer: &str) -> Shard {
     shard.take_message(now, ToShard::SeatReserved { call: key, seat: SeatId(1), overflow: false, info, contact });
     shard.settle(now);
     let invite = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
-        Output::Send { flow, bytes, .. } if flow.remote == SEAT => Message::frame(bytes).ok(),
+        Output::Send { flow, bytes, .. } if flow.remote == SEAT => Some(bytes),
         _ => None,
     });
-    let mut w = codecs::sip::Writer::response(&invite.expect("the seat is invited"), 200, b"s", SEAT);
+    invite.expect("the seat is invited")
+}
+
+/// The seat's phone answers with this SDP.
+fn with_a_seat(answer: &str) -> Shard {
+    let mut shard = shard(4, 600);
+    call(&mut shard, 0, "a", &audio());
+    let invite = Message::frame(invited_seat(&mut shard)).expect("sound");
+    let mut w = codecs::sip::Writer::response(&invite, 200, b"s", SEAT);
     w.header(Name::Contact, format!("<sip:1001@{SEAT}>"));
     let ok = w.finish_with("application/sdp", answer.as_bytes());
     shard.handle_sip(Mono::from_millis(50), WALL, Flow::udp(SEAT), ok);
@@ -234,4 +240,24 @@ fn whoever_may_stand_behind_a_nat_or_names_what_means_nothing_here_is_heard_wher
     }
     let leg = Leg { signals_from: Some("192.168.1.5".parse().expect("an address")), ..Leg::blank(Role::Taker) };
     assert_eq!(legs::near(&leg, &agreed("192.168.1.5")), None, "in one private network nobody has to be learned");
+}
+
+#[test]
+fn a_number_as_long_as_a_message_may_be_is_cut_and_its_seat_is_invited_within_a_datagram() {
+    let mut shard = shard(4, 600);
+    let long = "9".repeat(30_000);
+    let text = String::from_utf8(invite("a", &audio()).to_vec()).expect("text").replace("13800000001", &long);
+    shard.handle_sip(Mono(0), WALL, Flow::udp(TRUNK), text.into());
+    let marks = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
+        Output::Casebook(ToCasebook::Fact { fact: casework::Fact::Arrived(arrival), .. }) => Some(arrival.marks),
+        _ => None,
+    });
+    assert!(marks.expect("it arrived").contains(&"cut_NUMBER".to_owned()));
+    assert!(invited_seat(&mut shard).len() <= 1300);
+}
+
+#[test]
+fn whoever_withholds_their_number_calls_as_anonymous() {
+    assert_eq!(legs::identity("", "r"), b"\"Anonymous\" <sip:anonymous@anonymous.invalid>");
+    assert_eq!(legs::identity("+86#1", "r"), b"\"+86#1\" <sip:+86%231@r>");
 }
