@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::api::who::{File, Role};
-use crate::{api, demo, run, verify};
+use crate::{api, demo, explain, run, verify};
 
 #[derive(Parser)]
 #[command(
@@ -36,8 +36,16 @@ enum Command {
     },
     /// Print a JSON Schema
     Schema {
-        #[arg(value_parser = ["alert", "event"])]
+        #[arg(value_parser = ["alert", "event", "config"])]
         name: String,
+    },
+    /// What a code, a metric or a key of the configuration means, and what to do; without a name every code
+    Explain {
+        /// GW-3101, gateway_queue_depth, limits.calls
+        name: Option<String>,
+        /// Print a page of the documents instead
+        #[arg(long, value_enum)]
+        page: Option<explain::Page>,
     },
     /// Look at alerts of a data directory
     Alert {
@@ -133,9 +141,20 @@ pub fn main() -> ExitCode {
         Command::Check { config } => return run::check(&config),
         Command::Demo(args) => return demo::demo(&args),
         Command::Schema { name } => {
-            let schema = if name == "alert" { api::alert_schema() } else { api::event_schema() };
+            let schema = match name.as_str() {
+                "alert" => api::alert_schema(),
+                "config" => schemars::schema_for!(crate::config::Config).to_value(),
+                _ => api::event_schema(),
+            };
             println!("{}", serde_json::to_string_pretty(&schema).expect("a schema serialises"));
             Ok(())
+        }
+        Command::Explain { page: Some(page), .. } => {
+            print!("{}", page.text());
+            Ok(())
+        }
+        Command::Explain { name, page: None } => {
+            name.map_or_else(|| Ok(explain::list()), |n| explain::explain(&n)).map(|text| println!("{text}"))
         }
         Command::Alert { what: Alert::List { data } } => verify::list_alerts(&data),
         Command::Alert { what: Alert::Show { no, data } } => verify::show_alert(&data, &no),

@@ -8,6 +8,7 @@ use codecs::chat::{qq, wechat};
 use codecs::record::Channel as Recorded;
 use codecs::sms::Alphabet;
 use codecs::sms::cmpp::Version;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sms::{CarrierConfig, Protocol};
 
@@ -15,7 +16,7 @@ use super::{Problem, Secret, Span};
 use crate::channel::{CarrierDevice, HttpDevice, Kind, QqDevice, Template, WechatApp, WechatDevice, WeiboDevice};
 
 /// One entry; which keys it needs depends on `kind`.
-#[derive(Deserialize, Clone, Debug, Default)]
+#[derive(Deserialize, JsonSchema, Clone, Debug, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Channel {
     /// `cmpp`, `sgip`, `smgp`, `smpp`, `wechat`, `wecom`, `qq`, `weibo`, `http` or `sip`.
@@ -26,6 +27,7 @@ pub struct Channel {
     pub record: Option<Recorded>,
     /// The machine's receipt, `{no}` for the number; empty: none.
     pub receipt: Option<String>,
+    /// Where a sender is believed to be when nothing better is known.
     pub default_grid: Option<String>,
     /// What its reporters need of a taker, as in the seats' `skills`.
     pub skill: Option<String>,
@@ -36,13 +38,16 @@ pub struct Channel {
     pub rate: u32,
     /// Replies a message of the user, and within which time of it.
     pub replies: Option<u32>,
+    /// How long after a message of the user the platform lets us answer; by the kind when absent.
     pub reply_within: Option<Span>,
 
     /// Carrier: where it listens, and where it connects to us (SGIP).
     pub connect: Option<SocketAddr>,
+    /// SGIP: where the carrier connects to us to deliver.
     pub listen: Option<SocketAddr>,
     /// CMPP: `2.0` or `3.0`.
     pub version: Option<String>,
+    /// What we log in as.
     pub account: String,
     pub secret: Option<Secret>,
     /// SGIP: what the carrier logs in with at our side.
@@ -50,16 +55,26 @@ pub struct Channel {
     pub peer_secret: Option<Secret>,
     /// Shown as the sender, e.g. 12110 or 12110531.
     pub number: String,
+    /// CMPP and its kin: the code of the service.
     pub service: Option<String>,
+    /// SGIP: our node number, 3, area code and enterprise code.
     pub node: Option<u32>,
+    /// SMPP: the system type of the bind.
     pub system_type: Option<String>,
     /// SMPP: what `data_coding` 0 means there: `gsm7`, `latin1` or `ascii`.
+    #[schemars(with = "Option<String>")]
     pub default_alphabet: Option<Alphabet>,
+    /// Connections at one time.
     pub links: Option<usize>,
+    /// Requests on a connection that wait for their answer.
     pub window: Option<usize>,
+    /// On a silent connection the carrier is asked whether it is there.
     pub keep_alive: Option<Span>,
+    /// A request without an answer is sent again after this.
     pub answer_within: Option<Span>,
+    /// Times that a request is sent before the connection is given up.
     pub tries: Option<u32>,
+    /// The longest wait between two attempts to connect.
     pub redial_max: Option<Span>,
     /// CMPP and SMGP: whether a carrier whose answer does not prove that it knows the secret is left again; it is,
     /// where nothing is said.
@@ -67,6 +82,7 @@ pub struct Channel {
 
     /// WeChat: the template message for whoever wrote too long ago, and its field that takes the line.
     pub template: Option<String>,
+    /// The field of that template.
     pub template_field: Option<String>,
     /// WeCom: the application's number.
     pub agent: Option<u32>,
@@ -75,8 +91,10 @@ pub struct Channel {
     pub aes_key: Option<Secret>,
     /// The platform's API; QQ has another for tokens.
     pub api: Option<String>,
+    /// QQ: the address that gives tokens.
     pub token_api: Option<String>,
     pub access_token: Option<Secret>,
+    /// Hosts, besides the API's own, that files may be fetched from.
     pub media_hosts: Vec<String>,
 
     /// Generic: where lines of ours are POSTed.

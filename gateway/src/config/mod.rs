@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use codecs::sip::auth::Algorithm;
 use ipnet::IpNet;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use parse::{line_of, parse};
 pub use storage::{Storage, Tls};
@@ -34,9 +35,10 @@ impl std::fmt::Display for Problem {
     }
 }
 
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Which form of this file it is: 1.
     pub config_version: u32,
     pub city: City,
     pub node: Node,
@@ -72,7 +74,7 @@ pub struct Config {
 }
 
 /// How long written reports are waited for and remembered.
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, Serialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields, default)]
 pub struct Conversation {
     /// A further word within this time of the last belongs to the same alert.
@@ -94,9 +96,10 @@ impl Default for Conversation {
     }
 }
 
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct City {
+    /// What the city calls itself, for people.
     pub name: String,
     /// The 12-digit code of the reception unit; every alert number begins with it.
     pub unit: String,
@@ -106,7 +109,7 @@ pub struct City {
 }
 
 /// How phones register.
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, Serialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields, default)]
 pub struct Registrar {
     /// What every phone of the realm is offered.
@@ -124,7 +127,7 @@ impl Default for Registrar {
 }
 
 /// Algorithms by which a phone proves its secret.
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Deserialize, Serialize, JsonSchema, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Digest {
     /// MD5 and SHA-256, for phones that choose.
@@ -145,11 +148,12 @@ impl Digest {
 }
 
 /// What the gateway is rated for. Descriptors and media ports for it are set aside before the first call.
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, Serialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Calls up at one time, and the legs of each.
+    /// Calls up at one time.
     pub calls: usize,
+    /// Legs of a call.
     pub legs: usize,
     /// New calls a second.
     pub new_calls: u32,
@@ -192,11 +196,12 @@ impl Limits {
     }
 }
 
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
     /// One digit, different on every node of a city.
     pub digit: u8,
+    /// Journal, recordings, read model, tokens; below the configuration unless it is absolute.
     pub data_dir: PathBuf,
     /// Threads that calls are spread over; all cores but one when absent.
     pub shards: Option<u16>,
@@ -205,7 +210,7 @@ pub struct Node {
     pub pin: bool,
 }
 
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     /// UDP and TCP on one address.
@@ -213,15 +218,18 @@ pub struct Listen {
     /// What Via and Contact say, when it is not `sip`; demanded where that is a wildcard.
     pub sip_advertise: Option<SocketAddr>,
     pub rtp: Rtp,
+    /// The API, and webhooks where they have no listener of their own.
     pub http: SocketAddr,
     /// Webhooks on a listener of their own: what faces the Internet is then not what call takers hang on.
     pub hooks: Option<SocketAddr>,
+    /// /metrics, /healthz, /readyz: for the NOC, never for the Internet.
     pub admin: SocketAddr,
 }
 
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Rtp {
+    /// Where media sockets are bound.
     pub address: IpAddr,
     /// First and last port, e.g. `20000-31999`.
     pub ports: PortRange,
@@ -255,14 +263,16 @@ pub fn default_shards() -> u16 {
     (cores - 1).clamp(1, usize::from(switchboard::route::SHARDS_MAX)) as u16
 }
 
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Trunk {
     /// Addresses or networks that calls of this trunk come from; the longest prefix wins.
     pub sources: Vec<Network>,
+    /// Whose seats answer its calls.
     pub group: String,
     #[serde(default = "default_channel")]
     pub channel: codecs::record::Channel,
+    /// Where a caller is believed to be when nothing better is known.
     pub default_grid: Option<String>,
     /// Where outgoing calls go.
     pub outbound: Option<SocketAddr>,
@@ -273,8 +283,9 @@ pub struct Trunk {
     /// Its peers stand behind a NAT.
     #[serde(default)]
     pub nat: bool,
-    /// Calls of it up at one time, and new ones a second; its share of `limits` when absent.
+    /// Calls of it up at one time; its share of `limits` when absent.
     pub calls: Option<usize>,
+    /// New calls of it a second; its share of `limits` when absent.
     pub new_calls: Option<u32>,
 }
 
@@ -282,10 +293,12 @@ pub struct Trunk {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Network(pub IpNet);
 
-#[derive(Deserialize, Clone, Debug, Default)]
+#[derive(Deserialize, JsonSchema, Clone, Debug, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
+    /// The group that answers when this one cannot in time.
     pub overflow: Option<String>,
+    /// After a call a seat is left alone for so long.
     #[serde(default)]
     pub wrap_up: Span,
     /// Conversations of a class that have a place whatever waits above them.
@@ -296,18 +309,23 @@ pub struct Group {
     pub conversation_answers_within: Span,
 }
 
-#[derive(Deserialize, Clone, Copy, Debug, Default)]
+#[derive(Deserialize, Serialize, JsonSchema, Clone, Copy, Debug, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Floor {
+    /// For reports that speak of a danger to life.
     pub life_threat: u32,
+    /// For those who must not be heard.
     pub silent: u32,
+    /// For short messages.
     pub sms: u32,
+    /// For everything else that is written.
     pub other: u32,
 }
 
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Unit {
+    /// What people call it.
     pub name: String,
     /// The SIP user its duty room registers as.
     #[serde(default)]
@@ -316,38 +334,47 @@ pub struct Unit {
     /// Dialled when not registered: a `sip:` URI or digits.
     #[serde(default)]
     pub phone: String,
+    /// The unit above it, by its code.
     pub superior: Option<String>,
 }
 
 /// Files beside the configuration.
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Tables {
+    /// Seats: `id,name,group,skills,kind,user,secret,max_threads`.
     pub seats: PathBuf,
+    /// Officers: `police_no,name,phone,user,secret,grid_ids,unit,on_duty`.
     pub officers: PathBuf,
+    /// Grids as GeoJSON polygons with `grid_id` and `unit`.
     pub grids: PathBuf,
+    /// Telephone subscribers: `number,name,address,lon,lat`.
     pub subscribers: Option<PathBuf>,
+    /// Words that raise a level: `word,level,category`.
     pub keywords: Option<PathBuf>,
 }
 
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, Serialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields, default)]
 pub struct Answer {
     /// Heard by a chosen seat before it is connected; `0ms` turns it off.
     pub tone: Span,
+    /// A seat that has not picked up by then is passed over.
     pub seat_answers_within: Span,
+    /// Without a triage for so long an officer is called all the same.
     pub triage_grace: Span,
 }
 
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Sink {
     pub http: HttpSink,
 }
 
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSink {
+    /// Where events are POSTed, one CloudEvent a request.
     pub url: String,
     /// `whsec_…`, signs every delivery.
     pub secret: Secret,
@@ -357,7 +384,7 @@ pub struct HttpSink {
 }
 
 /// A secret by reference; literal text is for the demo only.
-#[derive(Deserialize, Clone, PartialEq, Eq)]
+#[derive(Deserialize, JsonSchema, Clone, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum Secret {
     File(PathBuf),
@@ -386,11 +413,12 @@ impl Secret {
     }
 }
 
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, Serialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// `auto`, `human` or `json`.
     pub format: String,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
 }
 

@@ -7,18 +7,20 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use store::retention::Keep;
 
 use super::Span;
 use crate::thread::house;
 
 /// How long each kind of file is kept; without a key for ever.
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, Serialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields, default)]
 pub struct Storage {
     /// Segments of the journal that no start and no sink needs any more.
     pub keep_journal: Option<Span>,
+    /// Recordings of calls.
     pub keep_recordings: Option<Span>,
     /// Files that came with messages.
     pub keep_files: Option<Span>,
@@ -48,10 +50,12 @@ impl Storage {
 }
 
 /// Certificate and key, as PEM: API and hooks are then spoken to over TLS only.
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
+    /// The chain, as PEM.
     pub certificate: PathBuf,
+    /// Its private key, as PEM.
     pub key: PathBuf,
 }
 

@@ -4,12 +4,25 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{Network, PortRange, Span};
 
 macro_rules! from_text {
-    ($type:ident, $parse:expr) => {
+    ($type:ident, $says:literal, $parse:expr) => {
+        impl JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn inline_schema() -> bool {
+                true
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "format": $says })
+            }
+        }
+
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(d)?;
@@ -20,7 +33,7 @@ macro_rules! from_text {
     };
 }
 
-from_text!(Span, |text| {
+from_text!(Span, "duration", |text| {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: u64 =
@@ -36,7 +49,7 @@ from_text!(Span, |text| {
     Ok(Span(Duration::from_millis(number.saturating_mul(ms))))
 });
 
-from_text!(PortRange, |text| {
+from_text!(PortRange, "ports", |text| {
     let (from, to) = text.split_once('-').ok_or(format!("`{text}` is not a range such as 20000-31999"))?;
     match (from.trim().parse::<u16>(), to.trim().parse::<u16>()) {
         (Ok(from), Ok(to)) if 1024 <= from && from < to => Ok(PortRange { from, to }),
@@ -44,7 +57,7 @@ from_text!(PortRange, |text| {
     }
 });
 
-from_text!(Network, |text| {
+from_text!(Network, "network", |text| {
     let address = || text.parse::<IpAddr>().map(IpNet::from).ok();
     let network: IpNet = match text.split_once('/') {
         None => address(),
@@ -56,3 +69,19 @@ from_text!(Network, |text| {
     }
     Ok(Network(network))
 });
+
+/// As it is written.
+impl Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let ms = self.0.as_millis();
+        let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+        let unit = units.iter().find(|(_, of)| ms >= *of && ms.is_multiple_of(*of));
+        s.collect_str(&unit.map_or(format!("{ms}ms"), |(unit, of)| format!("{}{unit}", ms / of)))
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&self.0)
+    }
+}

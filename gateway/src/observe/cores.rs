@@ -31,7 +31,7 @@ pub fn step_back() {
     // On Linux nobody but the calling thread is meant, and stepping back is always allowed.
     let nicer = getpriority_process(None).map(|nice| (nice + NICER).min(NICEST));
     if let Err(error) = nicer.and_then(|nice| setpriority_process(None, nice)) {
-        tracing::warn!(%error, "GW-1007 a thread could not step back behind the shards");
+        tracing::warn!(%error, "GW-1009 a thread could not step back behind the shards");
     }
 }
 

@@ -31,80 +31,115 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
+/// How a metric is to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only rises; begins at 0 with the process.
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One row of the table of metrics.
+pub struct Metric {
+    pub kind: Kind,
+    pub name: &'static str,
+    pub says: &'static str,
+}
+
+macro_rules! metrics {
+    ($($kind:ident $name:literal: $says:literal;)*) => {
+        /// Every metric of the gateway. `gateway explain` prints a row, `docs/metrics.md` all of them.
+        pub const METRICS: &[Metric] = &[$(Metric { kind: metrics!(@ $kind), name: $name, says: $says }),*];
+    };
+    (@ counter) => { Kind::Counter };
+    (@ gauge) => { Kind::Gauge };
+    (@ histogram) => { Kind::Histogram };
+}
+
+metrics! {
+    histogram "gateway_call_answer_seconds": "From the arrival of an INVITE to its answer, by trunk and mode";
+    histogram "gateway_officer_talk_seconds": "From the arrival of an INVITE to an officer's two-way audio";
+    histogram "gateway_journal_commit_seconds": "One group commit of the journal, write and sync";
+    histogram "gateway_text_answer_seconds": "From a written report to a human's first line taken by its channel";
+    histogram "gateway_text_receipt_seconds": "From a written report to the machine's receipt taken by its channel";
+    counter "gateway_text_total": "Messages by channel: received, duplicate, parts_missing, quota_spent, breach";
+    counter "gateway_text_events_total": "Platform events that are no reports, by channel";
+    counter "gateway_text_odd_total": "Messages taken in spite of something odd, by channel and what";
+    counter "gateway_text_send_errors_total": "Failed attempts to hand a line to a platform, by channel";
+    counter "gateway_hook_refused_total": "Webhooks refused, by channel and code";
+    counter "gateway_token_renewals_total": "Access tokens asked for, by channel";
+    gauge "gateway_conversations": "Conversations by state: held by a seat, waiting for one";
+    gauge "gateway_sms_links": "Carrier links that are up, by channel";
+    gauge "gateway_sms_waiting": "Parts of lines that wait to be submitted, by channel";
+    gauge "gateway_sms_pdus": "Carrier PDUs since the start, by channel, protocol and what";
+    counter "gateway_calls_total": "Calls that ended, by trunk and result";
+    counter "gateway_deadline_breaches_total": "Promises missed, by timer";
+    counter "gateway_call_panics_total": "Calls ended by a failure of their own machine";
+    counter "gateway_events_total": "Events written to the journal, by type";
+    counter "gateway_store_errors_total": "Failed writes of the journal";
+    counter "gateway_recording_errors_total": "Recording chunks or files that could not be written, by reason";
+    counter "gateway_sink_delivered_total": "Events a sink has acknowledged";
+    counter "gateway_sink_errors_total": "Failed deliveries, by sink";
+    gauge "gateway_calls": "Calls up now";
+    gauge "gateway_shard_calls": "Calls up now, by shard";
+    gauge "gateway_call_backs": "Reporters to be called back: owed, ringing";
+    gauge "gateway_seats": "Seats by state";
+    gauge "gateway_officers": "Officers by state";
+    gauge "gateway_queue_depth": "Calls that wait for a seat";
+    gauge "gateway_store_up": "1 while the journal can be written";
+    gauge "gateway_sink_pending": "Events a sink has not acknowledged yet";
+    gauge "gateway_sink_deadletter": "Events a sink has given up on";
+    gauge "gateway_recording_writers": "Calls being recorded";
+    gauge "gateway_media_legs": "Media legs up now";
+    gauge "gateway_media_ports_free": "Bound media ports that no leg uses";
+    gauge "gateway_rtp_packets": "RTP packets since the start, by direction";
+    gauge "gateway_rtp_strangers_total": "RTP packets from elsewhere than their leg's, dropped, since the start";
+    counter "gateway_calls_refused_total": "Calls refused, by trunk and SIP status; each has an alert of its own";
+    counter "gateway_seat_failures_total": "Seats passed over: late, no_answer, no_audio, dropped";
+    counter "gateway_legs_vanished_total": "Legs missed: no packets for 25 s and no answer to OPTIONS";
+    counter "gateway_legs_deaf_total": "Legs never heard while packets came from elsewhere than their SDP says";
+    gauge "gateway_rtp_lost_packets": "RTP packets that never came, since the start";
+    gauge "gateway_rtp_concealed_frames": "Frames played in place of missing ones, since the start";
+    gauge "gateway_late_ticks": "Media ticks that came over 20 ms late, since the start";
+    gauge "gateway_sip_messages": "SIP messages since the start, by kind";
+    gauge "gateway_sip_transactions": "SIP transactions alive";
+    gauge "gateway_sip_connections": "SIP connections over TCP";
+    gauge "gateway_sip_waiting": "SIP messages that wait behind the calls";
+    gauge "gateway_sip_dropped_total": "SIP messages that were not served, by why, since the start";
+    gauge "gateway_media_descriptors": "Descriptors that media sockets hold";
+    gauge "gateway_degraded": "1 for each part that does not do all that it should; /readyz says what";
+    gauge "gateway_limit_used": "How much of a cap is used";
+    gauge "gateway_limit_max": "A cap";
+    counter "gateway_limit_half_total": "Times that half of a cap was reached";
+    counter "gateway_thread_restarts_total": "Threads and tasks that failed and began anew";
+    counter "gateway_http_closed_total": "HTTP connections closed to make room";
+    counter "gateway_api_refused_total": "API requests refused: no credential that counts, or a role that may not";
+    counter "gateway_store_given_up_total": "Frames given up because too much waited for the journal";
+    gauge "gateway_store_waiting_bytes": "Octets that wait for the journal";
+    counter "gateway_journal_behind_total": "Times that the journal was behind what the read model had";
+    counter "gateway_log_dropped_total": "Lines of the log that were dropped because nobody read them";
+    gauge "gateway_journal_damage": "Places of the journal that were damaged when it was read";
+    gauge "gateway_recovery_seconds": "How long the journal took to be taken up at the start";
+    gauge "gateway_disk_free_bytes": "Octets that the data directory's file system has left";
+    gauge "gateway_disk_bytes": "Octets that the data directory's file system has";
+    gauge "gateway_disk_free_files": "Files that it has left";
+    gauge "gateway_requests_waiting": "API requests that wait for their answer";
+    gauge "gateway_inbox_bytes": "Octets that wait in an inbox";
+    counter "gateway_sink_cursor_ahead_total": "Cursors that stood beyond the journal and were set back";
+    counter "gateway_sink_buried_total": "Events that went to the dead letters";
+    gauge "gateway_hook_clock_apart_seconds": "How far a platform's clock and ours are apart";
+    counter "gateway_read_model_errors_total": "Times that the read model stopped and was tried again";
+}
+
 fn describe() {
-    use metrics::{describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram};
-    histogram!("gateway_call_answer_seconds", "From the arrival of an INVITE to its answer, by trunk and mode");
-    histogram!("gateway_officer_talk_seconds", "From the arrival of an INVITE to an officer's two-way audio");
-    histogram!("gateway_journal_commit_seconds", "One group commit of the journal, write and sync");
-    histogram!("gateway_text_answer_seconds", "From a written report to a human's first line taken by its channel");
-    histogram!("gateway_text_receipt_seconds", "From a written report to the machine's receipt taken by its channel");
-    counter!("gateway_text_total", "Messages by channel: received, duplicate, parts_missing, quota_spent, breach");
-    counter!("gateway_text_events_total", "Platform events that are no reports, by channel");
-    counter!("gateway_text_odd_total", "Messages taken in spite of something odd, by channel and what");
-    counter!("gateway_text_send_errors_total", "Failed attempts to hand a line to a platform, by channel");
-    counter!("gateway_hook_refused_total", "Webhooks refused, by channel and code");
-    counter!("gateway_token_renewals_total", "Access tokens asked for, by channel");
-    gauge!("gateway_conversations", "Conversations by state: held by a seat, waiting for one");
-    gauge!("gateway_sms_links", "Carrier links that are up, by channel");
-    gauge!("gateway_sms_waiting", "Parts of lines that wait to be submitted, by channel");
-    gauge!("gateway_sms_pdus", "Carrier PDUs since the start, by channel, protocol and what");
-    counter!("gateway_calls_total", "Calls that ended, by trunk and result");
-    counter!("gateway_deadline_breaches_total", "Promises missed, by timer");
-    counter!("gateway_call_panics_total", "Calls ended by a failure of their own machine");
-    counter!("gateway_events_total", "Events written to the journal, by type");
-    counter!("gateway_store_errors_total", "Failed writes of the journal");
-    counter!("gateway_recording_errors_total", "Recording chunks or files that could not be written, by reason");
-    counter!("gateway_sink_delivered_total", "Events a sink has acknowledged");
-    counter!("gateway_sink_errors_total", "Failed deliveries, by sink");
-    gauge!("gateway_threads_failed", "Threads of the gateway that have failed; anything but 0 wants a restart");
-    gauge!("gateway_calls", "Calls up now");
-    gauge!("gateway_shard_calls", "Calls up now, by shard");
-    gauge!("gateway_call_backs", "Reporters to be called back: owed, ringing");
-    gauge!("gateway_seats", "Seats by state");
-    gauge!("gateway_officers", "Officers by state");
-    gauge!("gateway_queue_depth", "Calls that wait for a seat");
-    gauge!("gateway_store_up", "1 while the journal can be written");
-    gauge!("gateway_sink_pending", "Events a sink has not acknowledged yet");
-    gauge!("gateway_sink_deadletter", "Events a sink has given up on");
-    gauge!("gateway_recording_writers", "Calls being recorded");
-    gauge!("gateway_media_legs", "Media legs up now");
-    gauge!("gateway_media_ports_free", "Bound media ports that no leg uses");
-    gauge!("gateway_rtp_packets", "RTP packets since the start, by direction");
-    gauge!("gateway_rtp_strangers_total", "RTP packets from elsewhere than their leg's, dropped, since the start");
-    counter!("gateway_calls_refused_total", "Calls refused, by trunk and SIP status; each has an alert of its own");
-    counter!("gateway_seat_failures_total", "Seats passed over: late, no_answer, no_audio, dropped");
-    counter!("gateway_legs_vanished_total", "Legs missed: no packets for 25 s and no answer to OPTIONS");
-    counter!("gateway_legs_deaf_total", "Legs never heard while packets came from elsewhere than their SDP says");
-    gauge!("gateway_rtp_lost_packets", "RTP packets that never came, since the start");
-    gauge!("gateway_rtp_concealed_frames", "Frames played in place of missing ones, since the start");
-    gauge!("gateway_late_ticks", "Media ticks that came over 20 ms late, since the start");
-    gauge!("gateway_sip_messages", "SIP messages since the start, by kind");
-    gauge!("gateway_sip_transactions", "SIP transactions alive");
-    gauge!("gateway_sip_connections", "SIP connections over TCP");
-    gauge!("gateway_sip_waiting", "SIP messages that wait behind the calls");
-    gauge!("gateway_sip_dropped_total", "SIP messages that were not served, by why, since the start");
-    gauge!("gateway_media_descriptors", "Descriptors that media sockets hold");
-    gauge!("gateway_degraded", "1 for each part that does not do all that it should; /readyz says what");
-    gauge!("gateway_limit_used", "How much of a cap is used");
-    gauge!("gateway_limit_max", "A cap");
-    counter!("gateway_limit_half_total", "Times that half of a cap was reached");
-    counter!("gateway_thread_restarts_total", "Threads and tasks that failed and began anew");
-    counter!("gateway_http_closed_total", "HTTP connections closed to make room");
-    counter!("gateway_api_refused_total", "API requests refused: no credential that counts, or a role that may not");
-    counter!("gateway_store_errors_total", "Groups that the journal could not take");
-    counter!("gateway_store_given_up_total", "Frames given up because too much waited for the journal");
-    gauge!("gateway_store_waiting_bytes", "Octets that wait for the journal");
-    gauge!("gateway_journal_damage", "Places of the journal that were damaged when it was read");
-    gauge!("gateway_recovery_seconds", "How long the journal took to be taken up at the start");
-    gauge!("gateway_disk_free_bytes", "Octets that the data directory's file system has left");
-    gauge!("gateway_disk_bytes", "Octets that the data directory's file system has");
-    gauge!("gateway_disk_free_files", "Files that it has left");
-    gauge!("gateway_requests_waiting", "API requests that wait for their answer");
-    gauge!("gateway_inbox_bytes", "Octets that wait in an inbox");
-    counter!("gateway_sink_cursor_ahead_total", "Cursors that stood beyond the journal and were set back");
-    counter!("gateway_sink_buried_total", "Events that went to the dead letters");
-    gauge!("gateway_hook_clock_apart_seconds", "How far a platform's clock and ours are apart");
-    counter!("gateway_read_model_errors_total", "Times that the read model stopped and was tried again");
+    for metric in METRICS {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.says),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.says),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.says),
+        }
+    }
 }
 
 /// What one call did.

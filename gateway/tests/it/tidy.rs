@@ -274,3 +274,42 @@ fn every_test_that_the_documents_name_exists() {
     }
     assert!(named > 100, "{named}");
 }
+
+/// Words of the gateway's sources that `is` one, tests and tables aside.
+fn words(is: impl Fn(&str) -> bool, of: impl Fn(char) -> bool) -> BTreeSet<String> {
+    let shell = sources(&root().join("gateway/src"));
+    let below = PURE.iter().flat_map(|krate| sources(&root().join(krate).join("src")));
+    let tables = ["codes.rs", "metrics.rs"];
+    let told = shell
+        .into_iter()
+        .chain(below)
+        .filter(|p| !tables.contains(&p.file_name().and_then(|n| n.to_str()).unwrap_or("")));
+    let texts: Vec<String> = told.map(|path| production(&path)).collect();
+    let found = texts.iter().flat_map(|text| text.split(|c| !of(c))).filter(|word| is(word));
+    found.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_code_and_every_metric_stands_in_its_table_and_none_for_nothing() {
+    let code = |word: &str| word.len() == 7 && word.starts_with("GW-") && word[3..].bytes().all(|b| b.is_ascii_digit());
+    let mut codes = words(code, |c| c.is_ascii_alphanumeric() || c == '-');
+    // SIP's Reason bears the bare number, by which a call's refusal is told.
+    let number = |word: &str| word.len() == 6 && word.starts_with("\"21") && word.ends_with('"');
+    codes.extend(
+        words(number, |c| c.is_ascii_digit() || c == '"').iter().map(|w| format!("GW-{}", w.trim_matches('"'))),
+    );
+    let metrics_rs = production(&root().join("gateway/src/observe/metrics.rs"));
+    codes.extend(
+        metrics_rs.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').filter(|w| code(w)).map(str::to_owned),
+    );
+    let table: BTreeSet<String> = gateway::observe::codes::CODES.iter().map(|row| row.code.to_owned()).collect();
+    assert_eq!(codes, table);
+
+    let metric = |word: &str| word.starts_with("\"gateway_") && word.ends_with('"');
+    let of = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '"';
+    let mut used: BTreeSet<String> = words(metric, of).iter().map(|w| w.trim_matches('"').to_owned()).collect();
+    let told = metrics_rs.split("fn describe()").nth(1).expect("what follows the table").to_owned();
+    used.extend(told.split(|c| !of(c)).filter(|w| metric(w)).map(|w| w.trim_matches('"').to_owned()));
+    let table: BTreeSet<String> = gateway::observe::metrics::METRICS.iter().map(|m| m.name.to_owned()).collect();
+    assert_eq!(used, table);
+}
