@@ -3,7 +3,7 @@
 //! Made from a configuration and its tables, or synthesized for the demo.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use codecs::geo::{Point, parse_geojson};
@@ -15,7 +15,7 @@ use switchboard::{
 };
 
 use crate::channel;
-use crate::config::{Config, Digest, Problem};
+use crate::config::{At, Config, Digest, Problem};
 use crate::net::crowd::Cap;
 
 pub struct City {
@@ -69,7 +69,7 @@ impl Realm<'_> {
 }
 
 struct Table<'a> {
-    file: String,
+    file: PathBuf,
     columns: Vec<&'a str>,
     rows: Vec<(usize, Vec<&'a str>)>,
 }
@@ -77,13 +77,13 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     /// Comma-separated, one header line, no quotes: what a bureau keeps in a spreadsheet.
     fn parse(file: &Path, text: &'a str, wanted: &[&str], problems: &mut Vec<Problem>) -> Table<'a> {
-        let file = file.display().to_string();
+        let file = file.to_owned();
         let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
         let columns: Vec<&str> = lines.next().map(|(_, l)| l.split(',').map(str::trim).collect()).unwrap_or_default();
         for missing in wanted.iter().filter(|w| !columns.contains(w)) {
             problems.push(Problem {
                 code: "GW-0220",
-                at: format!("{file}:1"),
+                at: At::Line(file.clone(), 1),
                 what: format!("column `{missing}` is missing"),
             });
         }
@@ -94,7 +94,7 @@ impl<'a> Table<'a> {
                 rows.push((i + 1, cells));
             } else {
                 let what = format!("{} cells in a table of {} columns", cells.len(), columns.len());
-                problems.push(Problem { code: "GW-0221", at: format!("{file}:{}", i + 1), what });
+                problems.push(Problem { code: "GW-0221", at: At::Line(file.clone(), i + 1), what });
             }
         }
         Table { file, columns, rows }
@@ -117,13 +117,13 @@ impl<'a> Table<'a> {
     }
 
     fn problem(&self, row: &(usize, Vec<&str>), code: &'static str, what: String) -> Problem {
-        Problem { code, at: format!("{}:{}", self.file, row.0), what }
+        Problem { code, at: At::Line(self.file.clone(), row.0), what }
     }
 }
 
 fn read(path: &Path, problems: &mut Vec<Problem>) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| {
-        problems.push(Problem { code: "GW-0103", at: path.display().to_string(), what: e.to_string() });
+        problems.push(Problem { code: "GW-0103", at: At::File(path.to_owned()), what: e.to_string() });
         String::new()
     })
 }
@@ -158,7 +158,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         if let (false, Some(secret)) = (unit.user.is_empty(), &unit.secret) {
             match secret.resolve(base) {
                 Ok(secret) => accounts.push(realm.account(&unit.user, &secret)),
-                Err(what) => p.push(Problem { code: "GW-0120", at: format!("unit.{code}.secret"), what }),
+                Err(what) => p.push(Problem { code: "GW-0120", at: At::Key(format!("unit.{code}.secret")), what }),
             }
         }
         responders.push(room(code, &unit.name, &unit.user, &unit.phone, unit.superior.clone(), &config.city.unit));
@@ -190,7 +190,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         if let Some(grid) = trunk.default_grid.as_ref().filter(|g| grids.get(g).is_none()) {
             p.push(Problem {
                 code: "GW-0213",
-                at: format!("trunk.{}", trunk.name),
+                at: At::Key(format!("trunk.{}.default_grid", trunk.name)),
                 what: format!("default_grid `{grid}` is not in the grid table"),
             });
         }
@@ -202,7 +202,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         if let Some(grid) = c.default_grid.as_ref().filter(|g| grids.get(g).is_none()) {
             p.push(Problem {
                 code: "GW-0213",
-                at: format!("channel.{name}"),
+                at: At::Key(format!("channel.{name}.default_grid")),
                 what: format!("default_grid `{grid}` is not in the grid table"),
             });
         }
@@ -232,7 +232,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
     }
     if skills.0.len() > SKILLS_MAX {
         let what = format!("{} names of skills; {SKILLS_MAX} can be told apart", skills.0.len());
-        p.push(Problem { code: "GW-0238", at: config.tables.seats.display().to_string(), what });
+        p.push(Problem { code: "GW-0238", at: At::File(base.join(&config.tables.seats)), what });
     }
     let policy = Policy {
         tone: !config.answer.tone.0.is_zero(),
@@ -245,7 +245,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
     for twice in accounts.iter().filter(|a| !seen.insert(a.user.clone())) {
         p.push(Problem {
             code: "GW-0222",
-            at: "tables".into(),
+            at: At::Key("tables".into()),
             what: format!("SIP user `{}` is given out twice", twice.user),
         });
     }
@@ -369,7 +369,7 @@ fn seats(
 fn grids(file: &Path, units: &BTreeMap<String, crate::config::Unit>, p: &mut Vec<Problem>) -> GridMap {
     let text = read(file, p);
     let features = parse_geojson(&text).unwrap_or_else(|what| {
-        p.push(Problem { code: "GW-0224", at: file.display().to_string(), what });
+        p.push(Problem { code: "GW-0224", at: At::File(file.to_owned()), what });
         Vec::new()
     });
     let mut grids = Vec::new();
@@ -379,7 +379,7 @@ fn grids(file: &Path, units: &BTreeMap<String, crate::config::Unit>, p: &mut Vec
         if id.is_empty() || !units.contains_key(&unit) {
             let what =
                 format!("feature {i}: grid_id `{id}`, unit `{unit}`: both must be there, and the unit in [unit.…]");
-            p.push(Problem { code: "GW-0225", at: file.display().to_string(), what });
+            p.push(Problem { code: "GW-0225", at: At::File(file.to_owned()), what });
         }
         grids.push(Grid::new(id, unit, feature.areas));
     }

@@ -11,7 +11,7 @@ use codecs::webhook::Secret;
 
 use crate::assembly::{self, Settings, SinkSettings};
 use crate::city::{self, City};
-use crate::config::{self, Config, Problem};
+use crate::config::{self, At, Config, Problem, Source};
 use crate::observe::{log, metrics};
 
 const BAD_CONFIGURATION: u8 = 78;
@@ -21,17 +21,23 @@ const DRAIN: Duration = Duration::from_secs(3600);
 /// Reads a configuration and everything it names.
 fn load(path: &Path) -> Result<(Config, City), Vec<Problem>> {
     let text = std::fs::read_to_string(path)
-        .map_err(|e| vec![Problem { code: "GW-0103", at: path.display().to_string(), what: e.to_string() }])?;
-    let config = config::parse(path, &text)?;
+        .map_err(|e| vec![Problem { code: "GW-0103", at: At::File(path.to_owned()), what: e.to_string() }])?;
+    let source = Source { path, text: &text };
+    let (config, mut problems) = config::read(source);
+    let Some(config) = config else { return Err(problems) };
     let base = path.parent().unwrap_or(Path::new("."));
-    let city = city::load(&config, base)?;
-    Ok((config, city))
+    match city::load(&config, base) {
+        Ok(city) if problems.is_empty() => Ok((config, city)),
+        // Whatever is wrong with the file hides nothing of its tables.
+        city => {
+            problems.extend(city.err().unwrap_or_default().into_iter().map(|p| p.placed(source)));
+            Err(problems)
+        }
+    }
 }
 
 fn tell(problems: &[Problem]) -> ExitCode {
-    for problem in problems {
-        eprintln!("{problem}");
-    }
+    config::tell(problems);
     eprintln!("✗ {} problem(s) · exit code {BAD_CONFIGURATION}", problems.len());
     ExitCode::from(BAD_CONFIGURATION)
 }

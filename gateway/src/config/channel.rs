@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sms::{CarrierConfig, Protocol};
 
-use super::{Problem, Secret, Span};
+use super::{At, Problem, Secret, Span};
 use crate::channel::{CarrierDevice, HttpDevice, Kind, QqDevice, Template, WechatApp, WechatDevice, WeiboDevice};
 
 /// One entry; which keys it needs depends on `kind`.
@@ -182,7 +182,7 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     fn complain(&mut self, code: &'static str, key: &str, what: String) {
-        self.problems.push(Problem { code, at: format!("channel.{}.{key}", self.name), what });
+        self.problems.push(Problem { code, at: At::Key(format!("channel.{}.{key}", self.name)), what });
     }
 
     fn text(&mut self, key: &str, value: Option<&str>) -> Option<String> {

@@ -2,7 +2,9 @@
 
 pub mod channel;
 mod parse;
+mod source;
 mod storage;
+mod tell;
 mod value;
 
 use std::collections::BTreeMap;
@@ -15,8 +17,10 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use parse::{line_of, parse};
+pub use parse::{parse, read};
+pub use source::Source;
 pub use storage::{Storage, Tls};
+pub use tell::tell;
 
 use crate::net::crowd::Cap;
 
@@ -24,14 +28,38 @@ use crate::net::crowd::Cap;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
     pub code: &'static str,
-    /// `file:line`.
-    pub at: String,
+    pub at: At,
     pub what: String,
 }
 
-impl std::fmt::Display for Problem {
+/// Where a problem stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum At {
+    /// A whole file.
+    File(PathBuf),
+    /// A line of it, from 1.
+    Line(PathBuf, usize),
+    /// A key of the configuration, until its line is looked for: `channel.x.secret`.
+    Key(String),
+}
+
+impl Problem {
+    /// With its line, where it stands at a key.
+    pub fn placed(self, source: Source<'_>) -> Problem {
+        match self.at {
+            At::Key(key) => Problem { at: source.place(&key), ..self },
+            _ => self,
+        }
+    }
+}
+
+impl std::fmt::Display for At {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "error[{}]: {}\n   ╭─[{}]", self.code, self.what, self.at)
+        match self {
+            At::File(path) => path.display().fmt(f),
+            At::Line(path, line) => write!(f, "{}:{line}", path.display()),
+            At::Key(key) => f.write_str(key),
+        }
     }
 }
 
@@ -507,7 +535,7 @@ mod tests {
     fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
         let p = &problems("wrap_up", "wrap_upp")[0];
         let line = GOOD.lines().position(|l| l.contains("wrap_up")).expect("there") + 1;
-        assert_eq!(p.at, format!("city.toml:{line}"));
+        assert_eq!(p.at, At::Line("city.toml".into(), line));
         assert!(p.what.contains("did you mean `wrap_up`"), "{}", p.what);
     }
 

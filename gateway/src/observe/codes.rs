@@ -23,7 +23,7 @@ codes! {
     "0101": "config_version is unknown",
         "write `config_version = 1`; a later number belongs to a later gateway";
     "0102": "the configuration is no TOML, or has a key that does not exist",
-        "the message names the line and the nearest key that does";
+        "correct the line; `gateway explain --page configuration` lists the keys";
     "0103": "a file that the configuration names cannot be read",
         "check its path, which is relative to the configuration, and its rights";
     "0120": "a secret cannot be had: its file or variable is missing",
