@@ -2,6 +2,11 @@
 
 use rtp_rs::{RtpPacketBuilder, RtpReader, Seq};
 
+/// Whether a payload type may stand in a packet: seven bits, and none that with its marker reads as RTCP (RFC 5761 4).
+pub fn is_payload_type(payload_type: u8) -> bool {
+    payload_type < 128 && !(64..96).contains(&payload_type)
+}
+
 /// Bytes of an RTP header without CSRC or extension.
 pub const HEADER_LEN: usize = 12;
 
@@ -36,7 +41,7 @@ impl<'a> Packet<'a> {
     #[expect(clippy::expect_used, reason = "the caller sizes the target; nothing of it comes from outside")]
     pub fn write(&self, target: &mut [u8]) -> usize {
         RtpPacketBuilder::new()
-            .payload_type(self.payload_type)
+            .payload_type(self.payload_type & 0x7F)
             .marked(self.marker)
             .sequence(Seq::from(self.sequence))
             .timestamp(self.timestamp)
@@ -104,6 +109,17 @@ mod tests {
         let len = packet.write(&mut buffer);
         assert_eq!(&buffer[..12], b"\x80\xe5\x03\xe8\x00\x02\x71\x00\x11\x22\x33\x44");
         assert_eq!(Packet::parse(&buffer[..len]), Some(packet));
+    }
+
+    #[test]
+    fn a_payload_type_that_no_packet_can_bear_is_told_and_never_a_panic() {
+        for payload_type in 0..=255 {
+            let packet = Packet { payload_type, marker: true, sequence: 1, timestamp: 1, ssrc: 1, payload: &[0] };
+            let mut buffer = [0; 64];
+            let len = packet.write(&mut buffer);
+            let survives = Packet::parse(&buffer[..len]) == Some(packet) && !is_rtcp(&buffer[..len]);
+            assert_eq!(survives, is_payload_type(payload_type), "{payload_type}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use crate::rtp::is_payload_type;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SdpError {
     /// Counted from 1.
@@ -75,7 +77,7 @@ impl Media {
         self.kind.eq_ignore_ascii_case("audio") && plain(&self.protocol)
     }
     pub fn payload_types(&self) -> impl Iterator<Item = u8> {
-        self.formats.iter().filter_map(|f| f.parse().ok())
+        self.formats.iter().filter_map(|f| f.parse().ok()).filter(|pt| is_payload_type(*pt))
     }
     /// The encoding name of a payload type: its rtpmap, or the static table (RFC 3551 6).
     pub fn encoding(&self, payload_type: u8) -> Option<(&str, u32)> {
@@ -296,8 +298,8 @@ fn attribute(media: &mut Media, value: &str) -> Option<()> {
         let mut parts = rest.trim().split('/');
         let encoding = known(parts.next()?);
         let clock_hz = parts.next()?.trim().parse().ok()?;
-        // A payload type beyond 127 cannot be used; the line is no reason to refuse the call.
-        if let Ok(payload_type) = pt.parse() {
+        // One that no packet can bear cannot be used; the line is no reason to refuse the call.
+        if let Some(payload_type) = pt.parse().ok().filter(|pt| is_payload_type(*pt)) {
             media.rtpmap.push(RtpMap { payload_type, encoding, clock_hz });
         }
     } else if let Some(ptime) = value.strip_prefix("ptime:") {

@@ -10,6 +10,8 @@ use codecs::audio::g711::Law;
 const BLOCK: usize = 80;
 const BLOCKS: usize = 40;
 const RING: usize = BLOCK * BLOCKS;
+/// A packet longer than this is taken in pieces.
+const PIECE: usize = RING / 4;
 /// The blocks of the frame at the ring's beginning.
 const FRAME_BITS: u64 = (1 << (FRAME / BLOCK)) - 1;
 /// Samples of delay at the start, and at most.
@@ -75,9 +77,12 @@ impl Jitter {
 
     /// Takes the samples of one packet, in this buffer's law.
     pub fn push(&mut self, timestamp: u32, samples: &[u8]) {
-        if samples.is_empty() || samples.len() > RING / 4 {
-            return;
+        for (n, piece) in (0u32..).zip(samples.chunks(PIECE)) {
+            self.push_piece(timestamp.wrapping_add(n * PIECE as u32), piece);
         }
+    }
+
+    fn push_piece(&mut self, timestamp: u32, samples: &[u8]) {
         let base = *self.base.get_or_insert_with(|| {
             self.ring = vec![self.law.silence(); RING].into();
             self.play = -self.delay;

@@ -252,6 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn a_payload_type_that_no_packet_can_bear_is_passed_over() {
+        for odd in [64, 72, 95, 128, 200, 255] {
+            let offer = offered(&format!(
+                "m=audio 4000 RTP/AVP {odd} 8\r\na=rtpmap:{odd} PCMA/8000\r\na=rtpmap:{odd} telephone-event/8000\r\n"
+            ));
+            let (agreed, _) = answer(offer.as_bytes(), LOCAL).expect("answered");
+            assert_eq!((agreed.payload_type, agreed.telephone_event), (8, None), "{odd}");
+            let alone = offered(&format!("m=audio 4000 RTP/AVP {odd}\r\na=rtpmap:{odd} PCMA/8000\r\n"));
+            assert_eq!(answer(alone.as_bytes(), LOCAL), Err(Refusal::NoCommonCodec), "{odd}");
+            assert_eq!(accept(alone.as_bytes(), &OWN), Err(Refusal::NoCommonCodec), "{odd}");
+        }
+    }
+
+    #[test]
     fn hold_is_answered_with_the_reverse() {
         for (line, ours) in [
             ("a=sendonly", Direction::RecvOnly),

@@ -9,6 +9,10 @@ use codecs::time::Mono;
 
 /// Sound packets in sequence before an address is believed.
 const IN_SEQUENCE: u8 = 3;
+/// Ports that may turn out to be the peer's at one time.
+const CANDIDATES: usize = 4;
+/// One of which nothing has come for so long is none any more.
+const FORGOTTEN_AFTER: Duration = Duration::from_millis(200);
 /// A peer behind a NAT that stays silent this long may have got another port.
 const MOVES_AFTER: Duration = Duration::from_millis(500);
 
@@ -26,6 +30,7 @@ struct Candidate {
     ssrc: u32,
     next: u16,
     seen: u8,
+    heard: Mono,
 }
 
 #[derive(Default)]
@@ -35,7 +40,7 @@ pub(crate) struct Source {
     near: Option<IpAddr>,
     /// A port learnt there.
     learnt: Option<SocketAddr>,
-    candidate: Option<Candidate>,
+    candidates: [Option<Candidate>; CANDIDATES],
     /// What the SDP names has spoken: nobody else does any more.
     named_spoke: bool,
     last_heard: Option<Mono>,
@@ -48,7 +53,7 @@ impl Source {
     pub fn name(&mut self, named: Option<Remote>, near: Option<IpAddr>) {
         if (named, near) != (self.named, self.near) {
             (self.named, self.near, self.named_spoke) = (named, near, false);
-            (self.learnt, self.candidate) = (None, None);
+            (self.learnt, self.candidates) = (None, Default::default());
         }
     }
 
@@ -75,14 +80,14 @@ impl Source {
         self.named.map(|r| r.rtcp).filter(|_| self.is_open && self.learnt.is_none())
     }
 
-    /// Whether a packet is the peer's.
-    pub fn takes(&mut self, now: Mono, from: SocketAddr, packet: &Packet<'_>) -> bool {
+    /// Whether a packet is the peer's. Nobody is learnt from what is no sound.
+    pub fn takes(&mut self, now: Mono, from: SocketAddr, packet: &Packet<'_>, is_sound: bool) -> bool {
         let theirs = if self.named.is_some_and(|r| r.rtp == from) {
             // The one that the SDP names is right, whoever was heard before.
-            (self.learnt, self.candidate, self.named_spoke) = (None, None, true);
+            (self.learnt, self.candidates, self.named_spoke) = (None, Default::default(), true);
             true
         } else {
-            self.learnt == Some(from) || self.learn(now, from, packet)
+            self.learnt == Some(from) || is_sound && self.learn(now, from, packet)
         };
         if theirs {
             self.last_heard = Some(now);
@@ -102,15 +107,27 @@ impl Source {
         if self.named_spoke || !silent || self.near != Some(from.ip().to_canonical()) {
             return false;
         }
-        let known = self.candidate.filter(|c| c.at == from && c.ssrc == packet.ssrc && c.next == packet.sequence);
-        let seen = known.map_or(1, |c| c.seen + 1);
+        let place = self.candidate_place(now, from);
+        let goes_on = |c: &&Candidate| c.at == from && c.ssrc == packet.ssrc && c.next == packet.sequence;
+        let seen = self.candidates[place].as_ref().filter(goes_on).map_or(1, |c| c.seen + 1);
         let next = packet.sequence.wrapping_add(1);
-        self.candidate = Some(Candidate { at: from, ssrc: packet.ssrc, next, seen });
+        self.candidates[place] = Some(Candidate { at: from, ssrc: packet.ssrc, next, seen, heard: now });
         if seen < IN_SEQUENCE {
             return false;
         }
-        (self.learnt, self.candidate) = (Some(from), None);
+        (self.learnt, self.candidates) = (Some(from), Default::default());
         true
+    }
+
+    /// Its own; else one that is free or forgotten; else that of whoever was least in sequence, and of those the last
+    /// to come: whoever was there first is not crowded out.
+    fn candidate_place(&self, now: Mono, from: SocketAddr) -> usize {
+        let own = self.candidates.iter().position(|c| c.is_some_and(|c| c.at == from));
+        let is_free = |c: &Option<Candidate>| c.is_none_or(|c| now.since(c.heard) > FORGOTTEN_AFTER);
+        own.or_else(|| self.candidates.iter().position(is_free)).unwrap_or_else(|| {
+            let least = |(_, c): &(usize, &Option<Candidate>)| c.map(|c| (c.seen, std::cmp::Reverse(c.heard)));
+            self.candidates.iter().enumerate().min_by_key(least).map_or(0, |(place, _)| place)
+        })
     }
 }
 
@@ -140,7 +157,31 @@ mod tests {
 
     /// Five packets in sequence from an address, from `start` ms on; how many are taken.
     fn talk(s: &mut Source, from: &str, start: u64, first: u16) -> usize {
-        (0..5).filter(|n| s.takes(ms(start + n * 20), at(from), &packet(first + *n as u16, 1))).count()
+        (0..5).filter(|n| s.takes(ms(start + n * 20), at(from), &packet(first + *n as u16, 1), true)).count()
+    }
+
+    #[test]
+    fn what_is_no_sound_is_nobodys_and_a_neighbour_out_of_sequence_hides_no_peer() {
+        let near = Some("203.0.113.7");
+        let mut s = source("192.168.1.5:4000", near);
+        s.open();
+        for n in 0..50 {
+            assert!(!s.takes(ms(n * 5), at("203.0.113.7:20000"), &packet(n as u16, 9), false), "no sound");
+        }
+        let mut s = source("192.168.1.5:4000", near);
+        let mut taken = 0;
+        for n in 0..10u16 {
+            for neighbour in [20_000, 20_002] {
+                assert!(!s.takes(
+                    ms(u64::from(n) * 20),
+                    at(&format!("203.0.113.7:{neighbour}")),
+                    &packet(n * 7, 9),
+                    true
+                ));
+            }
+            taken += usize::from(s.takes(ms(u64::from(n) * 20 + 1), at("203.0.113.7:30000"), &packet(n, 1), true));
+        }
+        assert_eq!((taken, s.target()), (8, Some(at("203.0.113.7:30000"))));
     }
 
     #[test]
@@ -176,10 +217,10 @@ mod tests {
         assert_eq!(talk(&mut s, "203.0.113.8:30000", 0, 1), 0, "another address");
         // One packet each from many ports, or out of sequence: nobody is believed.
         for n in 0..100u16 {
-            assert!(!s.takes(ms(200), at(&format!("203.0.113.7:{}", 20_000 + n)), &packet(7, 9)));
+            assert!(!s.takes(ms(200), at(&format!("203.0.113.7:{}", 20_000 + n)), &packet(7, 9), true));
         }
         for n in [1, 3, 5, 2, 9] {
-            assert!(!s.takes(ms(300), at("203.0.113.7:30000"), &packet(n, 1)));
+            assert!(!s.takes(ms(300), at("203.0.113.7:30000"), &packet(n, 1), true));
         }
         assert_eq!(talk(&mut s, "203.0.113.7:30000", 400, 20), 3, "the third opens it");
         assert_eq!(s.target(), Some(at("203.0.113.7:30000")));

@@ -94,7 +94,8 @@ impl Stream {
     /// Takes one RTP datagram.
     pub fn handle(&mut self, now: Mono, from: SocketAddr, bytes: &[u8]) -> Heard {
         let Some(packet) = Packet::parse(bytes) else { return Heard::Nothing };
-        if !self.source.takes(now, from, &packet) {
+        let is_sound = self.plays(packet.payload_type) && !packet.payload.is_empty();
+        if !self.source.takes(now, from, &packet, is_sound) {
             self.strangers += 1;
             return Heard::Nothing;
         }
@@ -106,6 +107,12 @@ impl Stream {
             return Heard::Nothing;
         }
         if std::mem::replace(&mut self.heard_audio, true) { Heard::Audio } else { Heard::First }
+    }
+
+    /// Whether packets of this type are audio or keys of this leg.
+    fn plays(&self, payload_type: u8) -> bool {
+        let own = [Some(self.payload_type), self.telephone_event, Some(COMFORT_NOISE), Some(8), Some(0)];
+        own.contains(&Some(payload_type))
     }
 
     /// `false`: it is nothing that could be played.
@@ -127,12 +134,14 @@ impl Stream {
             self.jitter.push(packet.timestamp, packet.payload);
         } else {
             // A peer may switch among what it offered without a word (RFC 3264 5.1).
-            let mut recoded = [0; 480];
-            let len = packet.payload.len().min(recoded.len());
-            for (to, &from) in recoded.iter_mut().zip(packet.payload) {
-                *to = law.recode(self.law, from);
+            let mut recoded = [0; FRAME];
+            for (n, piece) in (0u32..).zip(packet.payload.chunks(FRAME)) {
+                for (to, &from) in recoded.iter_mut().zip(piece) {
+                    *to = law.recode(self.law, from);
+                }
+                let timestamp = packet.timestamp.wrapping_add(n * FRAME as u32);
+                self.jitter.push(timestamp, &recoded[..piece.len()]);
             }
-            self.jitter.push(packet.timestamp, &recoded[..len]);
         }
         true
     }

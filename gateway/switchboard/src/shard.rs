@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -368,10 +369,15 @@ impl Shard {
             self.by_port.get(usize::from(port / 2)).copied().flatten()
         };
         let Some(leg) = leg else { return };
-        if rtcp {
-            self.media.handle_rtcp(now, leg, source, bytes);
-        } else {
-            self.media.handle_rtp(now, leg, source, bytes);
+        let media = &mut self.media;
+        let taken = catch_unwind(AssertUnwindSafe(|| match rtcp {
+            true => media.handle_rtcp(now, leg, source, bytes),
+            false => media.handle_rtp(now, leg, source, bytes),
+        }));
+        if taken.is_err()
+            && let Some(&(key, _)) = self.by_media.get(&leg)
+        {
+            self.abandon_panicked(now, key);
         }
     }
 

@@ -540,7 +540,8 @@ impl Endpoint {
 }
 
 /// The key of the transaction a request belongs to: branch, sent-by and method; ACK and CANCEL look for their INVITE's
-/// with `method`.
+/// with `method`. Call-ID and CSeq are the same in all that belongs together: a peer that gives two calls one branch has
+/// two calls all the same.
 fn request_key(keys: &Keys, message: &Message, fields: &Fields, method: Method) -> Key {
     let method = [method as u8];
     if fields.branch.is_empty() {
@@ -549,7 +550,8 @@ fn request_key(keys: &Keys, message: &Message, fields: &Fields, method: Method) 
         let via = message.get(Name::Via).unwrap_or_default();
         return keys.of(&[message.request_uri(), from_tag, call_id, &fields.cseq.to_be_bytes(), via, &method]);
     }
-    keys.of(&[message.bytes(fields.branch), message.bytes(fields.sent_by), &method])
+    let (sent_by, call_id) = (message.bytes(fields.sent_by), message.bytes(fields.call_id));
+    keys.of(&[message.bytes(fields.branch), sent_by, call_id, &fields.cseq.to_be_bytes(), &method])
 }
 
 /// The key of a client transaction: our branch and the method (RFC 3261 17.1.3).

@@ -94,10 +94,15 @@ impl Endpoint {
             .map(|(index, session)| SessionId { index: index as u32, generation: session.generation })
             .collect();
         for id in lost {
-            if let Some(State::Calling { transaction, .. }) = self.session(id).map(|session| &session.state) {
-                let transaction = *transaction;
-                if let Machine::InviteClient(machine) = &mut self.transactions[transaction].machine {
-                    machine.terminate();
+            let transaction = match self.session(id).map(|session| &session.state) {
+                Some(State::Calling { transaction, .. } | State::Invited { transaction, .. }) => Some(*transaction),
+                Some(State::Established) | None => None,
+            };
+            if let Some(transaction) = transaction {
+                match &mut self.transactions[transaction].machine {
+                    Machine::InviteClient(machine) => machine.terminate(),
+                    Machine::InviteServer(machine) => machine.terminate(),
+                    Machine::Client(_) | Machine::Server(_) => {}
                 }
                 self.settle_transaction(transaction);
             }

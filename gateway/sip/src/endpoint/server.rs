@@ -178,6 +178,10 @@ impl Endpoint {
         let bytes = self.ok_with_sdp(&reoffer.request, reoffer.flow, b"", sdp);
         let path = self.transactions[reoffer.transaction].path;
         if let Some(session) = self.session(id) {
+            // Only what is taken moves the dialog.
+            if let Some(dialog) = &mut session.dialog {
+                dialog.refresh_target(&reoffer.request, reoffer.flow);
+            }
             session.ok = Some(Box::new(PendingOk::new(now, reoffer.cseq, bytes.clone(), path)));
         }
         self.respond(now, reoffer.transaction, 200, bytes);
@@ -330,11 +334,6 @@ impl Endpoint {
         let Some(session) = self.session(id) else { return };
         let busy = session.ok.is_some() || session.reoffer.is_some() || !matches!(session.state, State::Established);
         let refusal = if busy { Some(491) } else { refusal_of(&message).map(|(code, _)| code) };
-        if refusal.is_none()
-            && let Some(dialog) = &mut session.dialog
-        {
-            dialog.refresh_target(&message, flow);
-        }
         let machine = Machine::InviteServer(InviteServer::proceeding(flow.transport.is_reliable()));
         let index = self.add_transaction(machine, key, Path::of_answer(fields.reply, flow), None);
         if let Some(code) = refusal {

@@ -111,6 +111,11 @@ impl InviteServer {
         }
     }
 
+    /// Nobody can be answered any more (RFC 3261 17.2.4).
+    pub fn terminate(&mut self) {
+        self.state = State::Terminated;
+    }
+
     /// Nothing has been sent, not even 100.
     pub fn is_unanswered(&self) -> bool {
         matches!(self.state, State::Proceeding { last: None })

@@ -113,22 +113,22 @@ impl Shard {
     ) {
         let said = format!("X.local;cause={number};text=\"GW-{number} {text}\"");
         self.sip.reject(now, invitation.session, code, Some(&said));
-        self.shares[trunk].at(now);
-        self.tell_refused(trunk, &invitation.message, code, reason);
+        self.tell_refused(now, trunk, &invitation.message, code, reason);
     }
 
     /// An INVITE that the protocol alone could not serve.
-    pub(super) fn refused_by_protocol(&mut self, refused: &Refused) {
+    pub(super) fn refused_by_protocol(&mut self, now: Mono, refused: &Refused) {
         if let Some(trunk) = self.trunk_of(refused.flow.remote.ip()) {
-            self.tell_refused(trunk, &refused.message, refused.code, refused.what);
+            self.tell_refused(now, trunk, &refused.message, refused.code, refused.what);
         }
     }
 
-    fn tell_refused(&mut self, trunk: usize, message: &Message, code: u16, reason: &'static str) {
+    fn tell_refused(&mut self, now: Mono, trunk: usize, message: &Message, code: u16, reason: &'static str) {
         let name = self.config.trunks[trunk].name.clone();
         self.observe(Observed::Refused { trunk: name, code, reason });
-        self.shares[trunk].told += 1;
-        if self.shares[trunk].told > REFUSALS_TOLD {
+        let share = self.shares[trunk].at(now);
+        share.told += 1;
+        if share.told > REFUSALS_TOLD {
             return self.observe(Observed::Breach { timer: "T1" });
         }
         let (no, reserved) = self.mint_number();

@@ -48,7 +48,7 @@ impl Shard {
     fn sip_event(&mut self, now: Mono, event: SipEvent) {
         match event {
             SipEvent::Invited(invitation) => self.invited(now, *invitation),
-            SipEvent::Refused(refused) => self.refused_by_protocol(&refused),
+            SipEvent::Refused(refused) => self.refused_by_protocol(now, &refused),
             SipEvent::Confirmed { session, sdp } => self.confirmed(now, session, sdp),
             SipEvent::Progress { session, .. } => self.session_input(now, session, |leg| Input::LegRinging { leg }),
             SipEvent::Answered { session, sdp } => self.answered(now, session, sdp),
@@ -111,6 +111,11 @@ impl Shard {
                 let session = of(leg).and_then(|(key, leg)| self.session_of(key, leg));
                 if let Some(session) = session {
                     self.sip.probe(now, session);
+                }
+            }
+            MediaEvent::Failed { leg } => {
+                if let Some((key, _)) = of(leg) {
+                    self.abandon_panicked(now, key);
                 }
             }
             MediaEvent::Digit { .. } => {}
@@ -189,7 +194,7 @@ impl Shard {
 
     /// The call machine is gone: every leg is hung up from the leg table, seats and officers are given back. Whoever had
     /// not been answered is a report that was not answered, and is called back like any other.
-    fn abandon_panicked(&mut self, now: Mono, key: CallKey) {
+    pub(super) fn abandon_panicked(&mut self, now: Mono, key: CallKey) {
         self.outputs.push_back(Output::Observed(Observed::Panicked));
         let Some(slot) = self.calls.get(&key) else { return };
         let (no, answered, is_call_back) = (slot.no, slot.result == "answered", slot.is_call_back);

@@ -261,3 +261,24 @@ fn whoever_withholds_their_number_calls_as_anonymous() {
     assert_eq!(legs::identity("", "r"), b"\"Anonymous\" <sip:anonymous@anonymous.invalid>");
     assert_eq!(legs::identity("+86#1", "r"), b"\"+86#1\" <sip:+86%231@r>");
 }
+
+#[test]
+fn whoever_the_protocol_refuses_is_told_twenty_times_a_second_and_again_in_the_next() {
+    let mut shard = shard(4, 600);
+    let mut alerts = 0;
+    let mut refuse = |shard: &mut Shard, at_ms, n: u32| {
+        let encoded = "Content-Encoding: gzip\r\n";
+        let text = String::from_utf8(invite(&format!("c{n}"), &audio()).to_vec()).expect("text");
+        let text = text.replacen("Contact:", &format!("{encoded}Contact:"), 1);
+        shard.handle_sip(Mono::from_millis(at_ms), WALL, Flow::udp(TRUNK), text.into());
+        let told = told(shard);
+        has(&told, &["415", "Breach { timer: \"T1\" }"]);
+        alerts += told.iter().filter(|t| *t == "arrived").count();
+        alerts
+    };
+    let told = (0..30).map(|n| refuse(&mut shard, 0, n)).last();
+    assert_eq!(told, Some(20));
+    // No call of this trunk has come through meanwhile.
+    let told = (30..60).map(|n| refuse(&mut shard, 1000 + u64::from(n), n)).last();
+    assert_eq!(told, Some(40));
+}

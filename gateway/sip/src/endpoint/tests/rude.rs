@@ -585,3 +585,32 @@ fn an_invite_over_udp_fits_a_datagram_by_leaving_out_what_is_optional() {
         assert!(left == 8 || bytes.len() <= 1300, "{}", bytes.len());
     }
 }
+
+#[test]
+fn a_caller_whose_connection_is_gone_before_the_answer_leaves_nothing_behind() {
+    let mut e = endpoint(B, 1);
+    let flow = Flow { connection: 7, ..Flow::tcp(TRUNK.parse().expect("an address")) };
+    let (_, events) =
+        give(&mut e, Mono(0), flow, request("INVITE", &format!("SIP/2.0/TCP {TRUNK};branch=z9hG4bKi"), ""));
+    assert!(matches!(&events[..], [Event::Invited(_)]));
+    e.handle_unreachable(Mono(1), 7, TRUNK.parse().expect("an address"));
+    assert!(std::iter::from_fn(|| e.poll_output()).any(|o| matches!(o, Output::Event(Event::Ended { .. }))));
+    assert_eq!(e.population(), (0, 0, 0));
+}
+
+#[test]
+fn two_calls_that_bear_one_branch_are_two_calls() {
+    let mut e = endpoint(B, 1);
+    let invite = |call: &str, cseq: u32| {
+        let text =
+            String::from_utf8(request("INVITE", &format!("SIP/2.0/UDP {TRUNK};branch=z9hG4bKsame"), "").to_vec());
+        let text = text.expect("text").replace("Call-ID: c\r\n", &format!("Call-ID: {call}\r\n"));
+        Bytes::from(text.replace("CSeq: 1 ", &format!("CSeq: {cseq} ")))
+    };
+    for (call, cseq) in [("a", 1), ("b", 1), ("b", 2)] {
+        let (_, events) = give(&mut e, Mono(0), udp(TRUNK), invite(call, cseq));
+        assert!(matches!(&events[..], [Event::Invited(_)]), "{call} {cseq}");
+        let (_, events) = give(&mut e, Mono(1), udp(TRUNK), invite(call, cseq));
+        assert!(events.is_empty(), "sent again it is the same");
+    }
+}
