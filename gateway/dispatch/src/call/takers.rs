@@ -1,7 +1,7 @@
 //! Whoever takes the call: asked one after the other, a second beside a first that is slow, until one is heard.
 //!
-//! A seat that answers and sends nothing is no answer: after half a second the next is asked beside it, and whoever is
-//! heard first has the caller. What a seat fails in one call may be the call's fault; it is charged to the seat when
+//! A seat that has not picked up in half of its time, or that picks up and sends nothing for half a second, is no answer:
+//! the next is asked beside it, and whoever is heard first has the caller. What a seat fails in one call may be the call's fault; it is charged to the seat when
 //! another takes the same call.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ const HEARD_WITHIN: Duration = Duration::from_millis(500);
 /// A seat that has had this long and was never heard has failed.
 const SILENT_FAILS: Duration = Duration::from_secs(2);
 /// Seats asked at one time.
-const BESIDE: usize = 2;
+const BESIDE: usize = 5;
 /// A taker who is gone within this long has not taken the call: the caller goes to the next.
 const DROPPED_WITHIN: Duration = Duration::from_secs(5);
 /// Seats asked one right after the other; beyond it a call waits longer from try to try, and at last asks no more.
@@ -31,6 +31,7 @@ const NEXT_TRY_AFTER_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 enum Phase {
     Inviting {
+        beside_at: Mono,
         give_up_at: Mono,
     },
     /// It has picked up: its tone plays, or is over, and it is listened for.
@@ -38,8 +39,6 @@ enum Phase {
         at: Mono,
         tone_over: bool,
         heard: bool,
-        /// Another was asked beside it.
-        late: bool,
     },
     /// It has the caller; settled once it has kept them for a while.
     Connected {
@@ -53,17 +52,20 @@ struct Taker {
     leg: LegNo,
     seat: SeatId,
     overflow: bool,
+    /// It is slow, and another was asked beside it.
+    late: bool,
     phase: Phase,
 }
 
 impl Taker {
     fn due(&self) -> Option<Mono> {
         match self.phase {
-            Phase::Inviting { give_up_at } => Some(give_up_at),
+            Phase::Inviting { give_up_at, .. } if self.late => Some(give_up_at),
+            Phase::Inviting { beside_at, give_up_at } => Some(beside_at.min(give_up_at)),
             Phase::Answered { heard: true, .. } | Phase::Connected { settled: true, .. } => None,
             Phase::Connected { since, settled: false } => Some(since + DROPPED_WITHIN),
-            Phase::Answered { at, late: false, .. } => Some(at + HEARD_WITHIN),
-            Phase::Answered { at, late: true, .. } => Some(at + SILENT_FAILS),
+            Phase::Answered { at, .. } if self.late => Some(at + SILENT_FAILS),
+            Phase::Answered { at, .. } => Some(at + HEARD_WITHIN),
         }
     }
 
@@ -146,9 +148,10 @@ impl Call {
             return;
         }
         let leg = self.new_leg();
-        let phase = Phase::Inviting { give_up_at: now + self.policy.seat_answers_within };
+        let within = self.policy.seat_answers_within;
+        let phase = Phase::Inviting { beside_at: now + within / 2, give_up_at: now + within };
         self.takers.tries += 1;
-        self.takers.asked.push(Taker { leg, seat, overflow, phase });
+        self.takers.asked.push(Taker { leg, seat, overflow, late: false, phase });
         self.fact(Fact::Offered { leg, seat });
         self.outputs.push_back(Output::StartLeg { leg, target: Target::Seat(seat), role: Role::Taker });
     }
@@ -156,7 +159,7 @@ impl Call {
     pub(super) fn taker_answered(&mut self, now: Mono, leg: LegNo) {
         let tone = self.policy.tone;
         let Some(taker) = self.takers.of(leg) else { return };
-        taker.phase = Phase::Answered { at: now, tone_over: !tone, heard: false, late: false };
+        taker.phase = Phase::Answered { at: now, tone_over: !tone, heard: false };
         if tone {
             self.outputs.push_back(Output::PlayTone { leg });
         }
@@ -231,23 +234,32 @@ impl Call {
             self.want_seat();
         }
         while let Some(taker) = self.takers.asked.iter_mut().find(|t| t.due().is_some_and(|at| at <= now)) {
-            let leg = taker.leg;
+            let (leg, seat) = (taker.leg, taker.seat);
             match &mut taker.phase {
                 Phase::Connected { settled, .. } => {
                     *settled = true;
                     self.settle_taker();
                 }
-                Phase::Answered { late, .. } if !*late => {
-                    *late = true;
-                    let seat = taker.seat;
-                    self.fact(Fact::SeatLate { seat });
-                    if self.takers.asked.len() < BESIDE {
-                        self.want_seat();
-                    }
+                Phase::Inviting { give_up_at, .. } if *give_up_at <= now => {
+                    self.give_up_taker(now, leg, SeatFailure::NoAnswer);
                 }
-                Phase::Answered { .. } => self.give_up_taker(now, leg, SeatFailure::NoAudio),
-                Phase::Inviting { .. } => self.give_up_taker(now, leg, SeatFailure::NoAnswer),
+                Phase::Answered { .. } if taker.late => self.give_up_taker(now, leg, SeatFailure::NoAudio),
+                phase => {
+                    let has_answered = matches!(phase, Phase::Answered { .. });
+                    taker.late = true;
+                    self.ask_beside(seat, has_answered);
+                }
             }
+        }
+    }
+
+    /// One that is slow has another beside it.
+    fn ask_beside(&mut self, seat: SeatId, has_answered: bool) {
+        if has_answered {
+            self.fact(Fact::SeatLate { seat });
+        }
+        if self.takers.asked.len() < BESIDE && self.takers.tries < QUICK_TRIES {
+            self.want_seat();
         }
     }
 
@@ -274,7 +286,9 @@ impl Call {
         if !self.takers.failed.contains(&seat) {
             self.takers.failed.push(seat);
         }
-        if self.takers.holder().is_none() && self.takers.asked.len() < BESIDE {
+        // Whoever was asked beside it stands in its place already.
+        let stands_in = taker.late && !self.takers.asked.is_empty();
+        if self.takers.holder().is_none() && !stands_in {
             self.want_next_seat(now);
         }
     }

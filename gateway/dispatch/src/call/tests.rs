@@ -159,19 +159,20 @@ fn whoever_takes_audio_at_last_is_answered_when_they_hear_somebody() {
 }
 
 #[test]
-fn a_seat_that_does_not_pick_up_is_passed_over_after_a_second() {
+fn a_seat_that_does_not_pick_up_has_another_beside_it_after_half_a_second_and_is_passed_over_after_one() {
     let mut s = Story::new();
-    s.at(1, seat(7)).until(1100).at(1101, seat(8));
+    s.at(1, seat(7)).until(510).at(511, seat(8)).until(1100);
     s.tells(&expect![[r#"
         0.000 WantSeat answer_by: 3000000000, avoid: []
         0.001 FactOffered leg: 1, seat: 7
         0.001 StartLeg leg: 1, target: Seat7, role: Taker
+        0.501 WantSeat answer_by: 3000000000, avoid: []
+        0.511 FactOffered leg: 2, seat: 8
+        0.511 StartLeg leg: 2, target: Seat8, role: Taker
         1.001 DropLeg leg: 1
         1.001 FactSeatFailed leg: 1, seat: 7, why: NoAnswer
         1.001 ReleaseSeat seat: 7, outcome: NotReached
-        1.001 WantSeat answer_by: 3000000000, avoid: [7]
-        1.101 FactOffered leg: 2, seat: 8
-        1.101 StartLeg leg: 2, target: Seat8, role: Taker
+        1.011 WantSeat answer_by: 3000000000, avoid: [7]
     "#]]);
 }
 
@@ -575,4 +576,39 @@ fn a_human_who_answers_after_the_grace_brings_the_officer_at_once() {
         14.360 FactResponderWanted why: Grace
         14.360 WantResponder rung: Officer, share: 4s
     "#]]);
+}
+
+#[test]
+fn four_seats_that_say_nothing_and_three_that_do_not_pick_up_cost_a_caller_two_seconds_each_time_and_no_more() {
+    for picks_up in [true, false] {
+        let mut s = Story::new();
+        let mute = if picks_up { 4 } else { 3 };
+        // A seat is free whenever one is asked for.
+        let mut given = 0;
+        while given < mute + 1 {
+            let asked = s.text.matches("WantSeat").count() as u32;
+            if asked > given {
+                given += 1;
+                let at = s.now.as_millis() + 1;
+                s.at(at, seat(given));
+                if given > mute {
+                    break;
+                }
+                if picks_up {
+                    s.at(at + 20, Input::LegAnswered { leg: LegNo(given) });
+                }
+            }
+            let later = s.now.as_millis() + 1;
+            s.until(later);
+        }
+        let at = s.now.as_millis();
+        let leg = LegNo(mute + 1);
+        s.at(at + 49, Input::LegAnswered { leg })
+            .at(at + 69, Input::LegHeard { leg })
+            .at(at + 349, Input::Played { leg });
+        s.at(at + 370, hears(0, mute + 1));
+        let answered = s.text.lines().find(|l| l.contains("FactAnswered")).expect("a human is heard").to_owned();
+        let after: f64 = answered.split(' ').next().and_then(|t| t.parse().ok()).expect("an instant");
+        assert!(after < 2.6, "{answered}");
+    }
 }
