@@ -101,7 +101,18 @@ pub(super) fn ended(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
     None
 }
 
+/// What a call-back bears of each end of the process that it saw. One that saw three is not made again: whoever answers
+/// there may be what ends it.
+const CUT_OFF: [&str; 3] = ["call_back_interrupted", "call_back_interrupted_again", "call_back_given_up"];
+
 pub(super) fn interrupted(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
+    if record.state == State::Callback && record.call.t.end.is_none() {
+        let seen = CUT_OFF.iter().find(|cut| !record.marks.iter().any(|m| m == *cut));
+        mark(record, seen.copied().unwrap_or(CUT_OFF[2]));
+        if seen.is_none_or(|cut| *cut == CUT_OFF[2]) {
+            record.state = State::Unreached;
+        }
+    }
     let owed = matches!(record.state, State::Abandoned | State::Callback) && !record.reporter.phone.is_empty();
     if record.state != State::Unreached {
         record.state = if owed { State::Abandoned } else { State::Ended };

@@ -290,3 +290,17 @@ fn a_record_stays_below_a_mebibyte_whatever_is_said_and_tried() {
     assert!(a.is_full(no()));
     assert!(last.len() < 1024 * 1024, "{} octets", last.len());
 }
+
+#[test]
+fn a_call_back_that_saw_three_ends_of_the_process_is_not_made_again() {
+    let mut a = alerts();
+    feed(&mut a, vec![arrival(), Fact::Abandoned { attended: false }, Fact::Ended]);
+    for (nth, owed) in [(1, true), (2, true), (3, false)] {
+        feed(&mut a, vec![Fact::CallingBack]);
+        let (types, revisions) = feed(&mut a, vec![Fact::Interrupted, recorded()]);
+        assert_eq!(types.contains(&"call back 13800138000".to_owned()), owed, "start {nth}: {types:?}");
+        if !owed {
+            assert!(revisions[0].marks.iter().any(|m| m == "call_back_given_up"), "{:?}", revisions[0].marks);
+        }
+    }
+}
