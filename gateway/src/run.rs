@@ -112,6 +112,7 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
         rtp_ports: config.listen.rtp.ports,
         sinks,
         peers: None,
+        saboteur: None,
     };
     let prometheus = metrics::install()?;
     let admin = prometheus.clone();

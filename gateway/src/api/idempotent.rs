@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use codecs::record::{Note, fingerprint};
 use codecs::time::Mono;
 use dashmap::DashMap;
-use switchboard::ToCasebook;
+use switchboard::{RequestId, ToCasebook};
 use tokio::sync::watch;
 
 use super::who::Principal;
 use super::{Api, Problem};
-use crate::thread::casebook::Input;
+use crate::thread::casebook::{Input, RECOVERY};
 
 /// How long an answer is remembered.
 pub const KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -23,8 +25,13 @@ pub const KEPT: Duration = Duration::from_secs(24 * 3600);
 const SHARE: usize = 10_000;
 /// The longest key, in octets (the draft's servers take 255).
 const KEY_MAX: usize = 255;
-/// The longest answer that is remembered.
+/// The longest request under a key, and the longest answer that is remembered.
+const ASKED_MAX: usize = 2 * 1024 * 1024;
 const ANSWER_MAX: usize = 64 * 1024;
+
+/// What the journal says of a key whose request was begun, and of one that came to nothing.
+const BEGUN: u16 = 0;
+const CAME_TO_NOTHING: u16 = 1;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answered {
@@ -33,7 +40,7 @@ pub struct Answered {
     body: String,
 }
 
-enum State {
+enum Progress {
     /// Somebody is at it.
     Running(watch::Receiver<Option<Answered>>),
     Done(Answered),
@@ -42,7 +49,7 @@ enum State {
 struct Entry {
     /// Of what was asked under the key.
     asked: String,
-    state: State,
+    state: Progress,
     at: Mono,
 }
 
@@ -65,7 +72,7 @@ enum Found {
 impl Idempotent {
     fn begin(&self, now: Mono, subject: &str, name: &str, asked: &str) -> Found {
         let (sender, receiver) = watch::channel(None);
-        let fresh = || Entry { asked: asked.to_owned(), state: State::Running(receiver), at: now };
+        let fresh = || Entry { asked: asked.to_owned(), state: Progress::Running(receiver), at: now };
         let entry = match self.entries.entry(name.to_owned()) {
             dashmap::Entry::Occupied(entry) if now.since(entry.get().at) < KEPT => entry,
             dashmap::Entry::Occupied(mut entry) => {
@@ -80,8 +87,8 @@ impl Idempotent {
         };
         match &entry.get().state {
             _ if entry.get().asked != asked => Found::Other,
-            State::Running(receiver) => Found::Running(receiver.clone()),
-            State::Done(answered) => Found::Done(answered.clone()),
+            Progress::Running(receiver) => Found::Running(receiver.clone()),
+            Progress::Done(answered) => Found::Done(answered.clone()),
         }
     }
 
@@ -100,7 +107,7 @@ impl Idempotent {
 
     fn finish(&self, name: &str, answered: Answered) {
         if let Some(mut entry) = self.entries.get_mut(name) {
-            entry.state = State::Done(answered);
+            entry.state = Progress::Done(answered);
         }
     }
 
@@ -111,8 +118,11 @@ impl Idempotent {
     /// Takes up what the journal remembers.
     pub fn restore(&self, now: Mono, note: &Note) {
         let Note::Answered { subject, name, asked, status, kind, body } = note else { return };
+        if *status == CAME_TO_NOTHING {
+            return self.forget(name);
+        }
         let answered = Answered { status: *status, kind: kind.clone(), body: body.clone() };
-        let entry = Entry { asked: asked.clone(), state: State::Done(answered), at: now };
+        let entry = Entry { asked: asked.clone(), state: Progress::Done(answered), at: now };
         if self.entries.insert(name.clone(), entry).is_none() {
             self.note(subject, name);
         }
@@ -120,6 +130,26 @@ impl Idempotent {
 }
 
 impl Answered {
+    /// It was begun, and nobody knows what came of it.
+    fn unknown() -> Answered {
+        Answered { status: BEGUN, kind: String::new(), body: String::new() }
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.status == BEGUN
+    }
+
+    fn note(&self, subject: &str, name: &str, asked: &str) -> Note {
+        Note::Answered {
+            subject: subject.to_owned(),
+            name: name.to_owned(),
+            asked: asked.to_owned(),
+            status: self.status,
+            kind: self.kind.clone(),
+            body: self.body.clone(),
+        }
+    }
+
     /// Refused for want of room or a disk, before anything was done.
     fn did_nothing(&self) -> bool {
         self.status >= 500 && !self.body.contains("\"done\":true")
@@ -130,73 +160,133 @@ impl Answered {
         (status, [(header::CONTENT_TYPE, self.kind)], self.body).into_response()
     }
 
-    async fn of(response: Response) -> Result<(Answered, Response), Problem> {
+    async fn of(response: Response) -> Answered {
         let (parts, body) = response.into_parts();
-        let bytes = axum::body::to_bytes(body, ANSWER_MAX).await.map_err(|e| Problem::internal(&e.into()))?;
-        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let body = String::from_utf8_lossy(&bytes).into_owned();
-        let answered = Answered { status: parts.status.as_u16(), kind: kind.to_owned(), body };
-        Ok((answered, Response::from_parts(parts, Body::from(bytes))))
+        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        match axum::body::to_bytes(body, ANSWER_MAX).await {
+            Ok(bytes) => {
+                Answered { status: parts.status.as_u16(), kind, body: String::from_utf8_lossy(&bytes).into_owned() }
+            }
+            Err(_) => Answered { status: parts.status.as_u16(), kind: String::new(), body: String::new() },
+        }
     }
 }
 
-/// Ends a key whose request was dropped on the way, so that the next one may do the work.
-struct Unfinished<'a> {
-    idempotent: &'a Idempotent,
-    name: &'a str,
+/// A request that is carried out. Should that fail by a fault of ours, the next one under its key may do the work.
+struct Unfinished {
+    idempotent: Idempotent,
+    name: String,
     over: bool,
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.over {
-            self.idempotent.forget(self.name);
+            self.idempotent.forget(&self.name);
         }
     }
 }
 
-/// Does `work` once for a key of this principal; `asked` is the fingerprint of all that was asked.
-pub(super) async fn once(
-    state: &Api,
-    who: &Principal,
-    headers: &HeaderMap,
-    asked: String,
-    work: impl Future<Output = Result<Response, Problem>>,
-) -> Result<Response, Problem> {
-    let Some(key) = headers.get("idempotency-key") else { return work.await };
-    let unprocessable = |what: &str| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4423", what);
-    let key = key.to_str().ok().filter(|k| (1..=KEY_MAX).contains(&k.len()));
-    let key = key.ok_or_else(|| unprocessable("Idempotency-Key is 1 to 255 visible characters"))?;
-    let subject = who.actor();
-    let name = fingerprint(&[subject.as_bytes(), key.as_bytes()]);
-    let sender = match state.idempotent.begin(state.clock.mono(), &subject, &name, &asked) {
-        Found::New(sender) => sender,
-        Found::Done(answered) => return Ok(answered.response()),
-        Found::Other => return Err(unprocessable("this Idempotency-Key was used for another request")),
-        Found::Running(mut receiver) => {
-            let answered = receiver.wait_for(Option::is_some).await.ok().and_then(|a| a.clone());
-            let lost = || Problem::new(StatusCode::CONFLICT, "GW-4424", "the request under this key came to nothing");
-            return answered.map(Answered::response).ok_or_else(lost);
+fn unprocessable(what: &str) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4423", what)
+}
+
+fn lost(what: &str) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "GW-4424", what)
+}
+
+/// What was asked, however it was written: every field, in one order.
+fn canonical(body: &[u8]) -> Vec<u8> {
+    serde_json::from_slice::<serde_json::Value>(body).map_or_else(|_| body.to_vec(), |v| v.to_string().into_bytes())
+}
+
+/// Every write under an `Idempotency-Key` is done once for its principal. It is carried out to its end whoever waits for
+/// it: a client that leaves and asks again gets the answer of the first.
+pub(super) async fn once(State(state): State<Api>, request: Request, next: Next) -> Response {
+    let given = request.headers().get("idempotency-key");
+    let (Some(given), false) = (given, request.method().is_safe()) else { return next.run(request).await };
+    let key = given.to_str().ok().filter(|k| (1..=KEY_MAX).contains(&k.len())).map(str::to_owned);
+    let Some(key) = key else { return unprocessable("Idempotency-Key is 1 to 255 visible characters").into_response() };
+    if !is_taken_up(&state).await {
+        let what = "the journal is still being taken up; what this key was used for is not known yet";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "GW-3107", what).into_response();
+    }
+    let Some(who) = request.extensions().get::<Principal>().map(Principal::actor) else {
+        return Problem::internal(&anyhow::anyhow!("a key of nobody")).into_response();
+    };
+    let (parts, body) = request.into_parts();
+    let Ok(bytes) = axum::body::to_bytes(body, ASKED_MAX).await else {
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "GW-4413", "a body under a key has at most 2 MiB")
+            .into_response();
+    };
+    let target = parts.uri.path_and_query().map_or("", |p| p.as_str());
+    let asked = fingerprint(&[parts.method.as_str().as_bytes(), target.as_bytes(), &canonical(&bytes)]);
+    let name = fingerprint(&[who.as_bytes(), key.as_bytes()]);
+    let mut receiver = match state.idempotent.begin(state.clock.mono(), &who, &name, &asked) {
+        Found::Done(answered) if answered.is_unknown() => {
+            return lost("begun before a restart; whether it was done is to be looked up").into_response();
+        }
+        Found::Done(answered) => return answered.response(),
+        Found::Other => return unprocessable("this Idempotency-Key was used for another request").into_response(),
+        Found::Running(receiver) => receiver,
+        Found::New(sender) => {
+            let receiver = sender.subscribe();
+            let request = Request::from_parts(parts, Body::from(bytes));
+            tokio::spawn(carry_out(state, who, name, asked, sender, next.run(request)));
+            receiver
         }
     };
-    let mut unfinished = Unfinished { idempotent: &state.idempotent, name: &name, over: false };
-    let response = work.await.unwrap_or_else(axum::response::IntoResponse::into_response);
-    let (answered, response) = Answered::of(response).await?;
+    let answered = receiver.wait_for(Option::is_some).await.ok().and_then(|a| a.clone());
+    answered.map_or_else(|| lost("the request under this key came to nothing").into_response(), Answered::response)
+}
+
+/// Whether the journal has told which keys were used.
+async fn is_taken_up(state: &Api) -> bool {
+    let waited = async {
+        while state.health.of(RECOVERY).is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(super::PATIENCE, waited).await.is_ok()
+}
+
+async fn carry_out(
+    state: Api,
+    subject: String,
+    name: String,
+    asked: String,
+    sender: watch::Sender<Option<Answered>>,
+    work: impl Future<Output = Response>,
+) {
+    let mut unfinished = Unfinished { idempotent: state.idempotent.clone(), name: name.clone(), over: false };
+    // Ahead of the work, and mostly in one group with it: a start that finds no answer knows that there may be one.
+    let begun = Answered::unknown().note(&subject, &name, &asked);
+    remember(&state, begun, false).await;
+    let answered = Answered::of(work.await).await;
     if answered.did_nothing() {
+        let nothing = Answered { status: CAME_TO_NOTHING, ..Answered::unknown() };
+        remember(&state, nothing.note(&subject, &name, &asked), false).await;
         // The next one under this key may do the work; whoever waits beside this one is told what it came to.
         let _ = sender.send(Some(answered));
-        return Ok(response);
+        return;
     }
     unfinished.over = true;
     state.idempotent.finish(&name, answered.clone());
     // On disk before anybody hears of it; a store that fails does not keep the answer back.
-    let Answered { status, kind, body } = answered.clone();
-    let note = Note::Answered { subject, name: name.clone(), asked, status, kind, body };
-    let (request, at) = (state.new_request(), state.clock.wall());
-    let remember = Input::Message(ToCasebook::Remember { at, note: Box::new(note), request });
-    let _ = state.wait_for(request, || drop(state.casebook.send(remember))).await;
+    remember(&state, answered.note(&subject, &name, &asked), true).await;
     let _ = sender.send(Some(answered));
-    Ok(response)
+}
+
+async fn remember(state: &Api, note: Note, until_durable: bool) {
+    let at = state.clock.wall();
+    let request = if until_durable { state.new_request() } else { RequestId::default() };
+    let message = Input::Message(ToCasebook::Remember { at, note: Box::new(note), request });
+    let send = || drop(state.casebook.send(message));
+    if until_durable {
+        let _ = state.wait_for(request, send).await;
+    } else {
+        send();
+    }
 }
 
 #[cfg(test)]

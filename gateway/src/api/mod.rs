@@ -23,7 +23,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use codecs::geo::Point;
 use codecs::journal::Kind;
-use codecs::record::{AlertNo, AlertRecord, CloudEvent, IncidentKind, fingerprint};
+use codecs::record::{AlertNo, AlertRecord, CloudEvent, IncidentKind};
 use futures_util::stream;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
@@ -39,7 +39,7 @@ use crate::inbox::{Handle, Input};
 use crate::observe::health::Health;
 use crate::thread::casebook::{self, Answer, Reached, Waiting};
 use crate::thread::recorder::Taps;
-use idempotent::{Idempotent, once};
+use idempotent::Idempotent;
 use who::Principal;
 
 /// How long a request waits for the casebook before it is told that the store does not answer.
@@ -173,6 +173,7 @@ pub fn api(state: Api) -> Router {
         .route("/v1/sinks/{name}/replay", post(replay_sink))
         .route("/v1/officers/{no}/duty", put(officer_duty))
         .route("/v1/officers/{no}/position", put(officer_position))
+        .layer(middleware::from_fn_with_state(state.clone(), idempotent::once))
         .layer(middleware::from_fn_with_state(state.clone(), who::authenticate));
     Router::new()
         .merge(guarded)
@@ -470,7 +471,6 @@ async fn seat_action(
     State(state): State<Api>,
     Extension(who): Extension<Principal>,
     Path((seat, action)): Path<(String, String)>,
-    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let action = match action.as_str() {
@@ -487,12 +487,8 @@ async fn seat_action(
             ));
         }
     };
-    let asked = fingerprint(&[seat.as_bytes(), format!("{action:?}").as_bytes()]);
-    once(&state, &who, &headers, asked, async {
-        let (request, by) = (state.new_request(), who.actor());
-        ask(&state, request, || state.shards.send(Input::Desk(ToDesk::SeatAction { seat, action, by, request }))).await
-    })
-    .await
+    let (request, by) = (state.new_request(), who.actor());
+    ask(&state, request, || state.shards.send(Input::Desk(ToDesk::SeatAction { seat, action, by, request }))).await
 }
 
 fn triage(t: Triage) -> Result<Action, Problem> {

@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use codecs::record::{Address, AlertRecord, LineState, fingerprint};
+use codecs::record::{Address, AlertRecord, LineState};
 use dashmap::DashMap;
 use futures_util::stream;
 use serde::Deserialize;
@@ -15,7 +15,6 @@ use serde_json::json;
 use switchboard::{SayRequest, ToCasebook};
 use tokio::sync::broadcast;
 
-use super::idempotent::once;
 use super::who::{Principal, Standing};
 use super::{Api, Problem, ask, number, parse_body};
 use crate::thread::casebook::Input;
@@ -111,36 +110,25 @@ pub(super) async fn say(
     State(state): State<Api>,
     Extension(who): Extension<Principal>,
     Path((seat, no)): Path<(String, String)>,
-    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let say: Say = parse_body(&body)?;
     let text = text_of(&state, say.body, say.template)?;
     let no = number(&state, &who, no).await?;
-    let asked = fingerprint(&[seat.as_bytes(), b"say", no.as_str().as_bytes(), &canonical(&body)]);
-    once(&state, &who, &headers, asked, async {
-        let request = state.new_request();
-        let at = state.clock.wall();
-        let line = SayRequest {
-            at,
-            no,
-            seat,
-            body: text,
-            channel: say.channel,
-            answers: say.answers,
-            done: say.done,
-            despite_silence: say.despite_silence,
-            request,
-        };
-        ask(&state, request, || state.tell(&who, ToCasebook::Say(Box::new(line)))).await
-    })
-    .await
-}
-
-/// What was asked, however it was written: every field, in one order.
-fn canonical(body: &[u8]) -> Vec<u8> {
-    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    value.to_string().into_bytes()
+    let request = state.new_request();
+    let at = state.clock.wall();
+    let line = SayRequest {
+        at,
+        no,
+        seat,
+        body: text,
+        channel: say.channel,
+        answers: say.answers,
+        done: say.done,
+        despite_silence: say.despite_silence,
+        request,
+    };
+    ask(&state, request, || state.tell(&who, ToCasebook::Say(Box::new(line)))).await
 }
 
 fn text_of(state: &Api, body: Option<String>, template: Option<String>) -> Result<String, Problem> {
@@ -223,7 +211,6 @@ enum Class {
 pub(super) async fn send(
     State(state): State<Api>,
     Extension(who): Extension<Principal>,
-    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let out: Outbound = parse_body(&body)?;
@@ -231,19 +218,15 @@ pub(super) async fn send(
     if out.to.is_empty() || out.to.len() > 128 {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", "to is 1 to 128 bytes"));
     }
-    let asked = fingerprint(&[b"outbound", &canonical(&body)]);
-    once(&state, &who, &headers, asked, async {
-        let request = state.new_request();
-        let line = state.channels.line_name();
-        state.channels.note_state(&line, LineState::Queued, "");
-        let to = Address { channel: out.channel, user: out.to };
-        let notice = out.class == Class::Notice;
-        let (at, name) = (state.clock.wall(), line.clone());
-        let message = ToCasebook::Send { at, line, to, body: text, notice, request };
-        ask(&state, request, || state.tell(&who, message)).await?;
-        Ok(axum::Json(json!({ "id": name })).into_response())
-    })
-    .await
+    let request = state.new_request();
+    let line = state.channels.line_name();
+    state.channels.note_state(&line, LineState::Queued, "");
+    let to = Address { channel: out.channel, user: out.to };
+    let notice = out.class == Class::Notice;
+    let (at, name) = (state.clock.wall(), line.clone());
+    let message = ToCasebook::Send { at, line, to, body: text, notice, request };
+    ask(&state, request, || state.tell(&who, message)).await?;
+    Ok(axum::Json(json!({ "id": name })).into_response())
 }
 
 pub(super) async fn sent(State(state): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {

@@ -139,6 +139,7 @@ pub(super) fn sinks(
             durable: shared.durable.clone(),
             health: shared.health.clone(),
             replay,
+            saboteur: settings.saboteur.clone(),
         };
         let handle = runtime.handle().clone();
         let name = format!("sink-{}", sink.name);

@@ -31,6 +31,7 @@ use crate::config::{PortRange, Tls};
 use crate::inbox::{Handle, Input};
 use crate::observe::cores::{self, Plan};
 use crate::observe::health::Health;
+use crate::thread::Saboteur;
 use crate::thread::casebook::{self, CasebookThread, Reached, Waiting};
 use crate::thread::house::{self, House};
 use crate::thread::read_model;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub sinks: Vec<SinkSettings>,
     /// Shown at /demo/peers.json.
     pub peers: Option<serde_json::Value>,
+    /// The demo's alone.
+    pub saboteur: Option<Arc<dyn Saboteur>>,
 }
 
 pub struct SinkSettings {
@@ -238,6 +241,7 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
         recorder: recorder_inlet.clone(),
         waiting: waiting.clone(),
         board: crate::observe::metrics::Board::default(),
+        saboteur: settings.saboteur.clone(),
     };
     let shard_threads = shards::build(&mut city, &settings, (udp, tcp), &front, (clock, mailboxes, &links))?;
 

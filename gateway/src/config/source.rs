@@ -153,7 +153,8 @@ mod tests {
         let mut meant: Vec<usize> =
             wrong.iter().map(|w| text.lines().position(|l| l.contains(w)).expect("there") + 1).collect();
         let mut told = lines.clone();
-        (meant.sort_unstable(), told.sort_unstable());
+        meant.sort_unstable();
+        told.sort_unstable();
         assert_eq!(told, meant, "{problems:?}");
         // The digit has to be there, and it is not missed as well.
         assert!(config.is_none() && !problems.iter().any(|p| p.what.contains("missing field")), "{problems:?}");

@@ -101,8 +101,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("gw-tell-{}.toml", std::process::id()));
         std::fs::write(&path, "a = 1\n  b = 2\n").expect("written");
         let at = |at: At| Problem { code: "GW-0202", at, what: "node.digit is not 0 to 9".into() };
-        let problems =
-            [at(At::Line(path.clone(), 2)), at(At::File("none.csv".into())), at(At::Line(path.clone(), 9))];
+        let problems = [at(At::Line(path.clone(), 2)), at(At::File("none.csv".into())), at(At::Line(path.clone(), 9))];
         let said = report(&problems, GraphicalTheme::unicode_nocolor(), 120);
         let place = format!("{}:2:3", path.display());
         for part in ["[GW-0202] node.digit is not 0 to 9", &place, "b = 2", "give every node of the city", "none.csv: "]

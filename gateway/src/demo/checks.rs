@@ -6,7 +6,7 @@ use std::path::Path;
 use codecs::audio::wav::Wav;
 use codecs::record::{AlertNo, CloudEvent};
 use loadtest::Code;
-use loadtest::ear::hears_exactly;
+use loadtest::attention::hears;
 
 /// The second half of a track, where every party of a bridged call speaks.
 fn samples(path: &Path) -> Result<Vec<i16>, String> {
@@ -23,14 +23,13 @@ pub fn recording(dir: &Path, call: u32) -> Result<(), String> {
         let samples = samples(&dir.join(format!("{track}.wav")))?;
         // Half a second before the end all three were there.
         let late = &samples[samples.len().saturating_sub(12_000)..samples.len().saturating_sub(4000)];
-        let others: Vec<Code> = all.iter().copied().filter(|c| usize::from(c.role) != role).collect();
-        if !hears_exactly(late, &[all[role]], &others) {
+        if !hears(late, &[all[role]]) {
             return Err(format!("{track}.wav does not hold exactly its own tone"));
         }
     }
     let mix = samples(&dir.join("mix.wav"))?;
     let late = &mix[mix.len().saturating_sub(12_000)..mix.len().saturating_sub(4000)];
-    if !hears_exactly(late, &all, &[]) {
+    if !hears(late, &all) {
         return Err("mix.wav does not hold all three tones".into());
     }
     Ok(())

@@ -4,6 +4,7 @@
 mod channels;
 mod checks;
 mod city;
+mod sabotage;
 mod script;
 mod text;
 mod written;
@@ -24,6 +25,7 @@ use loadtest::{Behaviour, Peers};
 use crate::assembly::{self, Settings, SinkSettings};
 use crate::config::PortRange;
 use crate::observe::{log, metrics};
+use crate::thread::Saboteur;
 
 const MARKER: &str = ".gateway-demo";
 const SINK_SECRET: &str = "whsec_cG9saWNlLTExMC1kZW1vLXNlY3JldC0zMi1ieXRlcyE=";
@@ -42,9 +44,9 @@ pub struct Args {
     /// Added to every port
     #[arg(long, default_value_t = 0)]
     port_offset: u16,
-    /// Break one thing, so that its ✔ must fail
-    #[arg(long, value_parser = ["bridge", "record", "sink"])]
-    sabotage: Option<String>,
+    /// Break one thing of the gateway, so that exactly the ✔ of that name must fail
+    #[arg(long, value_enum)]
+    sabotage: Option<sabotage::Rule>,
     /// No script: be there for softphones and load tools
     #[arg(long, conflicts_with = "exit")]
     no_script: bool,
@@ -116,6 +118,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
 
     let sip = local(port(15060, offset)?);
     let mut peers = Peers::new(clock)?;
+    peers.foreign = Some((port(20000, offset)?, port(31999, offset)?));
     let trunk_ip = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10));
     let quick = |ms| Behaviour::Answer { after: Duration::from_millis(ms) };
     let trunk = peers.add_agent(trunk_ip, sip, 0, Behaviour::Busy)?;
@@ -124,9 +127,8 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let seats = peers.add_agent(local(0).ip(), sip, 1, quick(20))?;
     let officers = peers.add_agent(local(0).ip(), sip, 2, quick(1200 + args.seed % 7 * 100))?;
     let secret = Secret::parse(SINK_SECRET).map_err(anyhow::Error::msg)?;
-    let forget = args.sabotage.as_deref() == Some("sink");
     let sink_file = args.data.join("sink").join("demo.ndjson");
-    let (sink_address, received) = loadtest::receiver::start(local(0), secret.clone(), &sink_file, forget)?;
+    let (sink_address, received) = loadtest::receiver::start(local(0), secret.clone(), &sink_file)?;
 
     let load = channels::Platforms::of_load(offset);
     let text = text::Listeners::bind()?;
@@ -135,6 +137,8 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let ringing = city::officers_of(&city.responders, city::RINGING_GRID);
     let rooms: Vec<String> =
         city.responders.iter().filter(|r| r.user.starts_with('u')).map(|r| r.user.clone()).collect();
+    let (at_trunk, at_officers) = (peers.local(trunk), peers.local(officers));
+    let spoiler = |rule| -> Arc<dyn Saboteur> { Arc::new(sabotage::Spoiler::new(rule, at_officers, at_trunk)) };
     let settings = Settings {
         unit: city::UNIT.into(),
         node: 1,
@@ -155,6 +159,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         rtp_ports: PortRange { from: port(20000, offset)?, to: port(31999, offset)? },
         sinks: vec![SinkSettings { name: "demo".into(), url: format!("http://{sink_address}/"), secret, tries: 20 }],
         peers: Some(peers_page(&args.data, offset, load)),
+        saboteur: args.sabotage.map(spoiler),
     };
     let running = assembly::start(city, settings, metrics::install()?)?;
     let ready = serde_json::json!({ "ready": { "sip": running.sip.port(), "http": running.http.port(), "admin": running.admin.port() } });
@@ -182,9 +187,6 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     for user in &ringing {
         peers.behave(officers, user, Behaviour::RingOn);
     }
-    if args.sabotage.as_deref() == Some("bridge") {
-        peers.deafen(officers);
-    }
     let remote = peers.remote();
     let thread = std::thread::Builder::new().name("peers".into()).spawn(move || peers.run())?;
     let registered = 66 + 290 + rooms.len();
@@ -194,7 +196,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let mut writers = text::Writers::open(text, running.http, &running.token, clock)?;
     let mut held = true;
     if !args.no_script {
-        held = script::play(&mut stage, &out, &args.data, &received, &mut writers, args.sabotage.as_deref(), clock)?;
+        held = script::play(&mut stage, &out, &args.data, &received, &mut writers, clock)?;
     }
     if !args.exit && signals.load(Ordering::Relaxed) == 0 {
         out.line(
@@ -223,6 +225,7 @@ fn peers_page(data: &Path, offset: u16, load: channels::Platforms) -> serde_json
         "http": format!("127.0.0.1:{}", 8110 + offset),
         "pid": std::process::id(),
         "admin": format!("127.0.0.1:{}", 9110 + offset),
+        "rtp": [20000 + offset, 31999 + offset],
         "realm": city::REALM,
         "password": city::PASSWORD,
         "token_file": std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned()).join("token"),

@@ -146,6 +146,8 @@ codes! {
         "what can be read is served; `gateway audit verify` says where; the octets are kept beside as *.damaged";
     "3106": "damaged octets could not be copied",
         "the damage itself is told by GW-3105; the disk is full, most likely";
+    "3107": "the journal is being taken up",
+        "calls are answered meanwhile; it takes a second for each 50,000 alerts or so";
     "3201": "audio of a call is being lost",
         "the call goes on; look at the disk";
     "3202": "a recording could not be cut into files yet",

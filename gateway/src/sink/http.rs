@@ -21,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use crate::channel::Client;
 use crate::clock::Clock;
 use crate::observe::health::Health;
+use crate::thread::Saboteur;
 use crate::thread::casebook::Reached;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -44,6 +45,7 @@ pub struct HttpSink {
     pub health: Health,
     /// Rung when the dead letters are to be tried again.
     pub replay: Arc<Notify>,
+    pub saboteur: Option<Arc<dyn Saboteur>>,
 }
 
 /// What a delivery came to.
@@ -110,6 +112,9 @@ impl HttpSink {
 
     /// Returns when the event was taken, or lies with the dead letters.
     async fn deliver(&self, body: &[u8], dead: &mut DeadLetters) {
+        if self.saboteur.as_ref().is_some_and(|s| !s.lets_event(body)) {
+            return;
+        }
         if dead.holds_back(body) && self.bury(body, dead, "an earlier one lies there") {
             return;
         }

@@ -43,6 +43,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const FULL: usize = 32 * 1024 * 1024;
 
 pub const PART: &str = "journal";
+/// The journal is being taken up, as readiness calls it.
+pub const RECOVERY: &str = "recovery";
 
 pub enum Input {
     Message(ToCasebook),
@@ -222,6 +224,10 @@ impl CasebookThread {
                     );
                 }
                 self.unread = Some(opened.head);
+                if opened.head > 0 {
+                    let what = format!("{} frames are being taken up", opened.head);
+                    self.links.health.worse(RECOVERY, "GW-3107", what);
+                }
                 self.links.durable.send_replace(Reached { head: Some(opened.head), last: opened.head });
                 Some(front)
             }
@@ -273,7 +279,7 @@ impl CasebookThread {
         let took_ms = self.clock.mono().since(begun).as_millis() as u64;
         tracing::info!(alerts, frames = head, took_ms, "the journal is taken up");
         metrics::gauge!("gateway_recovery_seconds").set(took_ms as f64 / 1000.0);
-        self.links.health.well("recovery");
+        self.links.health.well(RECOVERY);
         self.hand_over();
     }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use switchboard::route::{Route, Router};
 use switchboard::{Desk, DeskOutput, Flow, Reply, Shard, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, Transport};
 
 use super::casebook::{self, Answer, Waiting};
-use super::recorder;
+use super::{Saboteur, recorder};
 use crate::clock::Clock;
 use crate::inbox::{Handle, Input, Mailbox};
 use crate::net::crowd::Cap;
@@ -72,6 +73,7 @@ pub struct Links {
     pub recorder: recorder::Inbox,
     pub waiting: Waiting,
     pub board: Board,
+    pub saboteur: Option<Arc<dyn Saboteur>>,
 }
 
 pub struct ShardThread {
@@ -437,7 +439,9 @@ impl ShardThread {
     fn send_media(&mut self) {
         let mut sent = 0;
         loop {
-            let now_sent = self.ports.send(self.shard.packets().skip(sent).take(SENT_BETWEEN_LOOKS));
+            let leaves = |port| self.links.saboteur.as_ref().is_none_or(|s| s.lets_audio(port));
+            let packets = self.shard.packets().filter(|packet| leaves(packet.0));
+            let now_sent = self.ports.send(packets.skip(sent).take(SENT_BETWEEN_LOOKS));
             if now_sent < SENT_BETWEEN_LOOKS {
                 return;
             }
@@ -505,7 +509,10 @@ impl ShardThread {
         }
     }
 
-    fn carry_out(&mut self, now: Mono, output: ShardOutput) {
+    fn carry_out(&mut self, now: Mono, mut output: ShardOutput) {
+        if self.links.saboteur.as_ref().is_some_and(|s| !s.lets(&mut output)) {
+            return;
+        }
         match output {
             ShardOutput::Send { flow, reconnect, bytes } => match flow.transport {
                 Transport::Udp => self.outgoing.push((flow.remote, bytes)),

@@ -445,14 +445,14 @@ fn with_the_disk_gone_calls_are_answered_and_the_loss_is_an_alarm_and_a_metric()
 }
 
 /// A downstream that answers every delivery with the status it is told to; counts them.
-struct Downstream {
-    address: SocketAddr,
+pub struct Downstream {
+    pub address: SocketAddr,
     status: std::sync::Arc<std::sync::atomic::AtomicU16>,
-    ids: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
+    pub ids: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
 }
 
 impl Downstream {
-    fn start(status: u16) -> Downstream {
+    pub fn start(status: u16) -> Downstream {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = listener.local_addr().expect("bound");
         let status = std::sync::Arc::new(std::sync::atomic::AtomicU16::new(status));
@@ -460,22 +460,27 @@ impl Downstream {
         let (says, seen) = (status.clone(), ids.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let mut reader = BufReader::new(stream);
-                while let Some((id, length)) = Downstream::head(&mut reader) {
-                    let mut body = vec![0; length];
-                    if reader.read_exact(&mut body).is_err() {
-                        break;
-                    }
-                    let status = says.load(std::sync::atomic::Ordering::SeqCst);
-                    if status == 200 {
-                        seen.lock().expect("whole").push(id);
-                    }
-                    let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
-                    let _ = reader.get_mut().write_all(answer.as_bytes());
-                }
+                let (says, seen) = (says.clone(), seen.clone());
+                std::thread::spawn(move || Downstream::serve(stream, &says, &seen));
             }
         });
         Downstream { address, status, ids }
+    }
+
+    fn serve(stream: TcpStream, says: &std::sync::atomic::AtomicU16, seen: &std::sync::Mutex<Vec<String>>) {
+        let mut reader = BufReader::new(stream);
+        while let Some((id, length)) = Downstream::head(&mut reader) {
+            let mut body = vec![0; length];
+            if reader.read_exact(&mut body).is_err() {
+                break;
+            }
+            let status = says.load(std::sync::atomic::Ordering::SeqCst);
+            if status == 200 {
+                seen.lock().expect("whole").push(id);
+            }
+            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+            let _ = reader.get_mut().write_all(answer.as_bytes());
+        }
     }
 
     /// The id and the length of the next request, when there is one.

@@ -11,7 +11,7 @@ use codecs::record::AlertNo;
 use loadtest::Happening;
 use loadtest::api::Api;
 
-use crate::loopback::{Gateway, World, eventually};
+use crate::loopback::{Downstream, Gateway, World, eventually};
 use crate::text::{KIOSK, signed_now};
 
 fn configure(name: &str, rtp: u16, change: impl Fn(String) -> String) -> std::path::PathBuf {
@@ -172,4 +172,84 @@ fn whoever_waits_for_a_file_keeps_no_call_hook_or_probe_waiting() {
         let len = stream.read(&mut said).unwrap_or(0);
         assert!(!String::from_utf8_lossy(&said[..len]).contains("data:"), "{}", String::from_utf8_lossy(&said[..len]));
     }
+}
+
+/// A keyed request by hand, whose answer is read or left.
+fn keyed(gateway: &Gateway, path: &str, key: &str, body: &str, read: bool) -> (u16, serde_json::Value) {
+    let token = std::fs::read_to_string(gateway.dir.join("data/token")).expect("a token");
+    let mut stream = TcpStream::connect(gateway.http).expect("connected");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nIdempotency-Key: {key}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        token.trim(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).expect("written");
+    if !read {
+        return (0, serde_json::Value::Null);
+    }
+    let mut said = String::new();
+    let _ = stream.read_to_string(&mut said);
+    let status = said.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    (status, said.split_once("\r\n\r\n").and_then(|(_, b)| serde_json::from_str(b).ok()).unwrap_or_default())
+}
+
+#[test]
+fn whoever_leaves_and_asks_again_under_the_same_key_is_served_once_over_a_restart_too() {
+    let downstream = Downstream::start(200);
+    let url = format!("http://{}/", downstream.address);
+    let dir = configure("keys", 31_000, |text| format!("{text}\n{KIOSK}send = \"{url}\"\n"));
+    let gateway = Gateway::run(dir);
+    let line = |n: u32| format!("{{\"channel\":\"kiosk\",\"to\":\"u{n}\",\"body\":\"请说明位置\"}}");
+    let ask = |gateway: &Gateway, n: u32, read| keyed(gateway, "/v1/outbound", &format!("key-{n}"), &line(n), read);
+    for n in 0..20 {
+        ask(&gateway, n, false);
+    }
+    let ids: Vec<String> = (0..20)
+        .map(|n| {
+            let (status, body) = ask(&gateway, n, true);
+            assert_eq!(status, 200, "{body}");
+            body["id"].as_str().expect("a name").to_owned()
+        })
+        .collect();
+    let (status, _) = keyed(&gateway, "/v1/outbound", "key-1", &line(2), true);
+    assert_eq!(status, 422, "the key was used for something else");
+    let again = Gateway::run(gateway.kill());
+    for (n, id) in (0..20).zip(&ids) {
+        let (status, body) = ask(&again, n, true);
+        assert_eq!((status, body["id"].as_str()), (200, Some(id.as_str())), "{body}");
+    }
+    let mut world = World::new(&again);
+    let told = || downstream.ids.lock().expect("whole").clone();
+    eventually(&mut world, || (told().len() >= 20).then_some(()));
+    world.serve(Duration::from_millis(300));
+    let different: std::collections::BTreeSet<String> = told().into_iter().collect();
+    assert_eq!(different.len(), 20, "each line went out under one name");
+}
+
+#[test]
+fn a_key_is_honoured_on_every_write() {
+    let gateway = Gateway::start("everykey", 31_500);
+    let mut world = World::new(&gateway);
+    let party = world.answered_call("13800000094");
+    let no = eventually(&mut world, || {
+        let (_, body) = gateway.api().request("GET", "/v1/alerts", "").expect("answered");
+        let page: serde_json::Value = serde_json::from_str(&body).ok()?;
+        Some(page["alerts"].get(0)?["id"]["alert_no"].as_str()?.to_owned())
+    });
+    let path = format!("/v1/alerts/{no}/transcript");
+    for _ in 0..2 {
+        assert_eq!(keyed(&gateway, &path, "t1", "{\"by\":\"caller\",\"body\":\"有人打架\"}", true).0, 200);
+    }
+    assert_eq!(keyed(&gateway, &path, "t2", "{\"by\":\"caller\",\"body\":\"有人受伤\"}", true).0, 200);
+    let lines = eventually(&mut world, || {
+        let (_, body) = gateway.api().request("GET", &format!("/v1/alerts/{no}"), "").expect("answered");
+        let record: serde_json::Value = serde_json::from_str(&body).ok()?;
+        let lines: Vec<String> =
+            record["text"].as_array()?.iter().filter_map(|l| Some(l["body"].as_str()?.to_owned())).collect();
+        lines.contains(&"有人受伤".to_owned()).then_some(lines)
+    });
+    assert_eq!(lines.iter().filter(|l| *l == "有人打架").count(), 1, "{lines:?}");
+    world.peers.hang_up(party);
 }

@@ -40,6 +40,9 @@ pub(super) struct Keeping {
     remembered: VecDeque<(Wall, Note)>,
 }
 
+/// Requests under a key that may be under way at one time.
+const RECENT: usize = 256;
+
 /// How long a note is remembered, in nanoseconds, and how many are.
 const REMEMBERED: i64 = 24 * 3_600_000_000_000;
 const REMEMBERED_MAX: usize = 100_000;
@@ -126,6 +129,14 @@ impl Casebook {
 
     /// Keeps a note for a day.
     pub(super) fn remember(&mut self, at: Wall, note: Note) {
+        // What came of a request takes the place of its beginning, which is not long ago.
+        if let Note::Answered { name, .. } = &note {
+            let same = |(_, n): &(Wall, Note)| matches!(n, Note::Answered { name: other, .. } if other == name);
+            let recent = self.keeping.remembered.iter().rev().take(RECENT).position(same);
+            if let Some(back) = recent {
+                self.keeping.remembered.remove(self.keeping.remembered.len() - 1 - back);
+            }
+        }
         self.keeping.remembered.push_back((at, note));
         let old = |at: &Wall, now: Wall| now.0 - at.0 > REMEMBERED;
         while self.keeping.remembered.len() > REMEMBERED_MAX
