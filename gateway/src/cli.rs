@@ -182,7 +182,7 @@ fn token(what: Token) -> anyhow::Result<()> {
             eprintln!("id {}: {} {subject}, for {days} days; it is not shown again", kept.id, role.text());
         }
         Token::List { data } => {
-            for kept in File::of(&data).read()? {
+            for kept in File::of(&data).read()?.0 {
                 let area = if kept.area.is_empty() { "-" } else { &kept.area };
                 let end = kept.expires.map_or("never".to_owned(), |at| match (at - now_s) / 86_400 {
                     _ if at <= now_s => "over".to_owned(),

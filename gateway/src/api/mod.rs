@@ -61,6 +61,8 @@ pub struct Api {
     pub idempotent: Idempotent,
     /// Deliveries of platforms that were taken, by what signs them.
     pub seen: Arc<hook::Seen>,
+    /// Long messages that are being read.
+    pub long: Arc<hook::Long>,
     /// Rings a sink to try its dead letters again.
     pub replays: Arc<std::collections::BTreeMap<String, Arc<tokio::sync::Notify>>>,
     pub channels: Channels,

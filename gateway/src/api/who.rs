@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Api, Problem};
 use crate::clock::random;
 use crate::net::http::Line;
+use crate::observe::health::Health;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -252,17 +253,43 @@ impl File {
         File(data.join("tokens"))
     }
 
+    /// Everything that can be read, and which lines cannot: one that is torn takes no other's token.
+    ///
     /// # Errors
-    /// What the disk said, or the line that is none.
-    pub fn read(&self) -> io::Result<Vec<Kept>> {
-        let text = match std::fs::read_to_string(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other?,
-        };
-        let line = |(n, line): (usize, &str)| {
-            serde_json::from_str(line).map_err(|e| io::Error::other(format!("{}:{}: {e}", self.0.display(), n + 1)))
-        };
-        text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).map(line).collect()
+    /// What the disk said.
+    pub fn read(&self) -> io::Result<(Vec<Kept>, Vec<usize>)> {
+        let (mut all, mut torn) = (Vec::new(), Vec::new());
+        for (n, line) in self.text()?.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+            match serde_json::from_str(line) {
+                Ok(kept) => all.push(kept),
+                Err(_) => torn.push(n + 1),
+            }
+        }
+        Ok((all, torn))
+    }
+
+    fn text(&self) -> io::Result<String> {
+        match std::fs::read(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            other => other.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        }
+    }
+
+    /// Held while the file is changed: two who change it at once do so one after the other.
+    fn lock(&self) -> io::Result<std::fs::File> {
+        let mut options = std::fs::OpenOptions::new();
+        let lock = options.create(true).write(true).truncate(false).mode(0o600).open(self.0.with_extension("lock"))?;
+        lock.lock()?;
+        Ok(lock)
+    }
+
+    fn replace(&self, text: &str) -> io::Result<()> {
+        let temporary = self.0.with_extension("tmp");
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_data()?;
+        std::fs::rename(&temporary, &self.0)
     }
 
     /// Makes a token and keeps its hash; what is returned is seen this once.
@@ -273,10 +300,12 @@ impl File {
         let token = format!("gwt_{}", hex(&random::<20>()));
         let (id, hash) = (hex(&random::<4>()), hash(&token));
         let kept = Kept { id, hash, role, subject: subject.to_owned(), area: area.to_owned(), expires };
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.create(true).append(true).mode(0o600).open(&self.0)?;
-        file.write_all(format!("{}\n", serde_json::to_string(&kept)?).as_bytes())?;
-        file.sync_data()?;
+        let _held = self.lock()?;
+        let mut text = self.text()?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        self.replace(&format!("{text}{}\n", serde_json::to_string(&kept)?))?;
         Ok((kept, token))
     }
 
@@ -285,20 +314,15 @@ impl File {
     /// # Errors
     /// What the disk said.
     pub fn revoke(&self, id: &str) -> io::Result<bool> {
-        let all = self.read()?;
-        let left: Vec<&Kept> = all.iter().filter(|k| k.id != id).collect();
-        let mut text = String::new();
-        for kept in &left {
-            text.push_str(&serde_json::to_string(kept)?);
-            text.push('\n');
+        let _held = self.lock()?;
+        let text = self.text()?;
+        let is_it = |line: &&str| serde_json::from_str::<Kept>(line).is_ok_and(|k| k.id == id);
+        let left: Vec<&str> = text.lines().filter(|line| !is_it(line)).collect();
+        let found = left.len() < text.lines().count();
+        if found {
+            self.replace(&left.iter().map(|line| format!("{line}\n")).collect::<String>())?;
         }
-        let temporary = self.0.with_extension("tmp");
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_data()?;
-        std::fs::rename(&temporary, &self.0)?;
-        Ok(left.len() < all.len())
+        Ok(found)
     }
 }
 
@@ -311,7 +335,11 @@ pub struct Tokens {
     /// The hash of the installation's own.
     all: String,
     known: Mutex<Known>,
+    health: Health,
 }
+
+/// As readiness calls them.
+const PART: &str = "tokens";
 
 #[derive(Default)]
 struct Known {
@@ -322,14 +350,19 @@ struct Known {
 }
 
 impl Tokens {
-    pub fn new(data: &Path, all: &str) -> Tokens {
-        Tokens { file: File::of(data), all: hash(all), known: Mutex::default() }
+    pub fn new(data: &Path, all: &str, health: Health) -> Tokens {
+        let tokens = Tokens { file: File::of(data), all: hash(all), known: Mutex::default(), health };
+        // What is wrong with the file is said before somebody is refused.
+        if let Ok(mut known) = tokens.known.lock() {
+            tokens.refresh(&mut known, Mono(0));
+        }
+        tokens
     }
 
     /// Whose token this is, if it is anybody's and its time is not over.
     pub fn who(&self, token: &str, now: Mono, now_s: i64) -> Option<Principal> {
         let hash = hash(token);
-        if hash == self.all {
+        if hash == self.all && !token.is_empty() {
             return Some(Principal { role: Role::All, subject: "installation".into(), area: String::new() });
         }
         let mut known = self.known.lock().ok()?;
@@ -349,11 +382,25 @@ impl Tokens {
             return;
         }
         match self.file.read() {
-            Ok(all) => {
+            Ok((all, torn)) => {
+                if !torn.is_empty() {
+                    tracing::error!(lines = ?torn, "GW-4406 lines of the tokens cannot be read; the others count");
+                }
+                self.tell(&torn);
                 known.by_hash = all.into_iter().map(|k| (k.hash.clone(), k)).collect();
                 known.stamp = stamp;
             }
-            Err(error) => tracing::error!(%error, "GW-4406 the tokens cannot be read; those that were known count"),
+            Err(error) => {
+                tracing::error!(%error, "GW-4406 the tokens cannot be read; those that were known count");
+                self.health.worse(PART, "GW-4406", error.to_string());
+            }
+        }
+    }
+
+    fn tell(&self, torn: &[usize]) {
+        match torn {
+            [] => drop(self.health.well(PART)),
+            lines => drop(self.health.worse(PART, "GW-4406", format!("lines {lines:?} of the tokens cannot be read"))),
         }
     }
 }
@@ -372,7 +419,7 @@ mod tests {
     #[test]
     fn a_token_counts_until_its_end_or_until_it_is_revoked_and_only_whole() {
         let dir = fresh("tokens");
-        let (tokens, file) = (Tokens::new(&dir, "master"), File::of(&dir));
+        let (tokens, file) = (Tokens::new(&dir, "master", Health::default()), File::of(&dir));
         let (kept, token) = file.make(Role::Seat, "1101", "3704", Some(100)).expect("made");
         let second = |n: u64| Mono::from_millis(n * 1000 + 5000);
         let who = tokens.who(&token, second(0), 99).expect("it counts");
@@ -385,6 +432,30 @@ mod tests {
         assert!(file.revoke(&kept.id).expect("revoked") && !file.revoke(&kept.id).expect("none"));
         assert_eq!(tokens.who(&token, second(6), 0), None, "revoked");
         assert_eq!(tokens.who("master", second(6), 0).map(|w| w.role), Some(Role::All));
+        std::fs::remove_dir_all(dir).expect("removed");
+    }
+
+    #[test]
+    fn two_who_change_the_tokens_at_once_do_so_one_after_the_other_and_a_torn_line_takes_no_others() {
+        let dir = fresh("together");
+        let file = File::of(&dir);
+        let made: Vec<_> = (0..8).map(|n| file.make(Role::Seat, &n.to_string(), "", None).expect("made")).collect();
+        let path = dir.join("tokens");
+        let mut text = std::fs::read_to_string(&path).expect("there");
+        text.push_str("{\"id\":\"half");
+        std::fs::write(&path, text).expect("written");
+        std::thread::scope(|scope| {
+            for (kept, _) in &made[..6] {
+                scope.spawn(|| assert!(File::of(&dir).revoke(&kept.id).expect("revoked")));
+                scope.spawn(|| File::of(&dir).make(Role::Auditor, "a", "", None).expect("made"));
+            }
+        });
+        let health = Health::default();
+        let tokens = Tokens::new(&dir, "master", health.clone());
+        let count = |n: usize| tokens.who(&made[n].1, Mono(0), 0).is_some();
+        assert!((0..6).all(|n| !count(n)) && count(6) && count(7));
+        assert_eq!(file.read().expect("read").0.len(), 8, "two that were left and six that were made");
+        assert!(health.text().contains("tokens GW-4406"), "{}", health.text());
         std::fs::remove_dir_all(dir).expect("removed");
     }
 

@@ -80,7 +80,7 @@ pub(super) fn serve(
         casebook: shared.casebook.clone(),
         waiting: shared.waiting.clone(),
         next_request: Arc::new(AtomicU64::new(1)),
-        tokens: Arc::new(Tokens::new(&settings.data, token)),
+        tokens: Arc::new(Tokens::new(&settings.data, token, shared.health.clone())),
         places: Arc::clone(&shared.places),
         disk: Arc::clone(&shared.disk),
         data: settings.data.clone(),
@@ -94,6 +94,7 @@ pub(super) fn serve(
         templates: Arc::new(std::mem::take(&mut city.templates)),
         replays: Arc::new(replays.clone()),
         seen: Arc::default(),
+        long: Arc::default(),
     };
     let admin = Admin { prometheus, ready, health: shared.health.clone(), peers: settings.peers.clone().map(Arc::new) };
     let tls = settings.tls.as_ref().map(|t| t.acceptor()).transpose().context("tls")?;

@@ -156,8 +156,11 @@ fn take_data(data: &Path, health: &Health) -> anyhow::Result<Option<Lock>> {
 /// The installation's own token: kept in the data directory, made on the first start.
 fn token(data: &Path) -> String {
     let path = data.join("token");
-    if let Ok(token) = std::fs::read_to_string(&path) {
-        return token.trim().to_owned();
+    // What is no file never comes to an end, or says nothing.
+    let is_file = std::fs::metadata(&path).is_ok_and(|m| m.is_file());
+    let kept = if is_file { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
+    if !kept.trim().is_empty() {
+        return kept.trim().to_owned();
     }
     let token = codecs::sip::auth::hex(&random::<16>());
     if let Err(error) = Files.replace(&path, token.as_bytes()) {

@@ -1,22 +1,27 @@
 //! Webhooks: a platform's message, verified before it is read, acknowledged when it is durable.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use bytes::BytesMut;
 use codecs::chat::{self, Refusal, qq, wechat, weibo};
 use codecs::geo::{Datum, Point};
 use codecs::record::{Address, Attached, Form, fingerprint};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
 use switchboard::{Body as Words, Failure, Incoming, ToCasebook};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 
 use super::{Kind, WechatApp, WechatDevice};
 use crate::api::{Api, Problem};
+use crate::net::http::Line;
 use crate::thread::casebook::{Answer, Input};
 
 /// A request older or newer than this was replayed, whatever clock is wrong.
@@ -75,8 +80,88 @@ fn is_fresh(channel: &str, seconds: i64, now: i64) -> bool {
 const BODY_MAX: usize = 256 * 1024;
 /// What nearly every message has, and less.
 const SHORT: usize = 16 * 1024;
-/// Longer ones, or such as do not say how long they are, that are read at one time.
-static LONG: Semaphore = Semaphore::const_new(64);
+/// Longer ones that are read at one time, of one source too: what nobody has proved yet takes no memory to speak of, and
+/// nobody's long messages keep another's out.
+const LONG_MAX: usize = 64;
+const LONG_OF_ONE: usize = 16;
+/// How long one waits for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Long messages that are being read.
+#[derive(Default)]
+pub struct Long {
+    of: Mutex<HashMap<IpAddr, usize>>,
+    left: Notify,
+}
+
+/// A place among them.
+struct Place<'a> {
+    long: &'a Long,
+    source: IpAddr,
+}
+
+impl Long {
+    fn take(&self, source: IpAddr) -> Option<Place<'_>> {
+        let mut of = self.of.lock().ok()?;
+        let (all, own) = (of.values().sum::<usize>(), of.get(&source).copied().unwrap_or(0));
+        if all >= LONG_MAX || own >= LONG_OF_ONE {
+            return None;
+        }
+        of.insert(source, own + 1);
+        Some(Place { long: self, source })
+    }
+
+    async fn wait(&self, source: IpAddr) -> Option<Place<'_>> {
+        let waited = async {
+            loop {
+                let left = self.left.notified();
+                if let Some(place) = self.take(source) {
+                    return place;
+                }
+                left.await;
+            }
+        };
+        tokio::time::timeout(TURN_WITHIN, waited).await.ok()
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut of) = self.long.of.lock()
+            && let Some(own) = of.get_mut(&self.source)
+        {
+            *own -= 1;
+            if *own == 0 {
+                of.remove(&self.source);
+            }
+        }
+        self.long.left.notify_waiters();
+    }
+}
+
+/// Why a body is not had.
+enum Unread {
+    TooLong,
+    Crowded,
+    /// It broke off, or did not keep up.
+    Broken,
+}
+
+/// The whole body. What goes beyond a short message waits for its turn.
+async fn read(body: Body, source: IpAddr, long: &Long) -> Result<Bytes, Unread> {
+    let (mut stream, mut got, mut place) = (body.into_data_stream(), BytesMut::new(), None);
+    while let Some(part) = stream.next().await {
+        let part = part.map_err(|_| Unread::Broken)?;
+        if got.len() + part.len() > BODY_MAX {
+            return Err(Unread::TooLong);
+        }
+        if got.len() + part.len() > SHORT && place.is_none() {
+            place = Some(long.wait(source).await.ok_or(Unread::Crowded)?);
+        }
+        got.extend_from_slice(&part);
+    }
+    Ok(got.freeze())
+}
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -115,10 +200,14 @@ pub async fn check(State(api): State<Api>, Path(name): Path<String>, Query(q): Q
             .and_then(|c| c.open(&q.timestamp, &q.nonce, &q.echostr, &q.msg_signature).ok())
             .and_then(|plain| String::from_utf8(plain).ok()),
         Kind::Wechat(device) => {
-            wechat::is_signed(&device.token, &q.timestamp, &q.nonce, &q.signature).then(|| q.echostr.clone())
+            let signed = wechat::is_signed(&device.token, &q.timestamp, &q.nonce, &q.signature)
+                && api.seen.take(&name, &[&q.timestamp, &q.nonce, &q.signature], b"");
+            signed.then(|| q.echostr.clone())
         }
         Kind::Weibo(device) => {
-            weibo::is_signed(&device.secret, &q.timestamp, &q.nonce, &q.signature).then(|| q.echostr.clone())
+            let signed = weibo::is_signed(&device.secret, &q.timestamp, &q.nonce, &q.signature)
+                && api.seen.take(&name, &[&q.timestamp, &q.nonce, &q.signature], b"");
+            signed.then(|| q.echostr.clone())
         }
         _ => return unknown(),
     };
@@ -134,27 +223,27 @@ pub async fn message(
     State(api): State<Api>,
     Path(name): Path<String>,
     Query(q): Query<Signed>,
+    line: Option<Extension<Arc<Line>>>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let Some(kind) = api.channels.kind(&name).cloned() else { return unknown() };
-    // Nobody has proved anything yet: what is long is read for few at a time, so that strangers take no memory.
+    let source = line.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(line)| line.source.to_canonical());
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     let too_long = || refuse(StatusCode::PAYLOAD_TOO_LARGE, "GW-4413", "a message has at most 256 KiB", &name);
     if length.is_some_and(|length| length > BODY_MAX) {
         return too_long();
     }
-    let long = length.is_none_or(|length| length > SHORT);
-    let room = if long { LONG.try_acquire().ok() } else { None };
-    if long && room.is_none() {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "GW-4503", "many long messages at once; send it again", &name);
-    }
-    // What says how long it is and breaks off is not too long; its sender is gone, or will be.
-    let Ok(body) = axum::body::to_bytes(body, if long { BODY_MAX } else { SHORT }).await else {
-        return match length {
-            None => too_long(),
-            Some(_) => refuse(StatusCode::REQUEST_TIMEOUT, "GW-4408", "the body never came whole", &name),
-        };
+    let body = match read(body, source, &api.long).await {
+        Ok(body) => body,
+        Err(Unread::TooLong) => return too_long(),
+        Err(Unread::Crowded) => {
+            let what = "many long messages at once; send it again";
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "GW-4503", what, &name);
+        }
+        Err(Unread::Broken) => {
+            return refuse(StatusCode::REQUEST_TIMEOUT, "GW-4408", "the body never came whole", &name);
+        }
     };
     let now = api.clock.wall().0 / 1_000_000_000;
     match &*kind {
@@ -164,9 +253,9 @@ pub async fn message(
         },
         Kind::Weibo(device) => {
             let seconds = q.timestamp.parse::<i64>().map(|ms| ms / 1000);
-            let fresh = seconds.is_ok_and(|s| is_fresh(&name, s, now));
-            if !fresh
-                || !weibo::is_signed(&device.secret, &q.timestamp, &q.nonce, &q.signature)
+            // Nobody's word on the time counts before their signature does.
+            if !weibo::is_signed(&device.secret, &q.timestamp, &q.nonce, &q.signature)
+                || !seconds.is_ok_and(|s| is_fresh(&name, s, now))
                 || !api.seen.take(&name, &[&q.timestamp, &q.nonce, &q.signature], &body)
             {
                 return forged(&name);
@@ -191,12 +280,10 @@ fn from_wechat(
     body: &[u8],
     now: i64,
 ) -> Result<chat::Incoming, Refusal> {
-    let fresh = q.timestamp.parse::<i64>().is_ok_and(|s| is_fresh(name, s, now));
-    if !fresh {
-        return Err(Refusal::Signature);
-    }
+    let fresh = || q.timestamp.parse::<i64>().is_ok_and(|s| is_fresh(name, s, now));
     match &device.crypt {
         None if wechat::is_signed(&device.token, &q.timestamp, &q.nonce, &q.signature)
+            && fresh()
             && api.seen.take(name, &[&q.timestamp, &q.nonce, &q.signature], body) =>
         {
             wechat::read(body)
@@ -204,7 +291,11 @@ fn from_wechat(
         None => Err(Refusal::Signature),
         Some(crypt) => {
             let encrypted = wechat::envelope(body).map_err(|_| Refusal::Signature)?;
-            wechat::read(&crypt.open(&q.timestamp, &q.nonce, &encrypted, &q.msg_signature)?)
+            let opened = crypt.open(&q.timestamp, &q.nonce, &encrypted, &q.msg_signature)?;
+            if !fresh() {
+                return Err(Refusal::Signature);
+            }
+            wechat::read(&opened)
         }
     }
 }
@@ -219,8 +310,8 @@ async fn from_qq(
 ) -> Response {
     let header = |key: &str| headers.get(key).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let timestamp = header("x-signature-timestamp");
-    let fresh = timestamp.parse::<i64>().is_ok_and(|s| is_fresh(name, s, now));
-    if !fresh || !device.key.is_signed(timestamp, body, header("x-signature-ed25519")) {
+    let fresh = || timestamp.parse::<i64>().is_ok_and(|s| is_fresh(name, s, now));
+    if !device.key.is_signed(timestamp, body, header("x-signature-ed25519")) || !fresh() {
         return forged(name);
     }
     match qq::read(body) {
@@ -366,8 +457,9 @@ async fn from_anybody(
     let header = |key: &str| headers.get(key).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp").parse::<i64>());
     let Ok(timestamp) = timestamp else { return forged(name) };
-    let fresh = (1..=128).contains(&id.len()) && is_fresh(name, timestamp, now);
-    if !fresh || !device.secret.verify(id, timestamp, body, header("webhook-signature")) {
+    let signed =
+        (1..=128).contains(&id.len()) && device.secret.verify(id, timestamp, body, header("webhook-signature"));
+    if !signed || !is_fresh(name, timestamp, now) {
         return forged(name);
     }
     let generic: Generic = match serde_json::from_slice(body) {

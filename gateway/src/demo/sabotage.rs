@@ -27,8 +27,6 @@ pub enum Rule {
     NothingLeft,
     /// What a taker writes down gets lost on its way to the record
     Keyword,
-    /// Nobody is called back
-    Callback,
     /// A caller who gives up gets no final answer
     Cancelled,
     /// An officer who does not pick up goes on ringing for seconds
@@ -61,7 +59,6 @@ impl Spoiler {
                 true
             }
             Rule::NothingLeft => !is("BYE ", self.officers),
-            Rule::Callback => !is("INVITE ", self.trunk),
             Rule::Cancelled => !is("SIP/2.0 487 ", self.trunk),
             Rule::Cancel if is("CANCEL ", self.officers) => {
                 self.cancels.fetch_add(1, Ordering::Relaxed) >= NOT_CANCELLED
@@ -143,7 +140,6 @@ mod tests {
             (OFFICERS, "CANCEL sip:x SIP/2.0\r\n"),
             (OFFICERS, "INVITE sip:x SIP/2.0\r\n"),
             (TRUNK, "BYE sip:x SIP/2.0\r\n"),
-            (TRUNK, "INVITE sip:x SIP/2.0\r\n"),
             (TRUNK, "SIP/2.0 487 Request Terminated\r\n"),
             (TRUNK, "SIP/2.0 200 OK\r\n"),
         ];
@@ -153,8 +149,7 @@ mod tests {
         };
         assert_eq!(kept_back(Rule::NothingLeft), [0]);
         assert_eq!(kept_back(Rule::Cancel), [1]);
-        assert_eq!(kept_back(Rule::Callback), [4]);
-        assert_eq!(kept_back(Rule::Cancelled), [5]);
+        assert_eq!(kept_back(Rule::Cancelled), [4]);
         for rule in [Rule::Bridge, Rule::Record, Rule::Sink, Rule::Keyword] {
             assert!(kept_back(rule).is_empty(), "{rule:?}");
         }

@@ -34,12 +34,38 @@ fn lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>> + 
     Ok(lines.filter(|l| l.as_ref().is_ok_and(|l| !l.is_empty()) || l.is_err()))
 }
 
+/// Cuts off a last line that a crash left without its end: it was never added, and comes again.
+fn end_torn(path: &Path) -> io::Result<()> {
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
+    let (mut whole, mut line) = (0, Vec::new());
+    let mut reader = BufReader::new(&mut file);
+    loop {
+        line.clear();
+        let len = reader.read_until(b'\n', &mut line)?;
+        if len == 0 {
+            return Ok(());
+        }
+        if line.last() != Some(&b'\n') {
+            break;
+        }
+        whole += len as u64;
+    }
+    file.set_len(whole)
+}
+
 impl DeadLetters {
     /// Reads through what is there, once.
     pub fn open(path: &Path) -> DeadLetters {
         let mut dead = DeadLetters { path: path.to_owned(), count: 0, alerts: BTreeSet::new() };
         // A file that a replay was at when the process ended is dead letters like any other.
         let _ = dead.put_back();
+        let _ = end_torn(&dead.path);
         dead.recount();
         dead
     }
@@ -69,8 +95,12 @@ impl DeadLetters {
     /// What the disk said; the event must not be skipped then.
     pub fn add(&mut self, event: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(&self.path)?;
-        file.write_all(&[event, b"\n"].concat())?;
-        file.sync_data()?;
+        let before = file.metadata()?.len();
+        if let Err(error) = file.write_all(&[event, b"\n"].concat()).and_then(|()| file.sync_data()) {
+            // Half a line would run together with the next: what cannot be kept whole is not begun.
+            let _ = file.set_len(before);
+            return Err(error);
+        }
         self.count += 1;
         self.alerts.extend(alert_of(event));
         Ok(())
@@ -103,6 +133,7 @@ impl DeadLetters {
         if !taken.exists() {
             return Ok(());
         }
+        end_torn(&taken)?;
         if let Ok(mut later) = File::open(&self.path) {
             let mut all = OpenOptions::new().append(true).open(&taken)?;
             io::copy(&mut later, &mut all)?;
@@ -146,6 +177,25 @@ mod tests {
         dead.add(&event(1, 3)).expect("refused once more");
         dead.finish();
         assert_eq!((dead.count(), dead.holds_back(&event(1, 4))), (1, true));
+        std::fs::remove_dir_all(dir).expect("removed");
+    }
+
+    #[test]
+    fn half_a_line_runs_together_with_no_other() {
+        let dir = std::env::temp_dir().join(format!("gw-dead-torn-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let path = dir.join("demo.dead.ndjson");
+        DeadLetters::open(&path).add(&event(1, 1)).expect("added");
+        let half = [event(1, 1), b"\n".to_vec(), event(2, 1)[..20].to_vec()].concat();
+        std::fs::write(&path, half).expect("written");
+        let mut dead = DeadLetters::open(&path);
+        assert_eq!(dead.count(), 1, "it was never added");
+        dead.add(&event(2, 1)).expect("added");
+        assert_eq!(taken(&mut dead), [event(1, 1), event(2, 1)]);
+        // A device that is full takes half, or nothing: of that nothing is left.
+        let full = DeadLetters { path: "/dev/full".into(), count: 0, alerts: BTreeSet::new() }.add(&event(3, 1));
+        assert!(full.is_err());
         std::fs::remove_dir_all(dir).expect("removed");
     }
 

@@ -12,7 +12,7 @@ use loadtest::Happening;
 use loadtest::api::Api;
 
 use crate::loopback::{Downstream, Gateway, World, eventually};
-use crate::text::{KIOSK, signed_now};
+use crate::text::{KIOSK, signature_now, signed_now};
 
 fn configure(name: &str, rtp: u16, change: impl Fn(String) -> String) -> std::path::PathBuf {
     let dir = Gateway::prepare(name, rtp);
@@ -252,4 +252,42 @@ fn a_key_is_honoured_on_every_write() {
     });
     assert_eq!(lines.iter().filter(|l| *l == "有人打架").count(), 1, "{lines:?}");
     world.peers.hang_up(party);
+}
+
+#[test]
+fn long_messages_of_strangers_keep_no_other_source_out_and_no_short_one() {
+    let gateway = Gateway::run(configure("long", 32_000, |text| format!("{text}\n{KIOSK}")));
+    let from = |source: [u8; 4], headers: &[(&str, String)], length: usize, sent: &str| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("bound");
+        socket.connect(&gateway.http.into()).expect("connected");
+        let mut stream: TcpStream = socket.into();
+        let mut head =
+            format!("POST /hook/kiosk HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n");
+        headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        stream.write_all(format!("{head}\r\n{sent}").as_bytes()).expect("written");
+        stream
+    };
+    let status = |mut stream: TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(9))).expect("set");
+        let mut said = String::new();
+        let _ = stream.read_to_string(&mut said);
+        said.split(' ').nth(1).and_then(|s| s.parse::<u16>().ok())
+    };
+    let honest = |source, id: &str| {
+        let body = format!("{{\"from\":\"u1\",\"text\":\"救命\"}}{}", " ".repeat(20_000));
+        status(from(source, &signature_now(id, &body), body.len(), &body))
+    };
+    let (crowd, other) = ([127, 0, 0, 7], [127, 0, 0, 8]);
+    // Whoever only says that much will come takes nothing.
+    let heads: Vec<TcpStream> = (0..70).map(|_| from(crowd, &[], 200_000, "x")).collect();
+    assert_eq!(honest(crowd, "l1"), Some(200));
+    drop(heads);
+    let half = "x".repeat(40_000);
+    let sitting: Vec<TcpStream> = (0..70).map(|_| from(crowd, &[], 200_000, &half)).collect();
+    assert_eq!(honest(other, "l2"), Some(200), "another source has places of its own");
+    assert_eq!(signed_now(gateway.http, "l3", "{\"from\":\"u1\",\"text\":\"快\"}").0, 200, "short ones always");
+    assert_eq!(honest(crowd, "l4"), Some(503), "its own are taken");
+    drop(sitting);
+    assert_eq!(honest(crowd, "l5"), Some(200));
 }
