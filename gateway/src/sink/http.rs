@@ -77,11 +77,15 @@ impl HttpSink {
             metrics::counter!("gateway_sink_cursor_ahead_total", "sink" => self.name.clone()).increment(1);
             tracing::error!(sink = %self.name, "GW-3305 the cursor stood beyond the journal; it was set back to its end");
         }
+        let mut stalled = false;
         loop {
             metrics::gauge!("gateway_sink_deadletter", "sink" => self.name.clone()).set(dead.count() as f64);
             let durable = self.durable.borrow_and_update().last;
             let missing = match follower.due(durable) {
                 Ok(Some(Due::Event { sequence, body })) => {
+                    if std::mem::take(&mut stalled) {
+                        self.health.well("sink-journal");
+                    }
                     self.deliver(body, &mut dead).await;
                     self.settle(&mut follower, sequence);
                     continue;
@@ -96,8 +100,12 @@ impl HttpSink {
                 Ok(Some(Due::Damage(damage))) => damage.to_string(),
                 Err(error) => error.to_string(),
             };
-            tracing::error!(sink = %self.name, missing, "GW-3301 events are missing in the journal, or it cannot be read");
+            if !stalled {
+                tracing::error!(sink = %self.name, missing, "GW-3301 events are missing in the journal, or it cannot be read");
+            }
             metrics::counter!("gateway_sink_errors_total", "sink" => self.name.clone()).increment(1);
+            stalled = true;
+            self.health.worse("sink-journal", "GW-3301", format!("{}: {missing}", self.name));
             tokio::time::sleep(WAIT_FIRST).await;
         }
     }

@@ -38,23 +38,32 @@ impl Follower {
             match self.follow(head) {
                 Ok(()) => return,
                 Err(error) => {
-                    if self.health.worse(PART, "GW-3401", error.to_string()) {
-                        tracing::error!(%error, "GW-3401 the read model has stopped and is tried again; calls and sinks go on");
-                    }
+                    self.tell(&error);
                     self.make_way(&error);
-                    metrics::counter!("gateway_read_model_errors_total").increment(1);
-                    let ended = async {
-                        tokio::select! {
-                            () = tokio::time::sleep(RETRY) => false,
-                            () = Reached::end(&mut self.durable) => true,
-                        }
-                    };
-                    if self.runtime.block_on(ended) {
+                    if self.has_ended_within(RETRY) {
                         return;
                     }
                 }
             }
         }
+    }
+
+    fn tell(&self, error: &Error) {
+        if self.health.worse(PART, "GW-3401", error.to_string()) {
+            tracing::error!(%error, "GW-3401 the read model has stopped and is tried again; calls and sinks go on");
+        }
+        metrics::counter!("gateway_read_model_errors_total").increment(1);
+    }
+
+    /// Waits so long, or until nothing will become durable any more.
+    fn has_ended_within(&mut self, time: Duration) -> bool {
+        let ended = async {
+            tokio::select! {
+                () = tokio::time::sleep(time) => false,
+                () = Reached::end(&mut self.durable) => true,
+            }
+        };
+        self.runtime.block_on(ended)
     }
 
     /// A model that cannot be used, or that knows what the journal has lost, is kept beside and a new one is made.
@@ -79,7 +88,18 @@ impl Follower {
         loop {
             loop {
                 let until = self.durable.borrow_and_update().last;
-                match model.apply(&mut reader, until)? {
+                let applied = match model.apply(&mut reader, until) {
+                    // The reader counts its tries, and goes on behind what stays unreadable.
+                    Err(error @ Error::Journal(_)) => {
+                        self.tell(&error);
+                        if self.has_ended_within(RETRY) {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                    other => other?,
+                };
+                match applied {
                     0 => break,
                     BATCH => {}
                     _ => self.runtime.block_on(async { tokio::time::sleep(APART).await }),

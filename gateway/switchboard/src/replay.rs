@@ -21,8 +21,9 @@ const STATE: &[u8] = b"\"state\":\"";
 /// What a start needs before it has read anything else.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Front {
-    /// The first serial that no block has reserved.
+    /// The first serial that no block has reserved, and the Beijing date of which that is known.
     pub next_serial: u32,
+    pub date: u32,
     /// Officers whose duty was changed.
     pub duties: BTreeMap<String, bool>,
     /// Where phones have registered.
@@ -33,17 +34,26 @@ pub struct Front {
 
 impl Default for Front {
     fn default() -> Front {
-        Front { next_serial: 1, duties: BTreeMap::new(), bindings: BTreeMap::new(), snapshot: 0 }
+        Front { next_serial: 1, date: 0, duties: BTreeMap::new(), bindings: BTreeMap::new(), snapshot: 0 }
     }
 }
 
 impl Front {
-    /// Numbers that were given are not given again by a journal that has lost what it told of them: they go on behind
-    /// the highest that is known to be `given` today, or, where nothing is known, as far in as the day is old.
+    /// Numbers that were given are not given again by a journal that has lost what it told of them, nor by an older
+    /// copy of it: they go on behind the highest that is known to be `given` today, and at least as far in as the day is
+    /// old. What an earlier day reserved is no concern of today's: the date is a part of the number.
     pub fn go_beyond(&mut self, at: Wall, given: Option<u32>) {
-        self.next_serial = self.next_serial.max(given.map_or(0, |last| last + 1));
-        if self.next_serial <= 1 {
-            self.next_serial = first_of_day(at);
+        self.known(at.beijing_date(), 1);
+        let given = given.map_or(0, |last| last + 1);
+        self.next_serial = self.next_serial.max(given).max(first_of_day(at));
+    }
+
+    /// Serials below this were reserved on that date.
+    fn known(&mut self, date: u32, below: u32) {
+        if date > self.date {
+            (self.date, self.next_serial) = (date, below.max(1));
+        } else if date == self.date {
+            self.next_serial = self.next_serial.max(below);
         }
     }
 
@@ -52,7 +62,7 @@ impl Front {
         match frame.kind {
             Kind::Grant => {
                 let until = std::str::from_utf8(frame.payload).ok().and_then(|t| t.parse().ok());
-                self.next_serial = self.next_serial.max(until.unwrap_or(0));
+                self.known(frame.at.beijing_date(), until.unwrap_or(0));
             }
             Kind::Duty => {
                 if let Some(Duty { officer, on_duty, .. }) = Duty::parse(frame.payload) {
@@ -61,24 +71,24 @@ impl Front {
             }
             Kind::Event => {
                 // Below the reserved ones' end they were reserved, whatever the grants say.
-                let no = alert_of(frame.payload).map_or(0, |(no, ..)| no.serial());
-                if no < RESERVED {
-                    self.next_serial = self.next_serial.max(no + 1);
+                let no = alert_of(frame.payload).map(|(no, ..)| no).filter(|no| no.serial() < RESERVED);
+                if let Some(no) = no {
+                    self.known(no.date(), no.serial() + 1);
                 }
             }
             Kind::Note => {
                 if let Some(note) = Note::parse(frame.payload) {
-                    self.note(&note);
+                    self.note(frame.at, &note);
                 }
             }
             Kind::Snapshot | Kind::SnapshotBegin | Kind::SnapshotEnd => {}
         }
     }
 
-    fn note(&mut self, note: &Note) {
+    fn note(&mut self, at: Wall, note: &Note) {
         match note {
             Note::Head { serials, duties, snapshot } => {
-                self.next_serial = self.next_serial.max(*serials);
+                self.known(at.beijing_date(), *serials);
                 self.duties.clone_from(duties);
                 self.snapshot = *snapshot;
                 // They follow, those that still hold.
@@ -312,5 +322,30 @@ mod tests {
         assert_eq!((front.next_serial, front.snapshot), (50_000, 17), "an unreserved number reserves nothing");
         assert_eq!(front.bindings.keys().collect::<Vec<_>>(), ["1002"]);
         assert_eq!(front.duties, BTreeMap::from([("2001".into(), false), ("2002".into(), true)]));
+    }
+
+    #[test]
+    fn an_older_copy_of_the_journal_gives_no_number_of_today_again_and_yesterday_s_hold_up_none() {
+        let frame = |front: &mut Front, at: Wall, until: &str| {
+            let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
+            let payload = until.as_bytes();
+            front.handle(&Frame { sequence: 1, at, kind: Kind::Grant, origin, previous, payload });
+        };
+        const NOON: Wall = Wall(1_795_276_800_000_000_000 + 12 * 3_600_000_000_000);
+        let hours = |n: i64| Wall(NOON.0 + n * 3_600_000_000_000);
+        let mut front = Front::default();
+        frame(&mut front, NOON, "40000");
+        front.go_beyond(hours(1), None);
+        let one = front.next_serial;
+        assert!(one > 40_000 && one == first_of_day(hours(1)), "{one}");
+        // The copy is from noon; what was given since is behind, since the clock has gone on.
+        let mut copy = Front::default();
+        frame(&mut copy, NOON, "40000");
+        copy.go_beyond(hours(3), None);
+        assert!(copy.next_serial > one + 100_000);
+        // Late today so many were reserved that tomorrow morning is far behind: that is another date's.
+        frame(&mut front, hours(11), "89000000");
+        front.go_beyond(hours(20), None);
+        assert_eq!(front.next_serial, first_of_day(hours(20)));
     }
 }

@@ -94,9 +94,34 @@ impl Reader {
     /// The next frame that is durable: numbered `until` or below. What is written and not synced may yet vanish.
     ///
     /// # Errors
-    /// When the files cannot be read, or a durable frame is nowhere; it may be tried again, and one that is still nowhere
-    /// at the twentieth try is told as damage.
+    /// When the files cannot be read, or a durable frame is nowhere; it may be tried again. What is still nowhere, or
+    /// cannot be read while a later segment is there, is told as damage at the twentieth try, and passed over.
     pub fn next(&mut self, until: u64) -> io::Result<Option<Item>> {
+        let error = match self.next_readable(until) {
+            Ok(item) => return Ok(item),
+            Err(error) => error,
+        };
+        self.missed += 1;
+        let later = segment::list(&*self.disk, &self.dir)?.into_iter().find(|first| *first > self.place.segment);
+        match later.filter(|first| self.missed >= MISSED_MAX && *first <= until) {
+            Some(later) => Ok(Some(self.pass_over(later))),
+            None => Err(error),
+        }
+    }
+
+    /// Goes on with a later segment, since this one cannot be read.
+    fn pass_over(&mut self, later: u64) -> Item {
+        let missing = (later - 1).saturating_sub(self.last);
+        let damage = Damage { missing, ..Damage::unreadable(self.place.segment) };
+        self.place = Place { segment: later, offset: 0 };
+        (self.last, self.hash, self.missed, self.located) = (self.last.max(later - 1), None, 0, true);
+        self.file = None;
+        self.forget_buffer();
+        self.ahead.clear();
+        Item::Damage(damage)
+    }
+
+    fn next_readable(&mut self, until: u64) -> io::Result<Option<Item>> {
         if self.last >= until && self.ahead.is_empty() {
             return Ok(None);
         }
@@ -121,8 +146,7 @@ impl Reader {
             }
             if !self.look_on(until)? {
                 let what = format!("frame {} is durable and not in the journal", self.last + 1);
-                self.missed += 1;
-                if self.missed < MISSED_MAX {
+                if self.missed + 1 < MISSED_MAX {
                     return Err(io::Error::other(what));
                 }
                 // It will not come any more: whoever reads goes on with what does.

@@ -18,6 +18,8 @@ struct Memory {
     files: Store,
     operations: Arc<AtomicU64>,
     fails: Arc<Mutex<Option<(u64, bool)>>>,
+    /// A file that cannot be read.
+    unreadable: Arc<Mutex<Option<PathBuf>>>,
 }
 
 struct MemoryFile {
@@ -71,6 +73,9 @@ impl Disk for Memory {
         let there = files.contains_key(path);
         match access {
             Access::Read | Access::Write if !there => return Err(io::ErrorKind::NotFound.into()),
+            Access::Read if self.unreadable.lock().expect("unpoisoned").as_deref() == Some(path) => {
+                return Err(io::Error::other("input/output error"));
+            }
             Access::Read => {}
             Access::Write => self.operate()?,
             Access::New if there => return Err(io::ErrorKind::AlreadyExists.into()),
@@ -515,4 +520,27 @@ fn the_machines_own_files_are_their_owners_alone() {
         assert_eq!(mode(&dir.join("journal").join(name)), 0o600, "{name}");
     }
     std::fs::remove_dir_all(dir).expect("removed");
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_is_tried_twenty_times_and_passed_over_where_there_is_a_later_one() {
+    let disk = Memory::default();
+    let mut journal = open(&disk);
+    write(&mut journal, &[b"one", b"two"]);
+    *disk.unreadable.lock().expect("unpoisoned") = Some(segment_of(1));
+    let mut reader = Reader::new(disk.shared(), &dir(), &Cursor::default());
+    let mut until = 2;
+    // Nothing comes behind it yet: it may heal.
+    assert!((0..50).all(|_| reader.next(until).is_err()));
+    journal.begin_segment().expect("begun");
+    write(&mut journal, &[b"three"]);
+    until = 3;
+    let mut reader = Reader::new(disk.shared(), &dir(), &Cursor::default());
+    let tries =
+        (1..100).find(|_| reader.next(until).is_ok_and(|item| matches!(item, Some(Item::Damage(d)) if d.missing == 2)));
+    assert_eq!(tries, Some(20));
+    let Ok(Some(Item::Frame(read))) = reader.next(until) else { panic!("what can be read comes next") };
+    assert_eq!((read.sequence, read.payload.as_slice()), (3, &b"three"[..]));
+    *disk.unreadable.lock().expect("unpoisoned") = None;
+    assert_eq!(texts(&read_all(&disk, 3).0), ["one", "two", "three"]);
 }
