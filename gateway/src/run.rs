@@ -126,11 +126,11 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
     for signal in [signal_hook::consts::SIGHUP, signal_hook::consts::SIGUSR1, signal_hook::consts::SIGUSR2] {
         signal_hook::flag::register_usize(signal, Arc::clone(&hangups), 1)?;
     }
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        let counted = Arc::clone(&signals);
-        // SAFETY is signal-hook's: the handler only adds to an atomic.
-        signal_hook::flag::register_usize(signal, counted, 1)?;
-    }
+    // Each one counts, however close behind the other it comes.
+    let mut ends = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
+    let counted = Arc::clone(&signals);
+    let count = move || ends.forever().for_each(|_| drop(counted.fetch_add(1, Ordering::Relaxed)));
+    std::thread::Builder::new().name("signals".into()).spawn(count)?;
     wait_and_drain(&running, (&signals, &hangups), &admin);
     running.stop();
     Ok(())
@@ -155,7 +155,7 @@ fn wait_and_drain(
     (signals, hangups): (&AtomicUsize, &AtomicUsize),
     prometheus: &metrics_exporter_prometheus::PrometheusHandle,
 ) {
-    while signals.swap(0, Ordering::Relaxed) == 0 {
+    while signals.load(Ordering::Relaxed) == 0 {
         if hangups.swap(0, Ordering::Relaxed) > 0 {
             tracing::warn!(
                 "GW-1008 this signal does nothing here: a configuration is read at the start; SIGTERM drains"
@@ -166,7 +166,7 @@ fn wait_and_drain(
     tracing::info!("draining: OPTIONS and /readyz say so, calls go on");
     running.drain();
     let mut waited = Duration::ZERO;
-    while signals.load(Ordering::Relaxed) == 0 && waited < DRAIN {
+    while signals.load(Ordering::Relaxed) < 2 && waited < DRAIN {
         let step = Duration::from_millis(200);
         std::thread::park_timeout(step);
         waited += step;

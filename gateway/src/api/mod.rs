@@ -183,7 +183,25 @@ pub fn api(state: Api) -> Router {
         .route("/schemas/alert", get(schema))
         .fallback(nowhere)
         .method_not_allowed_fallback(not_so)
+        .layer(middleware::map_response(as_problem))
         .with_state(state)
+}
+
+/// What the framework refuses by itself is told like everything else.
+async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let is_error = status.is_client_error() || status.is_server_error();
+    if !is_error || !(kind.starts_with("text/plain") || kind.is_empty()) {
+        return response;
+    }
+    let bytes = axum::body::to_bytes(response.into_body(), 4096).await.unwrap_or_default();
+    let code = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "GW-4413",
+        _ if status.is_server_error() => "GW-4500",
+        _ => "GW-4400",
+    };
+    Problem::new(status, code, String::from_utf8_lossy(&bytes)).into_response()
 }
 
 async fn nowhere() -> Problem {
@@ -196,7 +214,10 @@ async fn not_so() -> Problem {
 
 /// What platforms post to.
 pub fn hooks(state: Api) -> Router {
-    Router::new().route("/hook/{channel}", get(hook::check).post(hook::message)).with_state(state)
+    Router::new()
+        .route("/hook/{channel}", get(hook::check).post(hook::message))
+        .layer(middleware::map_response(as_problem))
+        .with_state(state)
 }
 
 pub fn admin(state: Admin) -> Router {

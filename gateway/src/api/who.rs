@@ -189,7 +189,9 @@ pub(super) async fn authenticate(State(state): State<Api>, request: Request, nex
         let params = params.as_ref()?;
         params.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_owned())
     };
-    if !may(&who, &state.places, &parts.method, &path, of) {
+    // Whoever may read may ask whether there is something to be read.
+    let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
+    if !may(&who, &state.places, &method, &path, of) {
         metrics::counter!("gateway_api_refused_total", "why" => "role").increment(1);
         let what = format!("{} may not do this", who.actor());
         return Problem::new(StatusCode::FORBIDDEN, "GW-4407", what).into_response();

@@ -66,6 +66,9 @@ pub struct Task {
     news: mpsc::Receiver<News>,
     reporter: mpsc::Sender<News>,
     published: Mono,
+    /// When the end of a link was last told, and how many were not since.
+    told_closed: Mono,
+    untold: u64,
     /// For the casebook, after this turn.
     outbox: Vec<ToCasebook>,
 }
@@ -98,6 +101,8 @@ impl Task {
             news,
             reporter,
             published: now,
+            told_closed: Mono(0),
+            untold: 0,
             outbox: Vec::new(),
         }
     }
@@ -112,7 +117,6 @@ impl Task {
             let wake = self.carrier.poll_timeout().map_or(Duration::from_secs(3600), |(at, _)| at.since(now));
             // While a link has too much unacknowledged, nothing more is read from any: the disk comes first.
             let may_read = self.sockets.keys().all(|l| self.carrier.wants_bytes(LinkId(*l)));
-            let blocked = self.sockets.iter().find(|(_, s)| !s.backlog.is_empty()).map(|(l, _)| *l);
             tokio::select! {
                 message = self.inbox.recv() => match message {
                     Some(ToChannel::Leave) | None => return self.leave().await,
@@ -123,7 +127,7 @@ impl Task {
                     let (now, wall) = (self.shared.clock.mono(), self.shared.clock.wall());
                     self.carrier.handle_timeout(now, wall);
                 }
-                () = writable(&self.sockets, blocked), if blocked.is_some() => self.flush_backlog(blocked),
+                link = writable(&self.sockets) => self.flush_backlog(link),
             }
             // Whatever has gathered meanwhile is taken before anything is written.
             for _ in 0..BATCH {
@@ -232,7 +236,7 @@ impl Task {
                 tokio::spawn(dial(link, self.next_connection, self.connect, self.reporter.clone()));
             }
             Output::Close(link, why, last) => {
-                tracing::warn!(channel = %self.name, link = link.0, why, "GW-2201 a carrier's link is closed");
+                self.tell_closed(link, why);
                 self.write(link, &last);
                 self.sockets.remove(&link.0);
                 self.connections.remove(&link.0);
@@ -317,15 +321,26 @@ impl Task {
             socket.backlog.extend_from_slice(bytes);
         }
         if socket.backlog.len() > BACKLOG_MAX {
-            tracing::warn!(channel = %self.name, link = link.0, "GW-2201 a carrier's link is closed: its peer does not read");
+            self.tell_closed(link, "its peer does not read");
             self.sockets.remove(&link.0);
             self.connections.remove(&link.0);
             self.carrier.handle_closed(self.shared.clock.mono(), link);
         }
     }
 
-    fn flush_backlog(&mut self, link: Option<u32>) {
-        let Some(socket) = link.and_then(|l| self.sockets.get_mut(&l)) else { return };
+    /// Once a second: whoever connects and is closed as fast as they can fills no log.
+    fn tell_closed(&mut self, link: LinkId, why: &str) {
+        let now = self.shared.clock.mono();
+        if now.since(self.told_closed) < Duration::from_secs(1) && self.told_closed != Mono(0) {
+            return self.untold += 1;
+        }
+        let others = std::mem::take(&mut self.untold);
+        self.told_closed = now;
+        tracing::warn!(channel = %self.name, link = link.0, why, others, "GW-2201 a carrier's link is closed");
+    }
+
+    fn flush_backlog(&mut self, link: u32) {
+        let Some(socket) = self.sockets.get_mut(&link) else { return };
         match socket.half.try_write(&socket.backlog) {
             Ok(written) => {
                 socket.backlog.drain(..written);
@@ -361,13 +376,21 @@ impl Task {
     }
 }
 
-async fn writable(sockets: &BTreeMap<u32, Socket>, link: Option<u32>) {
-    match link.and_then(|l| sockets.get(&l)) {
-        Some(socket) => {
-            let _ = socket.half.writable().await;
-        }
-        None => std::future::pending().await,
+/// The next link that has something left and takes it: one whose peer does not read keeps no other waiting.
+async fn writable(sockets: &BTreeMap<u32, Socket>) -> u32 {
+    let blocked = sockets.iter().filter(|(_, socket)| !socket.backlog.is_empty());
+    let ready: Vec<_> = blocked
+        .map(|(link, socket)| {
+            Box::pin(async move {
+                let _ = socket.half.writable().await;
+                *link
+            })
+        })
+        .collect();
+    if ready.is_empty() {
+        return std::future::pending().await;
     }
+    futures_util::future::select_all(ready).await.0
 }
 
 async fn dial(link: LinkId, connection: u64, to: SocketAddr, reporter: mpsc::Sender<News>) {

@@ -253,6 +253,8 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(WITHIN)
+        // Whoever has said all that they had to say is answered all the same.
+        .half_close(true)
         .max_buf_size(HEAD_MAX)
         .serve_connection(TokioIo::new(stream), service_fn(answer))
         .with_upgrades();

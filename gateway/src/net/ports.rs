@@ -159,7 +159,11 @@ impl Ports {
         let Some(pair) = self.pairs.get_mut(number).and_then(Option::as_mut) else { return };
         // What lies in the sockets from before is nobody's of this leg.
         let mut old = [0u8; DATAGRAM];
-        while pair.rtp.recv_from(&mut old).is_ok() || pair.rtcp.recv_from(&mut old).is_ok() {}
+        for _ in 0..FLOOD {
+            if pair.rtp.recv_from(&mut old).is_err() && pair.rtcp.recv_from(&mut old).is_err() {
+                break;
+            }
+        }
         pair.from = None;
         if pair.place.is_none() {
             pair.place = Some(self.in_use.len());

@@ -180,7 +180,7 @@ codes! {
         "make room; calls go on without it once it is full, and nothing is acknowledged then";
     "3503": "what is old could not be removed",
         "look at the rights below the data directory";
-    "4400": "a hook's message cannot be read",
+    "4400": "a request, or a hook's message, cannot be read",
         "the sender is at fault; the detail says what";
     "4401": "no credential that counts",
         "send `Authorization: Bearer TOKEN`; `gateway token list` says which have ended";

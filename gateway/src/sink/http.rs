@@ -24,6 +24,8 @@ use crate::observe::health::Health;
 use crate::thread::Saboteur;
 use crate::thread::casebook::Reached;
 
+/// After the last event has become durable a sink has so long to take what is left.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of an answer that are read.
 const BODY_MAX: usize = 64 * 1024;
@@ -63,6 +65,19 @@ impl HttpSink {
     /// Until the process ends; after a mistake of ours anew from its cursor.
     pub async fn run(mut self) {
         let Some(head) = Reached::head(&mut self.durable).await else { return };
+        let mut durable = self.durable.clone();
+        let ended = async {
+            Reached::end(&mut durable).await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            () = self.follow_for_good(head) => {}
+            // Whoever does not take the last of it now is told after the next start.
+            () = ended => {}
+        }
+    }
+
+    async fn follow_for_good(&mut self, head: u64) {
         while AssertUnwindSafe(self.follow(head)).catch_unwind().await.is_err() {
             metrics::counter!("gateway_thread_restarts_total", "thread" => "sink").increment(1);
             tracing::error!(sink = %self.name, "GW-1004 a sink has failed and begins anew");

@@ -66,8 +66,12 @@ pub trait Disk: Send + Sync {
     /// A file with these bytes in place of whatever it had: whole or not at all.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let temporary = path.with_extension("tmp");
-        self.open(&temporary, Access::Fresh)?.write_at(bytes, 0)?;
-        self.rename(&temporary, path)
+        let written = self.open(&temporary, Access::Fresh).and_then(|file| file.write_at(bytes, 0));
+        let done = written.and_then(|()| self.rename(&temporary, path));
+        if done.is_err() {
+            let _ = self.remove(&temporary);
+        }
+        done
     }
 }
 

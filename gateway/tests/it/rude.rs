@@ -291,3 +291,37 @@ fn long_messages_of_strangers_keep_no_other_source_out_and_no_short_one() {
     drop(sitting);
     assert_eq!(honest(crowd, "l5"), Some(200));
 }
+
+#[test]
+fn whatever_is_refused_is_a_problem_with_a_code_and_whoever_has_hung_up_half_is_answered() {
+    let gateway = Gateway::start("problems", 32_500);
+    let token = std::fs::read_to_string(gateway.dir.join("data/token")).expect("a token");
+    let ask = |line: &str, more: &str, half: bool| {
+        let mut stream = TcpStream::connect(gateway.http).expect("connected");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        let head =
+            format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\n", token.trim());
+        let _ = stream.write_all(format!("{head}{more}").as_bytes());
+        if half {
+            stream.shutdown(std::net::Shutdown::Write).expect("half closed");
+        }
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said);
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    let long = format!("Content-Length: 3000000\r\n\r\n{}", " ".repeat(3_000_000));
+    for (line, more, status) in [
+        ("GET /v1/alerts?limit=x", "\r\n", "400"),
+        ("GET /v1/alerts?limit=1&limit=2", "\r\n", "400"),
+        ("GET /v1/alerts/%ff", "\r\n", "400"),
+        ("POST /v1/outbound", long.as_str(), "413"),
+        ("DELETE /v1/alerts", "\r\n", "405"),
+        ("GET /nowhere", "\r\n", "404"),
+    ] {
+        let said = ask(line, more, false);
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {said}");
+        assert!(said.contains("application/problem+json") && said.contains("\"code\":\"GW-"), "{line}: {said}");
+    }
+    assert!(ask("HEAD /v1/alerts", "\r\n", false).starts_with("HTTP/1.1 200 "));
+    assert!(ask("GET /v1/alerts", "\r\n", true).contains("\"alerts\":[]"));
+}
