@@ -129,7 +129,11 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
     // Each one counts, however close behind the other it comes.
     let mut ends = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
     let counted = Arc::clone(&signals);
-    let count = move || ends.forever().for_each(|_| drop(counted.fetch_add(1, Ordering::Relaxed)));
+    let count = move || {
+        for _ in ends.forever() {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    };
     std::thread::Builder::new().name("signals".into()).spawn(count)?;
     wait_and_drain(&running, (&signals, &hangups), &admin);
     running.stop();
