@@ -68,44 +68,58 @@ impl Realm<'_> {
     }
 }
 
-struct Table<'a> {
+/// A table beside the configuration: commas, one header line, quotes where a cell has commas of its own.
+struct Table {
     file: PathBuf,
-    columns: Vec<&'a str>,
-    rows: Vec<(usize, Vec<&'a str>)>,
+    columns: csv::StringRecord,
+    rows: Vec<Row>,
 }
 
-impl<'a> Table<'a> {
-    /// Comma-separated, one header line, no quotes: what a bureau keeps in a spreadsheet.
-    fn parse(file: &Path, text: &'a str, wanted: &[&str], problems: &mut Vec<Problem>) -> Table<'a> {
+/// A line of it, from 1.
+struct Row {
+    line: usize,
+    cells: csv::StringRecord,
+}
+
+impl Table {
+    fn parse(file: &Path, text: &str, wanted: &[&str], problems: &mut Vec<Problem>) -> Table {
         let file = file.to_owned();
-        let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
-        let columns: Vec<&str> = lines.next().map(|(_, l)| l.split(',').map(str::trim).collect()).unwrap_or_default();
-        for missing in wanted.iter().filter(|w| !columns.contains(w)) {
-            problems.push(Problem {
-                code: "GW-0220",
-                at: At::Line(file.clone(), 1),
-                what: format!("column `{missing}` is missing"),
-            });
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut lines = csv::ReaderBuilder::new()
+            .flexible(true)
+            .trim(csv::Trim::All)
+            .comment(Some(b'#'))
+            .from_reader(text.as_bytes());
+        let columns = lines.headers().cloned().unwrap_or_default();
+        for missing in wanted.iter().filter(|w| !columns.iter().any(|c| c == **w)) {
+            let what = format!("column `{missing}` is missing");
+            problems.push(Problem { code: "GW-0220", at: At::Line(file.clone(), 1), what });
         }
         let mut rows = Vec::new();
-        for (i, line) in lines.filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#')) {
-            let cells: Vec<&str> = line.split(',').map(str::trim).collect();
-            if cells.len() == columns.len() {
-                rows.push((i + 1, cells));
-            } else {
-                let what = format!("{} cells in a table of {} columns", cells.len(), columns.len());
-                problems.push(Problem { code: "GW-0221", at: At::Line(file.clone(), i + 1), what });
-            }
+        for record in lines.records() {
+            let line = |position: Option<&csv::Position>| position.map_or(1, |p| p.line() as usize);
+            let (line, what) = match record {
+                Ok(cells) if cells.len() == columns.len() => {
+                    rows.push(Row { line: line(cells.position()), cells });
+                    continue;
+                }
+                Ok(cells) => {
+                    let what = format!("{} cells in a table of {} columns", cells.len(), columns.len());
+                    (line(cells.position()), what)
+                }
+                Err(error) => (line(error.position()), error.to_string()),
+            };
+            problems.push(Problem { code: "GW-0221", at: At::Line(file.clone(), line), what });
         }
         Table { file, columns, rows }
     }
 
-    fn cell(&self, row: &(usize, Vec<&'a str>), column: &str) -> &'a str {
-        self.columns.iter().position(|c| *c == column).map_or("", |i| row.1[i])
+    fn cell<'r>(&self, row: &'r Row, column: &str) -> &'r str {
+        self.columns.iter().position(|c| c == column).and_then(|i| row.cells.get(i)).unwrap_or_default()
     }
 
     /// `true` or `false`, nothing else: whoever writes another word means something that is not understood here.
-    fn flag(&self, row: &(usize, Vec<&'a str>), column: &str, p: &mut Vec<Problem>) -> bool {
+    fn flag(&self, row: &Row, column: &str, p: &mut Vec<Problem>) -> bool {
         match self.cell(row, column) {
             "true" => true,
             "false" | "" => false,
@@ -116,8 +130,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn problem(&self, row: &(usize, Vec<&str>), code: &'static str, what: String) -> Problem {
-        Problem { code, at: At::Line(self.file.clone(), row.0), what }
+    fn problem(&self, row: &Row, code: &'static str, what: String) -> Problem {
+        Problem { code, at: At::Line(self.file.clone(), row.line), what }
     }
 }
 
@@ -135,128 +149,35 @@ fn read(path: &Path, problems: &mut Vec<Problem>) -> String {
 pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
     let mut problems = Vec::new();
     let p = &mut problems;
-    let group_names: Vec<&String> = config.group.keys().collect();
-    let group_id = |name: &str| group_names.iter().position(|g| *g == name).map(|i| GroupId(i as u32));
-    let groups = config
-        .group
-        .iter()
-        .map(|(name, g)| Group {
-            name: name.clone(),
-            overflow: g.overflow.as_deref().and_then(group_id),
-            wrap_up: g.wrap_up.0,
-            floors: [g.floor.life_threat, g.floor.silent, g.floor.sms, g.floor.other],
-            conversation_answers_within: g.conversation_answers_within.0,
-        })
-        .collect();
+    let names = Groups(config.group.keys().map(String::as_str).collect());
     let mut accounts = Vec::new();
     let realm = &Realm { name: &config.city.realm, digest: config.registrar.digest };
     let mut skills = Skills::default();
-    let (seats, seat_users) = seats(&base.join(&config.tables.seats), group_id, realm, &mut accounts, &mut skills, p);
+    let (seats, seat_users) =
+        seats(&base.join(&config.tables.seats), |name| names.id(name), realm, &mut accounts, &mut skills, p);
     let grids = grids(&base.join(&config.tables.grids), &config.unit, p);
     let mut responders = officers(&base.join(&config.tables.officers), &grids, realm, &mut accounts, p);
-    for (code, unit) in &config.unit {
-        if let (false, Some(secret)) = (unit.user.is_empty(), &unit.secret) {
-            match secret.resolve(base) {
-                Ok(secret) => accounts.push(realm.account(&unit.user, &secret)),
-                Err(what) => p.push(Problem { code: "GW-0120", at: At::Key(format!("unit.{code}.secret")), what }),
-            }
-        }
-        responders.push(room(code, &unit.name, &unit.user, &unit.phone, unit.superior.clone(), &config.city.unit));
-    }
-    let mut trunks = Vec::new();
-    for (name, t) in &config.trunk {
-        // A group that does not exist was complained of with its line.
-        let Some(group) = group_id(&t.group) else { continue };
-        trunks.push(Trunk {
-            name: name.clone(),
-            sources: t.sources.iter().map(|n| n.0).collect(),
-            nat: t.nat,
-            calls_max: t.calls.unwrap_or(config.limits.part(config.limits.calls)),
-            new_calls_max: t.new_calls.unwrap_or(config.limits.part(config.limits.new_calls as usize) as u32),
-            group,
-            channel: t.channel,
-            default_grid: t.default_grid.clone(),
-            outbound: t.outbound,
-            attendant_user: t.attendant_user.clone(),
-            skills: t.skill.as_deref().map_or(0, |s| skills.bit(s)),
-            message_channel: config
-                .channel
-                .iter()
-                .find(|(_, c)| c.kind == "sip" && c.trunk.as_deref() == Some(name))
-                .map(|(n, _)| n.clone()),
-        });
-    }
-    for trunk in &trunks {
-        if let Some(grid) = trunk.default_grid.as_ref().filter(|g| grids.get(g).is_none()) {
-            p.push(Problem {
-                code: "GW-0213",
-                at: At::Key(format!("trunk.{}.default_grid", trunk.name)),
-                what: format!("default_grid `{grid}` is not in the grid table"),
-            });
-        }
-    }
+    responders.extend(rooms(config, base, realm, &mut accounts, p));
+    let trunks = trunks(config, &names, &grids, &mut skills, p);
     let subscribers = config.tables.subscribers.as_ref().map(|f| subscribers(&base.join(f), p)).unwrap_or_default();
     let keywords = config.tables.keywords.as_ref().map(|f| keywords(&base.join(f), p)).unwrap_or_default();
-    let (mut channel_rules, mut devices) = (Vec::new(), Vec::new());
-    for (name, c) in &config.channel {
-        if let Some(grid) = c.default_grid.as_ref().filter(|g| grids.get(g).is_none()) {
-            p.push(Problem {
-                code: "GW-0213",
-                at: At::Key(format!("channel.{name}.default_grid")),
-                what: format!("default_grid `{grid}` is not in the grid table"),
-            });
-        }
-        let seed = u64::from_le_bytes(crate::clock::random());
-        match (c.device(name, base, seed), group_id(&c.group)) {
-            (Ok(kind), Some(group)) => {
-                let rule = ChannelRule {
-                    name: name.clone(),
-                    channel: c.recorded(),
-                    group,
-                    skills: c.skill.as_deref().map_or(0, |s| skills.bit(s)),
-                    receipt: c.receipt_text(),
-                    default_grid: c.default_grid.clone(),
-                    user_is_phone: c.user_is_phone(),
-                    proves_phone: c.proves_phone,
-                    quota: c.quota(),
-                    has_template: c.template.is_some(),
-                };
-                let settings =
-                    channel::Settings { name: name.clone(), kind, rate: c.rate, media_hosts: c.media_hosts.clone() };
-                channel_rules.push(rule);
-                devices.push(settings);
-            }
-            (Err(problems), _) => p.extend(problems),
-            (Ok(_), None) => {}
-        }
-    }
+    let (channel_rules, devices) = channels(config, base, &names, &grids, &mut skills, p);
     if skills.0.len() > SKILLS_MAX {
         let what = format!("{} names of skills; {SKILLS_MAX} can be told apart", skills.0.len());
         p.push(Problem { code: "GW-0238", at: At::File(base.join(&config.tables.seats)), what });
     }
-    let policy = Policy {
-        tone: !config.answer.tone.0.is_zero(),
-        seat_answers_within: config.answer.seat_answers_within.0,
-        triage_grace: config.answer.triage_grace.0,
-        ..Policy::default()
-    };
-    let tone = config.answer.tone.0;
     let mut seen = BTreeSet::new();
     for twice in accounts.iter().filter(|a| !seen.insert(a.user.clone())) {
-        p.push(Problem {
-            code: "GW-0222",
-            at: At::Key("tables".into()),
-            what: format!("SIP user `{}` is given out twice", twice.user),
-        });
+        let what = format!("SIP user `{}` is given out twice", twice.user);
+        p.push(Problem { code: "GW-0222", at: At::Key("tables".into()), what });
     }
-    let default_unit = config.city.unit.clone();
     let city = City {
-        groups,
+        groups: groups(config, &names),
         seats,
         seat_users,
         responders,
         grids: Arc::new(grids),
-        default_unit,
+        default_unit: config.city.unit.clone(),
         accounts,
         trunks,
         subscribers: Arc::new(subscribers),
@@ -269,8 +190,8 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
             idle: config.conversation.idle.0,
         },
         templates: config.template.clone(),
-        policy,
-        tone,
+        policy: policy(config),
+        tone: config.answer.tone.0,
         registrar: RegistrarRules {
             digest: config.registrar.digest.algorithms().to_vec(),
             max_expires: config.registrar.max_expires.0,
@@ -282,6 +203,133 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         stored_a_day: Some(config.limits.stored_a_day_mb * 1024 * 1024).filter(|most| *most > 0),
     };
     if problems.is_empty() { Ok(city) } else { Err(problems) }
+}
+
+/// Names of groups, in the order of their numbers.
+struct Groups<'a>(Vec<&'a str>);
+
+impl Groups<'_> {
+    fn id(&self, name: &str) -> Option<GroupId> {
+        self.0.iter().position(|g| *g == name).map(|i| GroupId(i as u32))
+    }
+}
+
+fn groups(config: &Config, names: &Groups<'_>) -> Vec<Group> {
+    let group = |(name, g): (&String, &crate::config::Group)| Group {
+        name: name.clone(),
+        overflow: g.overflow.as_deref().and_then(|o| names.id(o)),
+        wrap_up: g.wrap_up.0,
+        floors: [g.floor.life_threat, g.floor.silent, g.floor.sms, g.floor.other],
+        conversation_answers_within: g.conversation_answers_within.0,
+    };
+    config.group.iter().map(group).collect()
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        tone: !config.answer.tone.0.is_zero(),
+        seat_answers_within: config.answer.seat_answers_within.0,
+        triage_grace: config.answer.triage_grace.0,
+        ..Policy::default()
+    }
+}
+
+/// The duty rooms of all units.
+fn rooms(
+    config: &Config,
+    base: &Path,
+    realm: &Realm<'_>,
+    accounts: &mut Vec<Account>,
+    p: &mut Vec<Problem>,
+) -> Vec<Responder> {
+    let mut rooms = Vec::new();
+    for (code, unit) in &config.unit {
+        if let (false, Some(secret)) = (unit.user.is_empty(), &unit.secret) {
+            match secret.resolve(base) {
+                Ok(secret) => accounts.push(realm.account(&unit.user, &secret)),
+                Err(what) => p.push(Problem { code: "GW-0120", at: At::Key(format!("unit.{code}.secret")), what }),
+            }
+        }
+        rooms.push(room(code, &unit.name, &unit.user, &unit.phone, unit.superior.clone(), &config.city.unit));
+    }
+    rooms
+}
+
+/// A default grid that is in no table is a mistake at its key.
+fn check_grid(grids: &GridMap, grid: Option<&String>, table: &str, p: &mut Vec<Problem>) {
+    if let Some(grid) = grid.filter(|g| grids.get(g).is_none()) {
+        let what = format!("default_grid `{grid}` is not in the grid table");
+        p.push(Problem { code: "GW-0213", at: At::Key(format!("{table}.default_grid")), what });
+    }
+}
+
+fn trunks(
+    config: &Config,
+    names: &Groups<'_>,
+    grids: &GridMap,
+    skills: &mut Skills,
+    p: &mut Vec<Problem>,
+) -> Vec<Trunk> {
+    let mut trunks = Vec::new();
+    for (name, t) in &config.trunk {
+        // A group that does not exist was complained of with its line.
+        let Some(group) = names.id(&t.group) else { continue };
+        check_grid(grids, t.default_grid.as_ref(), &format!("trunk.{name}"), p);
+        let writes = |c: &&crate::config::channel::Channel| c.kind == "sip" && c.trunk.as_deref() == Some(name);
+        trunks.push(Trunk {
+            name: name.clone(),
+            sources: t.sources.iter().map(|n| n.0).collect(),
+            nat: t.nat,
+            calls_max: t.calls.unwrap_or(config.limits.part(config.limits.calls)),
+            new_calls_max: t.new_calls.unwrap_or(config.limits.part(config.limits.new_calls as usize) as u32),
+            group,
+            channel: t.channel,
+            default_grid: t.default_grid.clone(),
+            outbound: t.outbound,
+            attendant_user: t.attendant_user.clone(),
+            skills: t.skill.as_deref().map_or(0, |s| skills.bit(s)),
+            message_channel: config.channel.iter().find(|(_, c)| writes(c)).map(|(n, _)| n.clone()),
+        });
+    }
+    trunks
+}
+
+/// Rules and devices, in the same order.
+fn channels(
+    config: &Config,
+    base: &Path,
+    names: &Groups<'_>,
+    grids: &GridMap,
+    skills: &mut Skills,
+    p: &mut Vec<Problem>,
+) -> (Vec<ChannelRule>, Vec<channel::Settings>) {
+    let (mut rules, mut devices) = (Vec::new(), Vec::new());
+    for (name, c) in &config.channel {
+        check_grid(grids, c.default_grid.as_ref(), &format!("channel.{name}"), p);
+        let seed = u64::from_le_bytes(crate::clock::random());
+        let (kind, group) = match (c.device(name, base, seed), names.id(&c.group)) {
+            (Ok(kind), Some(group)) => (kind, group),
+            (Err(problems), _) => {
+                p.extend(problems);
+                continue;
+            }
+            (Ok(_), None) => continue,
+        };
+        rules.push(ChannelRule {
+            name: name.clone(),
+            channel: c.recorded(),
+            group,
+            skills: c.skill.as_deref().map_or(0, |s| skills.bit(s)),
+            receipt: c.receipt_text(),
+            default_grid: c.default_grid.clone(),
+            user_is_phone: c.user_is_phone(),
+            proves_phone: c.proves_phone,
+            quota: c.quota(),
+            has_template: c.template.is_some(),
+        });
+        devices.push(channel::Settings { name: name.clone(), kind, rate: c.rate, media_hosts: c.media_hosts.clone() });
+    }
+    (rules, devices)
 }
 
 /// Names of skills, each one bit.

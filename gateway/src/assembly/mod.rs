@@ -5,6 +5,7 @@
 mod bind;
 mod control;
 mod shards;
+mod spawner;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,9 +20,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use store::disk::{Disk, Files};
 use store::journal::{Config as JournalConfig, Journal};
 use store::lock::{Lock, Unlocked, lock};
+use switchboard::replay::Front;
 use switchboard::{CasebookConfig, KeywordTable};
 use tokio::sync::watch;
 
+use crate::api::idempotent::Idempotent;
 use crate::api::talk::Notices;
 use crate::api::who::Places;
 use crate::channel::{Channels, Client};
@@ -29,13 +32,14 @@ use crate::city::City;
 use crate::clock::{Clock, random};
 use crate::config::{PortRange, Tls};
 use crate::inbox::{Handle, Input};
+use spawner::Spawner;
+
 use crate::observe::cores::{self, Plan};
 use crate::observe::health::Health;
 use crate::thread::Saboteur;
 use crate::thread::casebook::{self, CasebookThread, Reached, Waiting};
-use crate::thread::house::{self, House};
-use crate::thread::read_model;
-use crate::thread::recorder::{self, Recording, Taps};
+use crate::thread::house;
+use crate::thread::recorder::{self, Taps};
 use crate::thread::shard::{self, Links};
 
 /// What is not in the city's tables.
@@ -184,171 +188,161 @@ fn casebook_config(city: &mut City, settings: &Settings) -> anyhow::Result<Caseb
     })
 }
 
+/// What every part of the process is given.
+#[derive(Clone)]
+struct Base {
+    clock: Clock,
+    health: Health,
+    disk: Arc<dyn Disk>,
+    data: PathBuf,
+}
+
+/// Sockets, bound before anything starts.
+struct Bound {
+    sip: (std::net::UdpSocket, std::net::TcpListener),
+    listeners: Listeners,
+}
+
+impl Bound {
+    fn open(settings: &Settings) -> anyhow::Result<Bound> {
+        let sip = bind::sip(settings.sip)?;
+        let listeners = Listeners {
+            api: bind::http("HTTP", settings.http)?,
+            hooks: settings.hooks.map(|address| bind::http("hooks", address)).transpose()?,
+            admin: bind::http("admin", settings.admin)?,
+        };
+        Ok(Bound { sip, listeners })
+    }
+}
+
+/// The casebook over its journal, not running yet, and what others hear of it by.
+struct Kept {
+    thread: CasebookThread,
+    front: Front,
+    sender: mpsc::Sender<casebook::Input>,
+    waiting: Waiting,
+    notices: Notices,
+    idempotent: Idempotent,
+    durable: watch::Receiver<Reached>,
+    needed_from: Arc<AtomicU64>,
+}
+
+impl Kept {
+    fn open(city: &mut City, settings: &Settings, base: &Base) -> anyhow::Result<Kept> {
+        let (durable_sender, durable) = watch::channel(Reached::default());
+        let (sender, inbox) = mpsc::channel();
+        let (waiting, notices, idempotent) = (Waiting::default(), Notices::default(), Idempotent::default());
+        let needed_from = Arc::new(AtomicU64::new(0));
+        let dir = base.data.join("journal");
+        let journal = Journal::shut(Arc::clone(&base.disk), &dir, JournalConfig::of_node(settings.node));
+        let links = casebook::Links {
+            shards: None,
+            channels: Channels::default(),
+            notices: notices.clone(),
+            waiting: waiting.clone(),
+            idempotent: idempotent.clone(),
+            durable: durable_sender,
+            needed_from: Arc::clone(&needed_from),
+            health: base.health.clone(),
+        };
+        let storage = (Arc::clone(&base.disk), dir, journal);
+        let config = casebook_config(city, settings)?;
+        let (thread, front) = CasebookThread::open(base.clock, storage, config, links, inbox, settings.shards);
+        Ok(Kept { thread, front, sender, waiting, notices, idempotent, durable, needed_from })
+    }
+}
+
 /// # Errors
 /// A taken port, a data directory that another process has: each said with its place.
 pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandle) -> anyhow::Result<Running> {
-    let clock = Clock::start();
-    let health = Health::default();
+    let base =
+        Base { clock: Clock::start(), health: Health::default(), disk: Files::shared(), data: settings.data.clone() };
     let limit = crate::observe::procfs::raise_descriptor_limit();
-    tell_if_short(&city, &settings, limit as usize, &health);
+    tell_if_short(&city, &settings, limit as usize, &base.health);
     make_do(&mut city, &settings, limit as usize);
-    let lock = take_data(&settings.data, &health)?;
-    let (udp, tcp) = bind::sip(settings.sip)?;
-    let listeners = Listeners {
-        api: bind::http("HTTP", settings.http)?,
-        hooks: settings.hooks.map(|address| bind::http("hooks", address)).transpose()?,
-        admin: bind::http("admin", settings.admin)?,
-    };
-    let sip = udp.local_addr()?;
-    let (http, admin) = (listeners.api.local_addr()?, listeners.admin.local_addr()?);
-    let hooks = listeners.hooks.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+    let lock = take_data(&settings.data, &base.health)?;
+    let Bound { sip, listeners } = Bound::open(&settings)?;
+    let (at_sip, at_http, at_admin) = (sip.0.local_addr()?, listeners.api.local_addr()?, listeners.admin.local_addr()?);
+    let at_hooks = listeners.hooks.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
     let token = token(&settings.data);
-
-    let disk = Files::shared();
-    let waiting = Waiting::default();
-    let (durable, durable_seen) = watch::channel(Reached::default());
-    let (casebook_sender, casebook_inbox) = mpsc::channel();
-    let (recorder_sender, recorder_inbox) = mpsc::channel();
-    let recorder_inlet = recorder::Inbox::new(recorder_sender);
-    let (notices, needed_from) = (Notices::default(), Arc::new(AtomicU64::new(0)));
-    let idempotent = crate::api::idempotent::Idempotent::default();
-    let config = casebook_config(&mut city, &settings)?;
     let places = Arc::new(Places {
         unit: settings.unit.clone(),
         seats: city.seats.iter().map(|s| s.id.clone()).collect(),
         officers: city.responders.iter().map(|r| (r.no.clone(), r.unit.clone())).collect(),
     });
-    let dir = settings.data.join("journal");
-    let journal = Journal::shut(Arc::clone(&disk), &dir, JournalConfig::of_node(settings.node));
-    let casebook_links = casebook::Links {
-        shards: None,
-        channels: Channels::default(),
-        notices: notices.clone(),
-        waiting: waiting.clone(),
-        idempotent: idempotent.clone(),
-        durable,
-        needed_from: Arc::clone(&needed_from),
-        health: health.clone(),
-    };
-    let storage = (Arc::clone(&disk), dir, journal);
-    let (mut thread, front) =
-        CasebookThread::open(clock, storage, config, casebook_links, casebook_inbox, settings.shards);
+    let mut kept = Kept::open(&mut city, &settings, &base)?;
 
     let (handle, mailboxes) = Handle::open(settings.shards, shard::WAKE)?;
-    thread.links.shards = Some(handle.clone());
+    kept.thread.links.shards = Some(handle.clone());
     // Numbers are there before the first call.
-    handle.send_all(thread.shard_inbox.drain(..));
+    handle.send_all(kept.thread.shard_inbox.drain(..));
+    let (recorder_sender, recorder_inbox) = mpsc::channel();
+    let recorder_inlet = recorder::Inbox::new(recorder_sender);
     let links = Links {
         shards: handle.clone(),
-        casebook: casebook_sender.clone(),
+        casebook: kept.sender.clone(),
         recorder: recorder_inlet.clone(),
-        waiting: waiting.clone(),
+        waiting: kept.waiting.clone(),
         board: crate::observe::metrics::Board::default(),
         saboteur: settings.saboteur.clone(),
     };
-    let shard_threads = shards::build(&mut city, &settings, (udp, tcp), &front, (clock, mailboxes, &links))?;
+    let shard_threads = shards::build(&mut city, &settings, sip, &kept.front, (base.clock, mailboxes, &links))?;
 
-    let plan = settings.pin.then(|| Plan::new(&cores::usable(), usize::from(settings.shards))).flatten();
-    if settings.pin && plan.is_none() {
-        tracing::warn!(settings.shards, "GW-1005 fewer cores than shards and one more: nothing is pinned");
-    }
+    let plan = plan(&settings);
     let runtime = runtime(plan.as_ref())?;
     let shared = control::Shared {
-        clock,
-        disk: Arc::clone(&disk),
+        clock: base.clock,
+        disk: Arc::clone(&base.disk),
         shards: handle.clone(),
-        casebook: casebook_sender.clone(),
-        waiting,
-        durable: durable_seen.clone(),
-        health: health.clone(),
+        casebook: kept.sender.clone(),
+        waiting: kept.waiting.clone(),
+        durable: kept.durable.clone(),
+        health: base.health.clone(),
         taps: Taps::default(),
-        notices,
-        idempotent,
+        notices: kept.notices.clone(),
+        idempotent: kept.idempotent.clone(),
         client: Client::open(),
         places,
     };
     let channels = control::channels(&mut city, &settings, &shared, &runtime)?;
-    thread.links.channels = channels.clone();
+    kept.thread.links.channels = channels.clone();
     let (ready, ready_seen) = watch::channel(true);
-    let replays = control::serve(
-        &mut city,
-        &settings,
-        &shared,
-        (&channels, &token),
-        listeners,
-        (prometheus, ready_seen),
-        &runtime,
-    )?;
+    let faces = (prometheus, ready_seen);
+    let replays = control::serve(&mut city, &settings, &shared, (&channels, &token), listeners, faces, &runtime)?;
     let mut readers = control::sinks(&mut settings, &shared, &replays, &runtime)?;
 
     let spawner = Spawner { ready: ready.clone() };
-    let follower = read_model::Follower {
-        disk: Arc::clone(&disk),
-        data: settings.data.clone(),
-        durable: durable_seen,
-        health: health.clone(),
-        runtime: runtime.handle().clone(),
-    };
-    readers.push(spawner.spawn("read-model", move || {
-        cores::step_back();
-        follower.run();
-    })?);
-    let (house_sender, stop) = mpsc::channel();
-    let house = House {
-        disk: Arc::clone(&disk),
-        data: settings.data.clone(),
-        clock,
-        health: health.clone(),
-        rules: settings.storage,
-        needed_from,
-        stop,
-    };
-    spawner.spawn("house", move || {
-        cores::step_back();
-        house.run();
-    })?;
-    let mut shard_handles = Vec::new();
-    for (index, shard_thread) in shard_threads.into_iter().enumerate() {
-        let core = plan.as_ref().map(|p| p.shards[index]);
-        let work = move || {
-            if let Some(Err(error)) = core.map(|core| cores::stay_on(&[core])) {
-                tracing::warn!(index, %error, "GW-1006 the shard could not be pinned");
-            }
-            shard_thread.run();
-        };
-        shard_handles.push(spawner.spawn(&format!("shard-{index}"), work)?);
-    }
-    let recording = Recording {
-        disk,
-        data: settings.data.clone(),
-        inbox: recorder_inbox,
-        waiting: recorder_inlet.clone(),
-        casebook: casebook_sender.clone(),
-        taps: shared.taps.clone(),
-        health,
-        clock,
-    };
-    let recorder = spawner.spawn("recorder", move || {
-        cores::step_back();
-        recording.run();
-    })?;
+    readers.push(spawner.read_model(&base, kept.durable, &runtime)?);
+    let house = spawner.house(&base, settings.storage, kept.needed_from)?;
+    let shards = spawner.shards(shard_threads, plan.as_ref())?;
+    let recorder = spawner.recorder(&base, recorder_inbox, &recorder_inlet, &kept.sender, shared.taps)?;
+    let thread = kept.thread;
     let casebook = spawner.spawn("casebook", move || thread.run())?;
     Ok(Running {
-        sip,
-        http,
-        hooks,
-        admin,
+        sip: at_sip,
+        http: at_http,
+        hooks: at_hooks,
+        admin: at_admin,
         token,
         shards: handle,
         runtime,
         ready,
-        casebook: casebook_sender,
+        casebook: kept.sender,
         channels,
         recorder: recorder_inlet,
-        threads: Threads { shards: shard_handles, recorder, casebook, readers },
-        _house: house_sender,
+        threads: Threads { shards, recorder, casebook, readers },
+        _house: house,
         _lock: lock,
     })
+}
+
+/// A core for each shard, where that is asked for and there are enough.
+fn plan(settings: &Settings) -> Option<Plan> {
+    let plan = settings.pin.then(|| Plan::new(&cores::usable(), usize::from(settings.shards))).flatten();
+    if settings.pin && plan.is_none() {
+        tracing::warn!(settings.shards, "GW-1005 fewer cores than shards and one more: nothing is pinned");
+    }
+    plan
 }
 
 /// Files, the listeners, epolls, sinks, channels.
@@ -406,26 +400,4 @@ fn runtime(plan: Option<&Plan>) -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .thread_name("control")
         .build()?)
-}
-
-struct Spawner {
-    ready: watch::Sender<bool>,
-}
-
-impl Spawner {
-    /// A thread whose end by a mistake of ours is the process's: nobody would do its work, and whoever watches the
-    /// process starts it anew within a second. What was being said is in the recording log.
-    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
-        let (ready, thread) = (self.ready.clone(), name.to_owned());
-        let guarded = move || {
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_ok() {
-                return;
-            }
-            tracing::error!(thread, "GW-1004 a thread has failed; the process ends");
-            ready.send_replace(false);
-            crate::observe::log::flush();
-            std::process::exit(1);
-        };
-        std::thread::Builder::new().name(name.to_owned()).spawn(guarded).with_context(|| format!("thread {name}"))
-    }
 }
