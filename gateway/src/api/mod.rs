@@ -173,6 +173,7 @@ pub fn api(state: Api) -> Router {
         .route("/v1/outbound/{id}", get(talk::sent))
         .route("/v1/seats/{id}/{action}", post(seat_action))
         .route("/v1/sinks/{name}/replay", post(replay_sink))
+        .route("/v1/log", put(set_log))
         .route("/v1/officers/{no}/duty", put(officer_duty))
         .route("/v1/officers/{no}/position", put(officer_position))
         .layer(middleware::from_fn_with_state(state.clone(), idempotent::once))
@@ -543,6 +544,22 @@ async fn replay_sink(
     tracing::info!(sink = name, by = who.actor(), "the dead letters are being tried again");
     replay.notify_one();
     Ok(StatusCode::ACCEPTED.into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    /// As `log.level` of the configuration.
+    level: String,
+}
+
+/// 204: the log speaks at this level until the next start.
+async fn set_log(Extension(who): Extension<Principal>, body: Bytes) -> Result<Response, Problem> {
+    let log: Log = parse_body(&body)?;
+    crate::observe::log::set_level(&log.level)
+        .map_err(|what| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", format!("level: {what}")))?;
+    tracing::warn!(level = log.level, by = who.actor(), "the log's level was set");
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 #[derive(Deserialize)]

@@ -110,7 +110,7 @@ const OWN_SEAT: Own = Own::Subject(Role::Seat, "id");
 const OWN_DUTY: Own = Own::Subject(Role::Officer, "no");
 
 /// Every route that needs a token, and who may; `All` may everything.
-static RULES: [Rule; 16] = [
+static RULES: [Rule; 17] = [
     rule(Method::GET, "/v1/alerts", READERS, Own::Any),
     rule(Method::GET, "/v1/alerts/{no}", READERS, Own::Any),
     rule(Method::POST, "/v1/alerts/{no}/transcript", &[Role::Downstream, Role::Supervisor], Own::Any),
@@ -127,6 +127,7 @@ static RULES: [Rule; 16] = [
     rule(Method::POST, "/v1/sinks/{name}/replay", &[Role::Operator], Own::Any),
     rule(Method::PUT, "/v1/officers/{no}/duty", OFFICERS, OWN_DUTY),
     rule(Method::PUT, "/v1/officers/{no}/position", OFFICERS, OWN_DUTY),
+    rule(Method::PUT, "/v1/log", &[Role::Operator], Own::Any),
 ];
 
 /// Where seats and officers belong. Alerts are judged by their records.
@@ -522,7 +523,7 @@ mod tests {
                 "what no row names is refused"
             );
         }
-        assert_eq!(allowed, 33, "a row that is added or widened is looked at here");
+        assert_eq!(allowed, 34, "a row that is added or widened is looked at here");
         assert!(!may(&who(Role::Citizen, "c"), &places, &Method::GET, "/v1/alerts", param("x")));
     }
 }

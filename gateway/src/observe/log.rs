@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait to be written.
@@ -22,6 +23,17 @@ enum Entry {
 }
 
 static QUEUED: OnceLock<SyncSender<Entry>> = OnceLock::new();
+
+type SetLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+static LEVEL: OnceLock<SetLevel> = OnceLock::new();
+
+/// From now on at this level: `error`, `warn`, `info`, `debug`, `trace`, or by module as tracing's directives say.
+///
+/// # Errors
+/// What is no level.
+pub fn set_level(level: &str) -> Result<(), String> {
+    LEVEL.get().map_or_else(|| Err("this process has no log".to_owned()), |set| set(level))
+}
 
 /// Hands lines to the thread that writes them.
 #[derive(Clone)]
@@ -69,8 +81,7 @@ impl<'a> MakeWriter<'a> for Queue {
 
 /// Logs to stderr: human on a terminal, JSON otherwise.
 pub fn init(format: &str, level: &str) {
-    let filter =
-        tracing_subscriber::EnvFilter::try_new(level).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let filter = parse(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let human = match format {
         "human" => true,
         "json" => false,
@@ -79,10 +90,23 @@ pub fn init(format: &str, level: &str) {
     let Ok(queue) = Queue::start(io::stderr()) else { return };
     let _ = QUEUED.set(queue.0.clone());
     // A log that cannot be written must cost nothing else: the default complaint about it panics.
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue).log_internal_errors(false);
-    let installed = if human { builder.try_init() } else { builder.json().try_init() };
+    let builder = tracing_subscriber::fmt().with_writer(queue).log_internal_errors(false);
     // A second call (tests start several gateways) keeps the first.
-    let _ = installed;
+    if human {
+        let builder = builder.with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        let _ = LEVEL.set(Box::new(move |level| handle.reload(parse(level)?).map_err(|e| e.to_string())));
+        let _ = builder.try_init();
+    } else {
+        let builder = builder.json().with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        let _ = LEVEL.set(Box::new(move |level| handle.reload(parse(level)?).map_err(|e| e.to_string())));
+        let _ = builder.try_init();
+    }
+}
+
+fn parse(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::builder().parse(level).map_err(|e| e.to_string())
 }
 
 /// What is queued is written, if that takes no longer than a moment: before the process ends.

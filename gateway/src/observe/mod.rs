@@ -7,3 +7,4 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod procfs;
+pub mod tell;

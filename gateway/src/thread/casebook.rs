@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::inbox::{self, Handle};
 use crate::observe::health::Health;
 use crate::observe::metrics::Counters;
+use crate::observe::tell::Budget;
 
 /// The most bytes of events gathered before a sync.
 const GROUP: usize = 4 * 1024 * 1024;
@@ -136,6 +137,7 @@ pub struct CasebookThread {
     outbox: Outbox,
     pub shard_inbox: Vec<inbox::Input>,
     counters: Counters,
+    telling: Budget,
     /// Frames of a casebook that this one follows: the journal counted them too.
     before: u64,
     /// The journal's last frame when the process began, of which the casebook knows nothing yet.
@@ -176,6 +178,7 @@ impl CasebookThread {
             outbox: Outbox::default(),
             shard_inbox: Vec::new(),
             counters: Counters::default(),
+            telling: Budget::default(),
             before: 0,
             unread: None,
             interrupted: BTreeSet::new(),
@@ -493,6 +496,7 @@ impl CasebookThread {
 
     fn append(&mut self, at: Wall, event: &CloudEvent) {
         self.journal.append(at, Kind::Event, event.to_json());
+        crate::observe::tell::event(&mut self.telling, self.clock.mono(), event);
         self.counters.event(&event.kind);
     }
 

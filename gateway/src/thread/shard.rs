@@ -31,6 +31,7 @@ use crate::net::streams::{Arrived, Streams};
 use crate::net::udp;
 use crate::observe::limits::Limit;
 use crate::observe::metrics::{self, Board, Snapshot};
+use crate::observe::tell;
 
 const UDP: Token = Token(0);
 const LISTENER: Token = Token(1);
@@ -278,6 +279,7 @@ impl ShardThread {
             }
         }
         let (now, wall) = (self.clock.mono(), self.clock.wall());
+        tell::sip("in", flow, &bytes);
         self.shard.handle_sip(now, wall, flow, bytes);
         self.drain(now);
     }
@@ -372,6 +374,7 @@ impl ShardThread {
                 Input::Desk(message) => self.tell_desk(now, message),
                 Input::Sip(messages) => {
                     for (flow, bytes) in messages {
+                        tell::sip("in", flow, &bytes);
                         self.shard.handle_sip(now, wall, flow, bytes);
                         self.drain(now);
                     }
@@ -514,10 +517,13 @@ impl ShardThread {
             return;
         }
         match output {
-            ShardOutput::Send { flow, reconnect, bytes } => match flow.transport {
-                Transport::Udp => self.outgoing.push((flow.remote, bytes)),
-                Transport::Tcp => self.write_stream(flow, reconnect, bytes),
-            },
+            ShardOutput::Send { flow, reconnect, bytes } => {
+                tell::sip("out", flow, &bytes);
+                match flow.transport {
+                    Transport::Udp => self.outgoing.push((flow.remote, bytes)),
+                    Transport::Tcp => self.write_stream(flow, reconnect, bytes),
+                }
+            }
             ShardOutput::Close { flow } => self.close_stream(flow.connection),
             ShardOutput::Desk(message) => self.tell_desk(now, message),
             ShardOutput::Casebook(message) => self.tell_casebook(message),

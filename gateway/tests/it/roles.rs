@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::loopback::Gateway;
 
 /// Everything that needs a token: what is asked, and who may; every other role is refused.
-const ROUTES: [(&str, &str, &str, &[&str]); 16] = [
+const ROUTES: [(&str, &str, &str, &[&str]); 17] = [
     ("GET", "/v1/alerts", "", &["seat", "supervisor", "downstream", "auditor"]),
     ("GET", "/v1/alerts/1", "", &["seat", "supervisor", "downstream", "auditor"]),
     ("POST", "/v1/alerts/1/transcript", "{}", &["downstream", "supervisor"]),
@@ -29,6 +29,7 @@ const ROUTES: [(&str, &str, &str, &[&str]); 16] = [
     ("POST", "/v1/sinks/nobody/replay", "", &["operator"]),
     ("PUT", "/v1/officers/370402001/duty", "{}", &["officer", "supervisor"]),
     ("PUT", "/v1/officers/370402001/position", "{}", &["officer", "supervisor"]),
+    ("PUT", "/v1/log", "{}", &["operator"]),
 ];
 
 /// The status of a request with these header lines.

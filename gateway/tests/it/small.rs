@@ -129,3 +129,41 @@ fn a_spoilt_read_model_is_kept_beside_and_made_anew() {
     let (status, said) = loadtest::api::Api::new(again.admin, "").request("GET", "/readyz", "").expect("answered");
     assert!(status == 200 && !said.contains("read-model"), "{said}");
 }
+
+#[test]
+fn a_call_leaves_a_line_a_state_and_the_ladder_once_the_level_is_debug_and_never_a_number() {
+    let gateway = Gateway::start("telling", 33_000);
+    let mut world = World::new(&gateway);
+    let log = || std::fs::read_to_string(gateway.dir.join("stderr.log")).expect("a log");
+    let no = closed_call(&mut world, &gateway, "13800000097");
+    let lines: Vec<serde_json::Value> = eventually(&mut world, || {
+        let lines = log().lines().filter_map(|l| serde_json::from_str(l).ok()).collect::<Vec<serde_json::Value>>();
+        lines.iter().any(|l| l["fields"]["step"] == "ended").then_some(lines)
+    });
+    let steps: Vec<&str> = lines
+        .iter()
+        .filter(|l| l["fields"]["alert"] == no.as_str())
+        .filter_map(|l| l["fields"]["step"].as_str())
+        .collect();
+    assert_eq!(steps, ["arrived", "answered", "ended"]);
+    assert!(!log().contains("\"message\":\"SIP\""), "the ladder is told at DEBUG");
+    let mut api = gateway.api();
+    let mut set =
+        |level: &str| api.request("PUT", "/v1/log", &format!("{{\"level\":\"{level}\"}}")).expect("answered").0;
+    assert_eq!((set("loud=="), set("debug")), (422, 204));
+    closed_call(&mut world, &gateway, "13800000098");
+    let ladder = eventually(&mut world, || {
+        let what = |l: &str| {
+            let line: serde_json::Value = serde_json::from_str(l).ok()?;
+            let of = |key: &str| line["fields"][key].as_str().unwrap_or_default().to_owned();
+            (of("message") == "SIP").then(|| (of("direction"), of("what")))
+        };
+        let ladder: Vec<_> = log().lines().filter_map(what).collect();
+        ladder.iter().any(|(_, what)| what == "BYE").then_some(ladder)
+    });
+    for (direction, what) in [("in", "INVITE"), ("out", "INVITE"), ("in", "200"), ("out", "200"), ("in", "ACK")] {
+        assert!(ladder.contains(&(direction.to_owned(), what.to_owned())), "{direction} {what}: {ladder:?}");
+    }
+    assert_eq!(set("error"), 204);
+    assert!(!log().contains("1380000009"), "no number of a reporter's is told");
+}
