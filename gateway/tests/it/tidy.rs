@@ -313,3 +313,32 @@ fn every_code_and_every_metric_stands_in_its_table_and_none_for_nothing() {
     let table: BTreeSet<String> = gateway::observe::metrics::METRICS.iter().map(|m| m.name.to_owned()).collect();
     assert_eq!(used, table);
 }
+
+#[test]
+fn the_picture_of_the_house_shows_its_arrows_and_none_leads_up() {
+    let picture = std::fs::read_to_string(root().join("docs/architecture.svg")).expect("a picture");
+    let between = |text: &str, from: &str| text.split(from).nth(1).and_then(|t| t.split('"').next()).map(str::to_owned);
+    let drawn: BTreeSet<(String, String)> =
+        picture.lines().filter_map(|l| Some((between(l, "data-from=\"")?, between(l, "data-to=\"")?))).collect();
+    // By floor, from the ground up; what stands beside each other there may know each other in this order only.
+    let floors = ["codecs", "sip media sms dispatch casework loadtest", "store switchboard", "sim gateway fuzz bench"];
+    let rank = |name: &str| {
+        let floor = floors.iter().position(|f| f.split(' ').any(|n| n == name)).expect("it has a floor");
+        (floor, floors[floor].split(' ').position(|n| n == name).expect("there"))
+    };
+    let dir = |name: &str| match name {
+        "codecs" | "gateway" | "loadtest" | "bench" => root().join(name),
+        other => root().join("gateway").join(other),
+    };
+    let mut real = BTreeSet::new();
+    for name in floors.iter().flat_map(|f| f.split(' ')) {
+        let manifest = std::fs::read_to_string(dir(name).join("Cargo.toml")).expect("a manifest");
+        let manifest: toml::Table = manifest.parse().expect("TOML");
+        let used = manifest.get("dependencies").and_then(|d| d.as_table()).into_iter().flat_map(|t| t.keys());
+        for other in used.filter(|d| floors.iter().any(|f| f.split(' ').any(|n| n == *d))) {
+            assert!(rank(other) < rank(name), "{name} → {other} leads up or beside");
+            real.insert((name.to_owned(), other.clone()));
+        }
+    }
+    assert_eq!(drawn, real, "docs/architecture.svg is old");
+}
