@@ -2,6 +2,7 @@
 //!
 //! A 2xx to a write means durable. Errors are application/problem+json with a GW code.
 
+pub mod hook;
 pub mod idempotent;
 pub mod talk;
 pub mod who;
@@ -33,13 +34,14 @@ use store::read_model;
 use switchboard::{Action, Fact, Failure, Place, RequestId, ToCasebook, ToDesk};
 use tokio::sync::watch;
 
-use crate::channel::{Channels, hook};
+use crate::channel::Channels;
 use crate::clock::Clock;
+use crate::inbox::casebook::{self, Answer, Reached, Waiting};
+use crate::inbox::keys::Keys;
+use crate::inbox::notices::Notices;
 use crate::inbox::{Handle, Input};
 use crate::observe::health::Health;
-use crate::thread::casebook::{self, Answer, Reached, Waiting};
 use crate::thread::recorder::Taps;
-use idempotent::Idempotent;
 use who::Principal;
 
 /// How long a request waits for the casebook before it is told that the store does not answer.
@@ -58,7 +60,7 @@ pub struct Api {
     pub durable: watch::Receiver<Reached>,
     pub health: Health,
     pub taps: Taps,
-    pub idempotent: Idempotent,
+    pub keys: Keys,
     /// Deliveries of platforms that were taken, by what signs them.
     pub seen: Arc<hook::Seen>,
     /// Long messages that are being read.
@@ -66,7 +68,7 @@ pub struct Api {
     /// Rings a sink to try its dead letters again.
     pub replays: Arc<std::collections::BTreeMap<String, Arc<tokio::sync::Notify>>>,
     pub channels: Channels,
-    pub notices: talk::Notices,
+    pub notices: Notices,
     /// Texts that a call taker sends by name.
     pub templates: Arc<std::collections::BTreeMap<String, String>>,
 }

@@ -1,14 +1,12 @@
 //! Conversations over the API: what a seat holds, what it says, alerts joined and taken apart, lines to anybody.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use codecs::record::{Address, AlertRecord, LineState};
-use dashmap::DashMap;
+use codecs::record::{Address, LineState};
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::json;
@@ -17,51 +15,10 @@ use tokio::sync::broadcast;
 
 use super::who::{Principal, Standing};
 use super::{Api, Problem, ask, number, parse_body};
-use crate::thread::casebook::Input;
+use crate::inbox::casebook::Input;
 
-/// Lines of a conversation that a seat is told at once; the whole is at `/v1/alerts/{no}`.
-const LINES: usize = 50;
 /// The longest line a taker writes.
 const BODY_MAX: usize = 1000;
-
-/// News for seats, to whoever listens there.
-#[derive(Clone, Default)]
-pub struct Notices(Arc<DashMap<String, broadcast::Sender<Arc<str>>>>);
-
-impl Notices {
-    fn listen(&self, seat: &str) -> broadcast::Receiver<Arc<str>> {
-        self.0.entry(seat.to_owned()).or_insert_with(|| broadcast::channel(1024).0).subscribe()
-    }
-
-    /// Tells a seat, if anybody listens there; the text is made only then.
-    pub fn tell(&self, seat: &str, make: impl FnOnce() -> Option<String>) {
-        let Some(sender) = self.0.get(seat).filter(|s| s.receiver_count() > 0) else { return };
-        if let Some(text) = make() {
-            let _ = sender.send(text.into());
-        }
-    }
-}
-
-/// What a seat is told about a conversation.
-pub fn notice_text(what: &str, record: &AlertRecord) -> String {
-    let lines = &record.text[record.text.len().saturating_sub(LINES)..];
-    let due = record.timers.iter().find(|t| t.name == "T1").map(|t| t.due);
-    let body = json!({
-        "what": what,
-        "alert_no": record.id.alert_no,
-        "channel": record.source.channel,
-        "from": record.reporter.channels.first(),
-        "phone": record.reporter.phone,
-        "silent": record.reporter.safety.silent,
-        "level": record.incident.level,
-        "keywords": record.incident.keywords.iter().map(|k| &k.word).collect::<Vec<_>>(),
-        "location": record.location.first(),
-        "answered": record.call.t.answer.is_some(),
-        "due": due,
-        "text": lines,
-    });
-    format!("event: conversation\ndata: {body}\n\n")
-}
 
 /// Server-sent events of one seat: everything it holds, then whatever happens to it.
 pub(super) async fn seat_events(

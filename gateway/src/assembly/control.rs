@@ -13,18 +13,19 @@ use store::disk::Disk;
 use tokio::sync::{Notify, watch};
 
 use super::{Listeners, Settings};
-use crate::api::idempotent::Idempotent;
 use crate::api::who::{Places, Tokens};
 use crate::api::{self, Admin, Api};
 use crate::channel::{self, Channels, Client};
 use crate::city::City;
 use crate::clock::{Clock, random};
 use crate::inbox::Handle;
+use crate::inbox::casebook::{self, Reached, Waiting};
+use crate::inbox::keys::Keys;
+use crate::inbox::notices::Notices;
 use crate::net::crowd::Cap;
 use crate::net::http::Server;
 use crate::observe::health::Health;
 use crate::sink::http::HttpSink;
-use crate::thread::casebook::{self, Reached, Waiting};
 use crate::thread::recorder::Taps;
 
 /// Connections that a scrape and a probe need, with room for a person or two.
@@ -40,8 +41,8 @@ pub(super) struct Shared {
     pub durable: watch::Receiver<Reached>,
     pub health: Health,
     pub taps: Taps,
-    pub notices: api::talk::Notices,
-    pub idempotent: Idempotent,
+    pub notices: Notices,
+    pub keys: Keys,
     pub client: Client,
     pub places: Arc<Places>,
 }
@@ -88,7 +89,7 @@ pub(super) fn serve(
         durable: shared.durable.clone(),
         health: shared.health.clone(),
         taps: shared.taps.clone(),
-        idempotent: shared.idempotent.clone(),
+        keys: shared.keys.clone(),
         channels: channels.clone(),
         notices: shared.notices.clone(),
         templates: Arc::new(std::mem::take(&mut city.templates)),

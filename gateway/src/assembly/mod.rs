@@ -24,8 +24,6 @@ use switchboard::replay::Front;
 use switchboard::{CasebookConfig, KeywordTable};
 use tokio::sync::watch;
 
-use crate::api::idempotent::Idempotent;
-use crate::api::talk::Notices;
 use crate::api::who::Places;
 use crate::channel::{Channels, Client};
 use crate::city::City;
@@ -34,10 +32,13 @@ use crate::config::{PortRange, Tls};
 use crate::inbox::{Handle, Input};
 use spawner::Spawner;
 
+use crate::inbox::casebook::{self, Reached, Waiting};
+use crate::inbox::keys::Keys;
+use crate::inbox::notices::Notices;
 use crate::observe::cores::{self, Plan};
 use crate::observe::health::Health;
 use crate::thread::Saboteur;
-use crate::thread::casebook::{self, CasebookThread, Reached, Waiting};
+use crate::thread::casebook::{CasebookThread, Links as CasebookLinks};
 use crate::thread::house;
 use crate::thread::recorder::{self, Taps};
 use crate::thread::shard::{self, Links};
@@ -222,7 +223,7 @@ struct Kept {
     sender: mpsc::Sender<casebook::Input>,
     waiting: Waiting,
     notices: Notices,
-    idempotent: Idempotent,
+    keys: Keys,
     durable: watch::Receiver<Reached>,
     needed_from: Arc<AtomicU64>,
 }
@@ -231,16 +232,16 @@ impl Kept {
     fn open(city: &mut City, settings: &Settings, base: &Base) -> anyhow::Result<Kept> {
         let (durable_sender, durable) = watch::channel(Reached::default());
         let (sender, inbox) = mpsc::channel();
-        let (waiting, notices, idempotent) = (Waiting::default(), Notices::default(), Idempotent::default());
+        let (waiting, notices, keys) = (Waiting::default(), Notices::default(), Keys::default());
         let needed_from = Arc::new(AtomicU64::new(0));
         let dir = base.data.join("journal");
         let journal = Journal::shut(Arc::clone(&base.disk), &dir, JournalConfig::of_node(settings.node));
-        let links = casebook::Links {
+        let links = CasebookLinks {
             shards: None,
             channels: Channels::default(),
             notices: notices.clone(),
             waiting: waiting.clone(),
-            idempotent: idempotent.clone(),
+            keys: keys.clone(),
             durable: durable_sender,
             needed_from: Arc::clone(&needed_from),
             health: base.health.clone(),
@@ -248,7 +249,7 @@ impl Kept {
         let storage = (Arc::clone(&base.disk), dir, journal);
         let config = casebook_config(city, settings)?;
         let (thread, front) = CasebookThread::open(base.clock, storage, config, links, inbox, settings.shards);
-        Ok(Kept { thread, front, sender, waiting, notices, idempotent, durable, needed_from })
+        Ok(Kept { thread, front, sender, waiting, notices, keys, durable, needed_from })
     }
 }
 
@@ -300,7 +301,7 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
         health: base.health.clone(),
         taps: Taps::default(),
         notices: kept.notices.clone(),
-        idempotent: kept.idempotent.clone(),
+        keys: kept.keys.clone(),
         client: Client::open(),
         places,
     };

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use super::Base;
+use crate::inbox::casebook::{self, Reached};
 use crate::observe::cores::{self, Plan};
-use crate::thread::casebook::{self, Reached};
 use crate::thread::house::{self, House};
 use crate::thread::recorder::{self, Recording, Taps};
 use crate::thread::{read_model, shard};

@@ -3,7 +3,6 @@
 
 mod carrier;
 mod fetch;
-pub mod hook;
 mod web;
 
 use std::collections::BTreeMap;
@@ -23,7 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::inbox;
-use crate::thread::casebook::Input;
+use crate::inbox::casebook::Input;
 
 pub use fetch::Client;
 
@@ -274,7 +273,7 @@ impl Channels {
         }
     }
 
-    fn kind(&self, name: &str) -> Option<&Arc<Kind>> {
+    pub fn kind(&self, name: &str) -> Option<&Arc<Kind>> {
         self.doors.get(name).map(|d| &d.kind)
     }
 

@@ -20,9 +20,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::channel::Client;
 use crate::clock::Clock;
+use crate::inbox::casebook::Reached;
 use crate::observe::health::Health;
 use crate::thread::Saboteur;
-use crate::thread::casebook::Reached;
 
 /// After the last event has become durable a sink has so long to take what is left.
 const LAST_WORDS: Duration = Duration::from_millis(300);

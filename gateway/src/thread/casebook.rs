@@ -15,17 +15,17 @@ use std::time::Duration;
 use codecs::journal::Kind;
 use codecs::record::{AlertNo, CloudEvent, Media};
 use codecs::time::{Mono, Wall};
-use dashmap::DashMap;
 use store::disk::Disk;
 use store::journal::{Damage, Door as _, Journal, Replayed, replay, set_aside};
 use switchboard::replay::{Front, Replay};
-use switchboard::{Casebook, CasebookConfig, CasebookOutput, Fact, Reply, RequestId, ToCasebook, ToDesk, ToShard};
-use tokio::sync::{oneshot, watch};
+use switchboard::{Casebook, CasebookConfig, CasebookOutput, Fact, RequestId, ToCasebook, ToDesk, ToShard};
+use tokio::sync::watch;
 
-use crate::api::idempotent::Idempotent;
-use crate::api::talk::{Notices, notice_text};
 use crate::channel::{Channels, Outbox};
 use crate::clock::Clock;
+use crate::inbox::casebook::{Answer, Input, RECOVERY, Reached, Waiting};
+use crate::inbox::keys::Keys;
+use crate::inbox::notices::{Notices, notice_text};
 use crate::inbox::{self, Handle};
 use crate::observe::health::Health;
 use crate::observe::metrics::Counters;
@@ -44,72 +44,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const FULL: usize = 32 * 1024 * 1024;
 
 pub const PART: &str = "journal";
-/// The journal is being taken up, as readiness calls it.
-pub const RECOVERY: &str = "recovery";
-
-pub enum Input {
-    Message(ToCasebook),
-    /// What came of one read.
-    Messages(Vec<ToCasebook>),
-    Recorded(Vec<(AlertNo, Vec<Media>)>),
-    /// What a crash had left in the recording log, call by call; and the end of it.
-    Recovered(AlertNo, Vec<Media>),
-    AllRecovered,
-    /// Sync and end.
-    Stop,
-}
-
-/// How an API request ended: the desk's or casebook's word, or the store's failure.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    Reply(Reply),
-    /// Carried out on the call, but not on disk.
-    NotDurable,
-}
-
-/// Requests that wait, by number. Shared by HTTP, the shard's thread and this one.
-#[derive(Clone, Default)]
-pub struct Waiting(Arc<DashMap<u64, oneshot::Sender<Answer>>>);
-
-impl Waiting {
-    pub fn wait(&self, request: RequestId) -> oneshot::Receiver<Answer> {
-        let (sender, receiver) = oneshot::channel();
-        self.0.insert(request.0, sender);
-        receiver
-    }
-    pub fn answer(&self, request: RequestId, answer: Answer) {
-        if let Some((_, sender)) = self.0.remove(&request.0) {
-            let _ = sender.send(answer);
-        }
-    }
-    pub fn forget(&self, request: RequestId) {
-        self.0.remove(&request.0);
-    }
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
-}
-
-/// How far the journal is durable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Reached {
-    /// The last frame that was there when it was opened; none: it could not be opened yet.
-    pub head: Option<u64>,
-    /// The last durable frame.
-    pub last: u64,
-}
-
-impl Reached {
-    /// Resolves when nothing will ever become durable any more.
-    pub async fn end(durable: &mut watch::Receiver<Reached>) {
-        while durable.changed().await.is_ok() {}
-    }
-
-    /// Waits for the journal to be opened; none when it never will be.
-    pub async fn head(reached: &mut watch::Receiver<Reached>) -> Option<u64> {
-        reached.wait_for(|r| r.head.is_some()).await.ok()?.head
-    }
-}
 
 /// What is shared with others.
 pub struct Links {
@@ -117,7 +51,7 @@ pub struct Links {
     pub channels: Channels,
     pub notices: Notices,
     pub waiting: Waiting,
-    pub idempotent: Idempotent,
+    pub keys: Keys,
     /// For those who follow the journal.
     pub durable: watch::Sender<Reached>,
     /// The first frame that a start needs.
@@ -270,7 +204,7 @@ impl CasebookThread {
         }
         let (alerts, now) = (recovered.records.len(), self.clock.mono());
         let unfinished = self.casebook.take_up(now, at, recovered);
-        self.casebook.remembered().for_each(|note| self.links.idempotent.restore(now, note));
+        self.casebook.remembered().for_each(|note| self.links.keys.restore(now, note));
         self.drain();
         if after_a_crash {
             self.interrupted = unfinished.into_iter().collect();
@@ -612,7 +546,7 @@ impl CasebookThread {
         for request in self.casebook.refuse_waiting() {
             self.reply(request, Answer::NotDurable);
         }
-        let numbers: Vec<u64> = self.links.waiting.0.iter().map(|e| *e.key()).collect();
+        let numbers = self.links.waiting.numbers();
         for number in numbers {
             self.links.waiting.answer(RequestId(number), Answer::NotDurable);
         }

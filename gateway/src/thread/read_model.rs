@@ -9,7 +9,7 @@ use store::journal::Reader;
 use store::read_model::{BATCH, Error, ReadModel};
 use tokio::sync::watch;
 
-use super::casebook::Reached;
+use crate::inbox::casebook::Reached;
 use crate::observe::health::Health;
 
 /// The least time between two transactions: what has come meanwhile goes into one, and of an alert that changed several

@@ -16,8 +16,8 @@ use store::recording::{Left, RecordingLog, recover};
 use switchboard::track_name;
 use tokio::sync::broadcast;
 
-use super::casebook;
 use crate::clock::Clock;
+use crate::inbox::casebook;
 use crate::observe::health::Health;
 
 pub enum Input {

@@ -21,9 +21,9 @@ use switchboard::gate::{Gate, Lane};
 use switchboard::route::{Route, Router};
 use switchboard::{Desk, DeskOutput, Flow, Reply, Shard, ShardOutput, TICK, ToCasebook, ToDesk, ToShard, Transport};
 
-use super::casebook::{self, Answer, Waiting};
 use super::{Saboteur, recorder};
 use crate::clock::Clock;
+use crate::inbox::casebook::{self, Answer, Waiting};
 use crate::inbox::{Handle, Input, Mailbox};
 use crate::net::crowd::Cap;
 use crate::net::ports::Ports;

@@ -19,10 +19,10 @@ use serde_json::json;
 use switchboard::{Body as Words, Failure, Incoming, ToCasebook};
 use tokio::sync::Notify;
 
-use super::{Kind, WechatApp, WechatDevice};
-use crate::api::{Api, Problem};
+use super::{Api, Problem};
+use crate::channel::{Kind, WechatApp, WechatDevice};
+use crate::inbox::casebook::{Answer, Input};
 use crate::net::http::Line;
-use crate::thread::casebook::{Answer, Input};
 
 /// A request older or newer than this was replayed, whatever clock is wrong.
 const WINDOW_S: u64 = 24 * 3600;
@@ -303,7 +303,7 @@ fn from_wechat(
 async fn from_qq(
     api: &Api,
     name: &str,
-    device: &super::QqDevice,
+    device: &crate::channel::QqDevice,
     headers: &HeaderMap,
     body: &[u8],
     now: i64,
@@ -449,7 +449,7 @@ struct GenericFile {
 async fn from_anybody(
     api: &Api,
     name: &str,
-    device: &super::HttpDevice,
+    device: &crate::channel::HttpDevice,
     headers: &HeaderMap,
     body: &[u8],
     now: i64,

@@ -1,4 +1,10 @@
-//! The shards' inboxes, and who of them gets what: every other thread speaks to the shards through a `Handle`.
+//! Between threads: the shards' inboxes and who of them gets what, what the casebook hears and answers, who waits.
+//!
+//! Every other thread speaks to the shards through a `Handle`.
+
+pub mod casebook;
+pub mod keys;
+pub mod notices;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
