@@ -5,6 +5,7 @@
 
 mod city;
 mod instructions;
+mod judge;
 mod lab;
 mod rows;
 mod table;

@@ -12,7 +12,7 @@ pub enum Goal {
 }
 
 impl Goal {
-    fn is_met(self, value: f64) -> bool {
+    pub fn is_met(self, value: f64) -> bool {
         match self {
             Goal::AtMost(limit) => value <= limit,
             Goal::AtLeast(limit) => value >= limit,

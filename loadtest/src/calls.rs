@@ -3,6 +3,8 @@
 //! Latency counts from the instant at which a call was due, not from when this tool got round to it, so that a slow
 //! gateway cannot hide behind a waiting caller.
 
+mod judge;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,18 +16,19 @@ use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
 
 use crate::api::Api;
+use crate::attention::Tally;
 use crate::clock::Clock;
-use crate::ear::{Code, hears_mostly};
+use crate::ear::Code;
 use crate::line::PartyKey;
 use crate::peers::{AgentId, Behaviour, Happening, Peers, Watched};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum MediaMode {
-    /// 50 packets a second each way on every leg; every leg must hear exactly the others.
+    /// 50 packets a second each way on every leg; every leg must hear exactly the others, in every window.
     Full,
-    /// Five packets a leg; the first that comes back counts.
+    /// Five packets a leg at the answer, and five when the officer has come: everybody must have heard everybody.
     Probe,
-    /// One packet a leg, without which nobody would count as heard.
+    /// One packet a leg, without which nobody would count as heard; nobody listens.
     None,
 }
 
@@ -38,16 +41,32 @@ pub struct Plan {
     pub media: MediaMode,
     pub sip: SocketAddr,
     pub source: IpAddr,
+    /// Who is called where one leg is all.
+    pub attendant: String,
     /// API address and token; three legs need them.
     pub api: Option<(SocketAddr, String)>,
     pub seats: (u32, u32),
     pub officers: (u32, u32),
     pub password: String,
+    /// The gateway's media ports, where they are known.
+    pub foreign: Option<(u16, u16)>,
+    /// How long after its time a call that was answered is waited for to become whole.
+    pub patience: Duration,
     /// Our streams restart every half second.
     pub jumping: bool,
     /// Where our media goes is told to others meanwhile.
     pub watched: Option<Watched>,
 }
+
+/// A little beyond the 30 seconds in which an officer has to come.
+pub const PATIENCE: Duration = Duration::from_secs(31);
+/// Whoever has just been connected may still hear what was on its way.
+const SETTLES: usize = 1600;
+/// Whoever has answered and is alone with the caller says something within this.
+const SPEAKS_WITHIN: Duration = Duration::from_secs(1);
+/// Packets of a probe, and how long after them others are sent to whoever was not heard.
+const PROBE: u32 = 5;
+const AGAIN: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Debug)]
 pub struct Threshold {
@@ -60,19 +79,50 @@ pub struct Threshold {
 pub struct Report {
     pub thresholds: Vec<Threshold>,
     pub placed: u64,
+    /// Calls that got a 200, whoever gave it.
+    pub taken: u64,
+    /// Calls in which a human was heard; with one leg those that the attendant took.
     pub answered: u64,
     pub bridged: u64,
     pub failed: BTreeMap<&'static str, u64>,
+    pub taken_after: Histogram<u64>,
     pub answer: Histogram<u64>,
     pub officer: Histogram<u64>,
+    /// Calls whose every leg heard exactly the others.
+    pub audible: u64,
+    pub windows: Tally,
     pub rtp_lost: u64,
     pub concurrent_max: usize,
     pub late_placed_ms_max: u64,
 }
 
 impl Report {
+    fn new() -> anyhow::Result<Report> {
+        let histogram = || Histogram::new_with_bounds(1, 120_000_000, 3).context("histogram");
+        Ok(Report {
+            thresholds: Vec::new(),
+            placed: 0,
+            taken: 0,
+            answered: 0,
+            bridged: 0,
+            failed: BTreeMap::new(),
+            taken_after: histogram()?,
+            answer: histogram()?,
+            officer: histogram()?,
+            audible: 0,
+            windows: Tally::default(),
+            rtp_lost: 0,
+            concurrent_max: 0,
+            late_placed_ms_max: 0,
+        })
+    }
+
     pub fn pass(&self) -> bool {
         self.thresholds.iter().all(|t| t.pass)
+    }
+
+    fn fail(&mut self, why: &'static str, calls: u64) {
+        *self.failed.entry(why).or_default() += calls;
     }
 }
 
@@ -81,13 +131,33 @@ struct Call {
     number: String,
     party: PartyKey,
     index: u32,
-    answered: bool,
-    seat: Option<(PartyKey, String)>,
-    officer: Option<PartyKey>,
-    heard: [bool; 3],
+    taken_at: Option<Duration>,
+    /// Answered as the report counts it.
+    is_answered: bool,
+    /// Seats that have picked up and not left; two for as long as it is open who was heard first.
+    seats: Vec<(PartyKey, String)>,
+    officers: Vec<PartyKey>,
+    /// Whether anything came to a leg.
+    sound: [bool; 3],
+    /// Whose voices each leg has heard.
+    heard: [[bool; 3]; 3],
+    /// Legs that are held to hear exactly the others.
+    attentive: usize,
     asked: bool,
+    probed_at: Option<Duration>,
     connected_at: Option<Duration>,
     hung_up: bool,
+}
+
+impl Call {
+    fn legs(&self) -> [Option<PartyKey>; 3] {
+        [Some(self.party), self.seats.last().map(|s| s.0), self.officers.last().copied()]
+    }
+
+    /// Each of the first `count` legs has heard each other.
+    fn all_heard(&self, count: usize) -> bool {
+        (0..count).all(|n| (0..count).all(|m| n == m || self.heard[n][m]))
+    }
 }
 
 struct Run<'a> {
@@ -98,7 +168,6 @@ struct Run<'a> {
     by_party: HashMap<PartyKey, (String, u8)>,
     ask: Sender<String>,
     report: Report,
-    audible: u64,
 }
 
 /// Runs the plan.
@@ -113,9 +182,12 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     let mut peers = Peers::new(clock)?;
     peers.probe = match plan.media {
         MediaMode::Full => None,
-        MediaMode::Probe => Some(5),
-        MediaMode::None => Some(1),
+        MediaMode::Probe if plan.legs == 1 => Some(PROBE),
+        MediaMode::Probe | MediaMode::None => Some(1),
     };
+    // With one leg there is nobody whose voice would be known.
+    peers.roles = if plan.media == MediaMode::None || plan.legs == 1 { 0 } else { plan.legs };
+    peers.foreign = plan.foreign;
     (peers.jumping, peers.watched) = (plan.jumping, plan.watched.clone());
     let at_once = Behaviour::Answer { after: Duration::ZERO };
     let trunk = peers.add_agent(plan.source, plan.sip, 0, at_once)?;
@@ -135,23 +207,13 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     } else if plan.legs == 3 {
         bail!("three legs need the gateway's API; only a demo tells where it is");
     }
-    let histogram = || Histogram::new_with_bounds(1, 120_000_000, 3).context("histogram");
-    let report = Report {
-        thresholds: Vec::new(),
-        placed: 0,
-        answered: 0,
-        bridged: 0,
-        failed: BTreeMap::new(),
-        answer: histogram()?,
-        officer: histogram()?,
-        rtp_lost: 0,
-        concurrent_max: 0,
-        late_placed_ms_max: 0,
-    };
-    let mut run = Run { plan, peers, trunk, calls: HashMap::new(), by_party: HashMap::new(), ask, report, audible: 0 };
+    let (calls, by_party, report) = (HashMap::new(), HashMap::new(), Report::new()?);
+    let mut run = Run { plan, peers, trunk, calls, by_party, ask, report };
     run.place_and_serve(clock)?;
     run.peers.unregister_all(Duration::from_secs(3));
-    Ok(run.judge())
+    let mut report = run.report;
+    report.thresholds = judge::thresholds(plan.legs, plan.media, &report);
+    Ok(report)
 }
 
 /// Registers the first `needed` accounts of a range.
@@ -212,7 +274,7 @@ impl Run<'_> {
         let total = (self.plan.rate * self.plan.duration.as_secs_f64()).round() as u64;
         let begun = clock.now() + Duration::from_millis(50);
         let due_of = |n: u64| begun + Duration::from_secs_f64(n as f64 / self.plan.rate);
-        let last = begun + self.plan.duration + self.plan.hold + Duration::from_secs(35);
+        let last = begun + self.plan.duration + self.plan.hold + self.plan.patience + Duration::from_secs(4);
         let mut next = 0;
         while next < total || !self.calls.is_empty() {
             let now = clock.now();
@@ -226,11 +288,11 @@ impl Run<'_> {
             while let Some((at, happening)) = self.peers.poll_happening() {
                 self.take(at, happening);
             }
+            self.probe(clock.now());
             self.end_held(clock.now());
             self.report.concurrent_max = self.report.concurrent_max.max(self.calls.len());
             if clock.now() > last {
-                let left = self.calls.len() as u64;
-                *self.report.failed.entry("unfinished").or_default() += left;
+                self.report.fail("unfinished", self.calls.len() as u64);
                 break;
             }
         }
@@ -239,7 +301,7 @@ impl Run<'_> {
 
     fn place(&mut self, n: u32, due: Duration, now: Duration) -> anyhow::Result<()> {
         let number = format!("139{n:08}");
-        let to = if self.plan.legs == 1 { "bench" } else { "110" };
+        let to = if self.plan.legs == 1 { &self.plan.attendant } else { "110" };
         let party = self.peers.call(self.trunk, &number, to, n).context("placing a call")?;
         self.report.placed += 1;
         let late = (now.saturating_sub(due)).as_millis() as u64;
@@ -250,11 +312,15 @@ impl Run<'_> {
             number: number.clone(),
             party,
             index: n,
-            answered: false,
-            seat: None,
-            officer: None,
-            heard: [false; 3],
+            taken_at: None,
+            is_answered: false,
+            seats: Vec::new(),
+            officers: Vec::new(),
+            sound: [false; 3],
+            heard: [[false; 3]; 3],
+            attentive: 0,
             asked: false,
+            probed_at: None,
             connected_at: None,
             hung_up: false,
         };
@@ -264,30 +330,18 @@ impl Run<'_> {
 
     fn take(&mut self, at: Duration, happening: Happening) {
         match happening {
-            Happening::Answered { party } => self.answered(at, party),
-            Happening::PickedUp { party, user, number } => {
-                let role = if user.starts_with('3') { 1 } else { 2 };
-                self.by_party.insert(party, (number.clone(), role));
-                if let Some(call) = self.calls.get_mut(&number) {
-                    match role {
-                        1 => call.seat = Some((party, user)),
-                        _ => call.officer = Some(party),
-                    }
-                    self.progress(at, &number);
-                }
-            }
-            Happening::Heard { party } => {
-                if let Some((number, role)) = self.by_party.get(&party).cloned() {
-                    if let Some(call) = self.calls.get_mut(&number) {
-                        call.heard[role as usize] = true;
-                    }
-                    self.progress(at, &number);
-                }
+            Happening::Answered { party } => self.note(at, party, |call, _| {
+                call.taken_at = Some(at);
+                call.probed_at = None;
+            }),
+            Happening::PickedUp { party, user, number } => self.picked_up(at, party, user, &number),
+            Happening::Heard { party } => self.note(at, party, |call, role| call.sound[role] = true),
+            Happening::Voice { party, role } => {
+                self.note(at, party, |call, of| call.heard[of][usize::from(role)] = true);
             }
             Happening::Refused { party, code } => {
                 if let Some((number, 0)) = self.by_party.get(&party).cloned() {
-                    let why = if code == 408 { "timed out" } else { "refused" };
-                    *self.report.failed.entry(why).or_default() += 1;
+                    self.report.fail(if code == 408 { "timed out" } else { "refused" }, 1);
                     self.calls.remove(&number);
                 }
             }
@@ -299,62 +353,134 @@ impl Run<'_> {
         }
     }
 
-    fn answered(&mut self, at: Duration, party: PartyKey) {
-        let Some((number, _)) = self.by_party.get(&party).cloned() else { return };
+    /// What came to pass on one leg, with its role.
+    fn note(&mut self, at: Duration, party: PartyKey, change: impl FnOnce(&mut Call, usize)) {
+        let Some((number, role)) = self.by_party.get(&party).cloned() else { return };
         let Some(call) = self.calls.get_mut(&number) else { return };
-        call.answered = true;
-        self.report.answered += 1;
-        let _ = self.report.answer.record(at.saturating_sub(call.due).as_micros() as u64);
+        let was_taken = call.taken_at.is_some();
+        change(call, usize::from(role));
+        if !was_taken && call.taken_at.is_some() {
+            self.report.taken += 1;
+            let _ = self.report.taken_after.record(at.saturating_sub(call.due).as_micros() as u64);
+        }
         self.progress(at, &number);
     }
 
-    /// Asks for the officer once the seat talks; notes when everybody is connected.
-    fn progress(&mut self, at: Duration, number: &str) {
+    fn picked_up(&mut self, at: Duration, party: PartyKey, user: String, number: &str) {
+        let is_seat = user.starts_with('3');
+        self.by_party.insert(party, (number.to_owned(), if is_seat { 1 } else { 2 }));
         let Some(call) = self.calls.get_mut(number) else { return };
-        if !call.answered {
-            return;
+        call.probed_at = None;
+        if is_seat {
+            call.seats.push((party, user));
+        } else {
+            call.officers.push(party);
         }
-        if self.plan.legs == 3
+        // Who is heard changes from now on, until everybody has heard everybody.
+        self.attend(number, 0);
+        self.progress(at, number);
+    }
+
+    /// Notes who was heard and asks for the officer once the seat talks.
+    fn progress(&mut self, at: Duration, number: &str) {
+        let (legs, media) = (usize::from(self.plan.legs), self.plan.media);
+        let Some(call) = self.calls.get_mut(number).filter(|c| c.taken_at.is_some()) else { return };
+        if legs == 3
             && !call.asked
-            && let Some((_, user)) = &call.seat
+            && let Some((_, user)) = call.seats.last()
         {
             call.asked = true;
             let _ = self.ask.send(user.clone());
         }
-        let silent = self.plan.media == MediaMode::None;
-        let there = match self.plan.legs {
-            1 => silent || call.heard[0],
-            2 => call.seat.is_some() && (silent || (call.heard[0] && call.heard[1])),
-            _ => call.officer.is_some() && (silent || call.heard.iter().all(|h| *h)),
+        let after = at.saturating_sub(call.due).as_micros() as u64;
+        let is_answered = match media {
+            _ if legs == 1 => true,
+            MediaMode::None => !call.seats.is_empty(),
+            MediaMode::Full | MediaMode::Probe => call.heard[0][1],
         };
-        if there && call.connected_at.is_none() {
+        if is_answered && !call.is_answered {
+            call.is_answered = true;
+            self.report.answered += 1;
+            let _ = self.report.answer.record(after);
+        }
+        let is_whole = |count: usize| match media {
+            // Alone with the attendant no voice is known: hearing anything is all.
+            _ if count == 1 => media == MediaMode::None || call.sound[0],
+            MediaMode::None => call.legs()[..count].iter().all(Option::is_some),
+            MediaMode::Full | MediaMode::Probe => call.all_heard(count),
+        };
+        let attentive = if is_whole(legs) {
+            legs
+        } else if call.officers.is_empty() && is_whole(2) {
+            2
+        } else {
+            0
+        };
+        if is_whole(legs) && call.connected_at.is_none() {
             call.connected_at = Some(at);
-            if self.plan.legs == 3 {
+            if legs == 3 {
                 self.report.bridged += 1;
-                let _ = self.report.officer.record(at.saturating_sub(call.due).as_micros() as u64);
+                let _ = self.report.officer.record(after);
+            }
+        }
+        if attentive > call.attentive {
+            self.attend(number, attentive);
+        }
+    }
+
+    /// Of a call of which everything is listened to, the first `count` legs are to hear exactly each other.
+    fn attend(&mut self, number: &str, count: usize) {
+        if self.plan.media != MediaMode::Full || self.plan.legs == 1 {
+            return;
+        }
+        let Some(call) = self.calls.get_mut(number) else { return };
+        call.attentive = count;
+        let (legs, index) = (call.legs(), call.index);
+        for (n, party) in legs.into_iter().enumerate() {
+            let others = (0..count).filter(|m| *m != n && n < count);
+            let voices: Vec<Code> = others.map(|m| Code { role: m as u8, call: index }).collect();
+            if let Some((_, ear)) = party.and_then(|p| self.peers.ear(p)) {
+                ear.attention.turn_to(&voices, SETTLES);
             }
         }
     }
 
-    /// Hangs up what has been held long enough, after listening to it.
+    /// Five packets on every leg when somebody has come, and again for whoever was not heard.
+    fn probe(&mut self, now: Duration) {
+        if self.plan.media != MediaMode::Probe || self.plan.legs == 1 {
+            return;
+        }
+        let waiting =
+            |c: &&mut Call| c.taken_at.is_some() && !c.seats.is_empty() && c.connected_at.is_none() && !c.hung_up;
+        for call in self.calls.values_mut().filter(waiting) {
+            if call.probed_at.is_none_or(|at| at + AGAIN <= now) {
+                call.probed_at = Some(now);
+                call.legs().into_iter().flatten().for_each(|party| self.peers.say(party, PROBE));
+            }
+        }
+    }
+
+    /// Hangs up what has been held long enough, after listening to it, and what will not become whole any more.
     fn end_held(&mut self, now: Duration) {
-        let held = |c: &Call| !c.hung_up && c.connected_at.is_some_and(|at| at + self.plan.hold <= now);
-        let due: Vec<String> = self.calls.values().filter(|c| held(c)).map(|c| c.number.clone()).collect();
-        // A call that was answered but never connected is given up when its officer can no longer come in time.
-        let lost =
-            |c: &Call| !c.hung_up && c.connected_at.is_none() && c.answered && c.due + Duration::from_secs(31) <= now;
-        let missing: Vec<String> = self.calls.values().filter(|c| lost(c)).map(|c| c.number.clone()).collect();
-        for number in missing {
-            *self.report.failed.entry("not connected").or_default() += 1;
+        let Plan { hold, patience, legs, .. } = *self.plan;
+        let is_held = |c: &Call| c.connected_at.is_some_and(|at| at + hold <= now);
+        let is_lost = |c: &Call| match (c.connected_at, c.taken_at) {
+            // Whoever sends no audio is not waited for longer than the call would have lasted, or a second.
+            (None, Some(taken)) if legs == 1 => taken + hold.max(SPEAKS_WITHIN) <= now,
+            (None, Some(_)) => c.due + patience <= now,
+            _ => false,
+        };
+        let up = |which: &dyn Fn(&Call) -> bool| -> Vec<String> {
+            self.calls.values().filter(|c| !c.hung_up && which(c)).map(|c| c.number.clone()).collect()
+        };
+        let (held, lost) = (up(&is_held), up(&is_lost));
+        for number in lost {
+            self.report.fail(if legs == 1 { "no audio" } else { "not connected" }, 1);
             self.hang_up(&number);
         }
-        for number in due {
+        for number in held {
             if self.plan.media == MediaMode::Full {
-                let sound = self.is_sound(&number);
-                self.audible += u64::from(sound);
-                if !sound {
-                    *self.report.failed.entry("audio").or_default() += 1;
-                }
+                self.listen_back(&number);
             }
             self.hang_up(&number);
         }
@@ -368,25 +494,22 @@ impl Run<'_> {
         }
     }
 
-    /// Every leg hears exactly the others of its call.
-    fn is_sound(&mut self, number: &str) -> bool {
-        let Some(call) = self.calls.get(number) else { return false };
-        let legs = [Some(call.party), call.seat.as_ref().map(|s| s.0), call.officer];
-        let code = |role: usize| Code { role: role as u8, call: call.index };
-        let there: Vec<usize> = (0..usize::from(self.plan.legs)).collect();
-        // Alone with the attendant there is no tone to be told apart: hearing anything is all.
-        if self.plan.legs == 1 {
-            return call.heard[0];
+    /// Whether every leg has heard exactly the others in every window.
+    fn listen_back(&mut self, number: &str) {
+        let Some(call) = self.calls.get(number) else { return };
+        let mut fault = None;
+        if self.plan.legs > 1 {
+            for party in call.legs().into_iter().take(self.plan.legs.into()) {
+                let tally = party.and_then(|p| self.peers.ear(p)).map(|(_, ear)| ear.attention.tally());
+                let tally = tally.unwrap_or_default();
+                self.report.windows.add(tally);
+                fault = fault.or(tally.fault());
+            }
         }
-        there.iter().all(|&n| {
-            let Some(party) = legs[n] else { return false };
-            let Some((_, ear)) = self.peers.ear(party) else { return false };
-            let samples = ear.samples();
-            let late = &samples[samples.len().saturating_sub(8000)..];
-            let others: Vec<Code> = there.iter().filter(|m| **m != n).map(|m| code(*m)).collect();
-            let stranger = Code { role: n as u8, call: call.index + 1 };
-            hears_mostly(late, &others, &[code(n), stranger])
-        })
+        match fault {
+            None => self.report.audible += 1,
+            Some(why) => self.report.fail(why, 1),
+        }
     }
 
     fn ended(&mut self, party: PartyKey) {
@@ -395,30 +518,16 @@ impl Run<'_> {
         }
         let Some((number, role)) = self.by_party.remove(&party) else { return };
         if role != 0 {
+            if let Some(call) = self.calls.get_mut(&number) {
+                call.seats.retain(|s| s.0 != party);
+                call.officers.retain(|o| *o != party);
+            }
             return;
         }
         if let Some(call) = self.calls.remove(&number)
             && !call.hung_up
         {
-            *self.report.failed.entry("cut off").or_default() += 1;
+            self.report.fail("cut off", 1);
         }
-    }
-
-    fn judge(mut self) -> Report {
-        let r = &mut self.report;
-        let failed: u64 = r.failed.values().sum();
-        let ms = |h: &Histogram<u64>, q: f64| h.value_at_quantile(q) as f64 / 1000.0;
-        let below = |name, value: f64, limit: f64| Threshold { name, limit, value, pass: value <= limit };
-        r.thresholds.push(below("answer p100 ms", ms(&r.answer, 1.0), 3000.0));
-        r.thresholds.push(below("failed calls", failed as f64, 0.0));
-        r.thresholds.push(below("not answered", (r.placed - r.answered) as f64, 0.0));
-        if self.plan.legs == 3 {
-            r.thresholds.push(below("officer p100 ms", ms(&r.officer, 1.0), 30_000.0));
-            r.thresholds.push(below("not bridged", (r.placed - r.bridged) as f64, 0.0));
-        }
-        if self.plan.media == MediaMode::Full {
-            r.thresholds.push(below("calls with wrong audio", (r.placed - self.audible) as f64, 0.0));
-        }
-        self.report
     }
 }

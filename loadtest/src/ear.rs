@@ -1,21 +1,25 @@
 //! Voices made of two tones, and the ear that tells whose they are.
 //!
-//! Forty-eight frequencies, 60 Hz apart: eight for each role's lower tone, eight for its upper one. A call's index
-//! picks one of each, so that both the role and the call can be heard, and so can cross-talk.
+//! A hundred and forty-four frequencies, 20 Hz apart: twenty-four for each role's lower tone, twenty-four for its upper
+//! one. A call's index picks one of each, so that both the role and the call can be heard, and so can cross-talk among
+//! 576 calls that are up at once.
 
 use codecs::audio::g711::Law;
 use codecs::audio::tone::goertzel;
 use codecs::audio::{FRAME, SAMPLE_RATE};
 
+use crate::attention::{Attention, BLOCK};
+
 const LOWEST_HZ: f64 = 350.0;
-const STEP_HZ: f64 = 60.0;
+const STEP_HZ: f64 = 20.0;
+/// Slots of one role's lower or upper tone.
+const SLOTS: u32 = 24;
 /// Of full scale, each of the two tones.
 const LEVEL: f64 = 0.12;
-/// Heard at all, and certainly not heard.
-const PRESENT: f64 = LEVEL * 0.5;
-const ABSENT: f64 = LEVEL * 0.12;
-/// Power beside the voices that are expected: a fifth of what loud noise brings.
-const STRANGE: f64 = 0.02;
+/// Heard at all.
+pub(crate) const PRESENT: f64 = LEVEL * 0.5;
+/// Of all the power that is heard, what each tone of a voice has at least: half of it where two speak at once.
+const SHARE: f64 = 0.125;
 
 /// Who speaks: 0 caller, 1 seat, 2 officer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,8 +31,8 @@ pub struct Code {
 impl Code {
     pub fn frequencies(self) -> [f64; 2] {
         let slot = |n: u32| LOWEST_HZ + STEP_HZ * f64::from(n);
-        let role = u32::from(self.role % 3) * 8;
-        [slot(role + self.call % 8), slot(24 + role + self.call / 8 % 8)]
+        let role = u32::from(self.role % 3) * SLOTS;
+        [slot(role + self.call % SLOTS), slot(3 * SLOTS + role + self.call / SLOTS % SLOTS)]
     }
 }
 
@@ -58,31 +62,54 @@ impl Voice {
     }
 }
 
-/// What one leg was sent: the last two seconds of it.
-#[derive(Clone, Default, Debug)]
+/// What one leg was sent: the last two seconds of it, and what was made of all.
+#[derive(Default)]
 pub struct Ear {
     heard: Vec<u8>,
     pub packets: u64,
     pub lost: u64,
     last_sequence: Option<u16>,
+    /// Voices that are listened for until they are heard for the first time.
+    awaited: Vec<Code>,
+    /// The voices that are to be heard all the time.
+    pub attention: Attention,
 }
 
 const KEEP: usize = 2 * SAMPLE_RATE as usize;
 
 impl Ear {
+    /// An ear that waits for these voices.
+    pub fn awaiting(awaited: Vec<Code>) -> Ear {
+        Ear { awaited, ..Ear::default() }
+    }
+
     pub fn hear(&mut self, sequence: u16, codes: &[u8]) {
         if let Some(last) = self.last_sequence {
             let gap = sequence.wrapping_sub(last);
             if (2..1000).contains(&gap) {
                 self.lost += u64::from(gap) - 1;
+                self.attention.lose(u64::from(gap) - 1);
             }
         }
         self.last_sequence = Some(sequence);
         self.packets += 1;
+        self.attention.hear(codes);
         self.heard.extend_from_slice(codes);
         if self.heard.len() > 2 * KEEP {
             self.heard.drain(..self.heard.len() - KEEP);
         }
+    }
+
+    /// A voice that was waited for, when the last fifty milliseconds are the first that hold it.
+    pub fn recognise(&mut self) -> Option<Code> {
+        let from = self.heard.len().checked_sub(BLOCK).filter(|_| !self.awaited.is_empty())?;
+        let samples: Vec<i16> = self.heard[from..].iter().map(|c| Law::A.decode(*c)).collect();
+        let all = power(&samples);
+        let carries = |code: &Code| {
+            code.frequencies().map(|f| goertzel(&samples, f)).iter().all(|t| *t > PRESENT && t * t / 2.0 > SHARE * all)
+        };
+        let at = self.awaited.iter().position(carries)?;
+        Some(self.awaited.remove(at))
     }
 
     /// The samples that are kept.
@@ -97,48 +124,16 @@ impl Ear {
     }
 }
 
-/// The weaker of a code's two tones in the samples.
-pub fn level(samples: &[i16], code: Code) -> f64 {
-    code.frequencies().map(|f| goertzel(samples, f)).into_iter().fold(f64::INFINITY, f64::min)
-}
-
-/// The louder of a code's two tones.
-fn trace(samples: &[i16], code: Code) -> f64 {
-    code.frequencies().map(|f| goertzel(samples, f)).into_iter().fold(0.0, f64::max)
-}
-
-/// Whether the samples hold all of `present` and nothing of `absent`.
-pub fn hears_exactly(samples: &[i16], present: &[Code], absent: &[Code]) -> bool {
-    samples.len() >= SAMPLE_RATE as usize / 5
-        && present.iter().all(|c| level(samples, *c) > PRESENT)
-        && absent.iter().all(|c| trace(samples, *c) < ABSENT)
-        && rest(samples, present) < STRANGE
-}
-
-/// The power that is not of these voices.
-fn rest(samples: &[i16], voices: &[Code]) -> f64 {
-    let all = samples.iter().map(|s| (f64::from(*s) / 32768.0).powi(2)).sum::<f64>() / samples.len() as f64;
-    let tones = voices.iter().flat_map(|c| c.frequencies()).map(|f| goertzel(samples, f).powi(2) / 2.0);
-    all - tones.sum::<f64>()
-}
-
-/// Half a second, and how far one window begins after the one before.
-const WINDOW: usize = SAMPLE_RATE as usize / 2;
-const HOP: usize = WINDOW / 2;
-
-/// As `hears_exactly` in most windows of half a second. A frame that is lost or repeated, because a thread of either
-/// side was kept from its processor, smears every frequency of the window that it lies in; whoever is not heard, or is
-/// heard and should not be, is so in all of them.
-pub fn hears_mostly(samples: &[i16], present: &[Code], absent: &[Code]) -> bool {
-    let starts = (0..=samples.len().saturating_sub(WINDOW)).step_by(HOP);
-    let verdicts: Vec<bool> =
-        starts.map(|from| hears_exactly(&samples[from..samples.len().min(from + WINDOW)], present, absent)).collect();
-    2 * verdicts.iter().filter(|sound| **sound).count() > verdicts.len()
+pub(crate) fn power(samples: &[i16]) -> f64 {
+    samples.iter().map(|s| (f64::from(*s) / 32768.0).powi(2)).sum::<f64>() / samples.len() as f64
 }
 
 #[cfg(test)]
 mod tests {
+    use codecs::audio::wav::Wav;
+
     use super::*;
+    use crate::attention::hears;
 
     #[test]
     fn a_voice_is_heard_as_its_own_role_and_call_and_as_no_other() {
@@ -150,55 +145,34 @@ mod tests {
         }
         let samples = ear.samples();
         for role in 0..3 {
-            for call in 0..64 {
+            for call in 0..SLOTS * SLOTS {
                 let other = Code { role, call };
-                assert_eq!(hears_exactly(&samples, &[other], &[]), other == code, "{other:?}");
+                assert_eq!(hears(&samples, &[other]), other == code, "{other:?}");
             }
         }
-        assert!(hears_exactly(&samples, &[], &[Code { role: 0, call: 21 }, Code { role: 2, call: 5 }]));
     }
 
     #[test]
-    fn a_frame_lost_is_no_wrong_audio_and_a_missing_or_strange_voice_is() {
-        let [mine, other] = [Code { role: 1, call: 21 }, Code { role: 2, call: 21 }];
-        let listen = |code: Code, frames: std::ops::Range<u16>, lost: &[u16]| {
-            let (mut voice, mut ear) = (Voice::new(code), Ear::default());
-            for n in frames {
-                let frame = voice.next_frame();
-                if !lost.contains(&n) {
-                    ear.hear(n, &frame);
-                }
-            }
-            ear.samples()
-        };
-        let disturbed = listen(other, 0..51, &[45]);
-        assert!(hears_mostly(&disturbed, &[other], &[mine]));
-        assert!(!hears_mostly(&disturbed, &[other, mine], &[]));
-        assert!(!hears_mostly(&disturbed, &[], &[other]));
-        // A voice that falls silent for the last half of the second is missed.
-        let mut half = listen(other, 0..25, &[]);
-        half.resize(8000, 0);
-        assert!(!hears_mostly(&half, &[other], &[]));
-    }
-
-    #[test]
-    fn noise_beside_a_voice_is_a_stranger() {
-        let code = Code { role: 1, call: 21 };
-        let (mut voice, mut ear, mut seed) = (Voice::new(code), Ear::default(), 1u32);
-        for n in 0..50 {
-            let noise = std::array::from_fn::<u8, FRAME, _>(|_| {
-                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (seed >> 24) as u8
-            });
-            ear.hear(n, &if n % 2 == 0 { voice.next_frame() } else { noise });
+    fn a_voice_is_recognised_once_when_it_is_heard_first() {
+        let (seat, officer) = (Code { role: 1, call: 77 }, Code { role: 2, call: 77 });
+        let mut ear = Ear::awaiting(vec![seat, officer]);
+        let [mut first, mut other] = [Voice::new(seat), Voice::new(Code { role: 2, call: 78 })];
+        let mut recognised = Vec::new();
+        for n in 0..30u16 {
+            ear.hear(n, &if n < 10 { other.next_frame() } else { first.next_frame() });
+            recognised.extend(ear.recognise().map(|code| (n, code)));
         }
-        let samples = ear.samples();
-        assert!(rest(&samples, &[code]) > STRANGE, "{}", rest(&samples, &[code]));
-        assert!(!hears_mostly(&samples, &[code], &[]));
+        assert!(matches!(recognised[..], [(10..=12, code)] if code == seat), "{recognised:?}");
     }
 
     #[test]
-    fn too_little_audio_proves_nothing() {
-        assert!(!hears_exactly(&[0; 100], &[], &[]));
+    fn what_the_attendant_says_is_no_voice_of_ours() {
+        let wav = Wav::parse(include_bytes!("../../deploy/prompts/attendant.wav")).expect("the committed prompt");
+        let all = |call| [1, 2].map(|role| Code { role, call });
+        let mut ear = Ear::awaiting((0..SLOTS * SLOTS).step_by(7).flat_map(all).collect());
+        for (n, codes) in (0u16..).zip(wav.data.chunks(FRAME)) {
+            ear.hear(n, codes);
+            assert_eq!(ear.recognise(), None, "in frame {n}");
+        }
     }
 }

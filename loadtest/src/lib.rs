@@ -4,6 +4,7 @@
 //! what any peer would say.
 
 pub mod api;
+pub mod attention;
 pub mod calls;
 pub mod clock;
 pub mod drill;
@@ -11,6 +12,7 @@ pub mod ear;
 pub mod http;
 mod line;
 pub mod officers;
+pub mod page;
 pub mod peers;
 pub mod receiver;
 pub mod sweep;

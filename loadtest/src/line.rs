@@ -30,6 +30,8 @@ pub(crate) struct Line {
     spoken: u32,
     /// Packets still to be sent; `None`: as long as the call lasts.
     left: Option<u32>,
+    /// Nothing was said in the tick before: the next packet begins a talkspurt (RFC 3551 4.1).
+    paused: bool,
     heard: bool,
 }
 
@@ -48,14 +50,15 @@ impl Line {
             timestamp: seed.wrapping_mul(7919),
             spoken: 0,
             left,
+            paused: true,
             heard: false,
         }
     }
 
-    /// Reads what has come; `true` when it is the first audio of this leg.
-    pub fn listen(&mut self) -> bool {
+    /// Reads what has come; `true` when it is the first audio of this leg, and the voices that are heard first.
+    pub fn listen(&mut self) -> (bool, Vec<Code>) {
         let mut buffer = [0u8; 2048];
-        let before = self.heard;
+        let (before, mut voices) = (self.heard, Vec::new());
         while let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
             // A port that another leg had a moment ago may still get that leg's audio.
             if self.target != Some(from) {
@@ -64,29 +67,42 @@ impl Line {
             if let Some(packet) = Packet::parse(&buffer[..len]).filter(|p| p.payload_type == 8) {
                 self.ear.hear(packet.sequence, packet.payload);
                 self.heard = true;
+                voices.extend(self.ear.recognise());
             }
         }
-        self.heard && !before
+        (self.heard && !before, voices)
+    }
+
+    /// So many packets more, where they are counted and all that were to be sent have been.
+    pub fn say(&mut self, packets: u32) {
+        if self.left == Some(0) {
+            self.left = Some(packets);
+        }
     }
 
     /// The next 20 ms, if this leg has somewhere to say them and something left to say.
     pub fn speak(&mut self) {
-        let Some(target) = self.target.filter(|_| self.speaking && self.left != Some(0)) else { return };
+        let Some(target) = self.target.filter(|_| self.speaking) else { return };
+        let timestamp = self.timestamp;
+        self.timestamp = timestamp.wrapping_add(FRAME as u32);
+        if self.left == Some(0) {
+            self.paused = true;
+            return;
+        }
         let mut buffer = [0u8; HEADER_LEN + FRAME];
         let payload = self.voice.next_frame();
-        let ssrc = self.ssrc;
         let packet = Packet {
             payload_type: 8,
-            marker: false,
+            marker: self.paused,
             sequence: self.sequence,
-            timestamp: self.timestamp,
-            ssrc,
+            timestamp,
+            ssrc: self.ssrc,
             payload: &payload,
         };
+        self.paused = false;
         let len = packet.write(&mut buffer);
         let _ = self.socket.send_to(&buffer[..len], target);
         self.sequence = self.sequence.wrapping_add(1);
-        self.timestamp = self.timestamp.wrapping_add(FRAME as u32);
         self.left = self.left.map(|l| l - 1);
         self.spoken += 1;
         if self.jumping && self.spoken.is_multiple_of(JUMP) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use loadtest::api::Api;
 use loadtest::calls::{self, MediaMode, Plan, Report, Threshold};
+use loadtest::page::{OFFICERS, api_of, demo_page, officers_of, range_of, text_of};
 use loadtest::sweep::What;
 use loadtest::text::centre::{self, Protocol};
 use loadtest::text::messages::{self, Channel};
@@ -96,7 +96,8 @@ struct Drill {
 
 #[derive(clap::Args)]
 struct Officers {
-    /// How many; each tells its position every ten seconds
+    /// How many; each tells its position every ten seconds. Beyond the accounts that there are several share one, and
+    /// the report says how many there were
     #[arg(long, default_value_t = 600)]
     officers: u32,
     #[arg(long, default_value = "10s", value_parser = duration)]
@@ -304,7 +305,7 @@ fn sweep(args: &Sweep) -> anyhow::Result<ExitCode> {
     let steps: Vec<_> = report
         .steps
         .iter()
-        .map(|s| serde_json::json!({"load": s.load, "p50_ms": s.p50_ms, "p99_ms": s.p99_ms, "cost": s.cost}))
+        .map(|s| serde_json::json!({"load": s.load, "p50_ms": s.p50_ms, "p99_ms": s.p99_ms, "cost": s.cost, "accounts": s.accounts}))
         .collect();
     let object = serde_json::json!({"knee": report.knee, "spread": report.spread, "steps": steps});
     Ok(hand_over(&object, &args.result, true))
@@ -368,16 +369,22 @@ fn run_drill(args: &Drill) -> anyhow::Result<ExitCode> {
 
 fn run_officers(args: &Officers) -> anyhow::Result<ExitCode> {
     let page = page(&args.source)?;
-    let plan =
-        officers::Plan { officers: args.officers, duration: args.duration, api: api_of(&page)?, range: OFFICERS };
+    let plan = officers::Plan {
+        officers: args.officers,
+        duration: args.duration,
+        api: api_of(&page)?,
+        range: officers_of(&page),
+    };
     let r = officers::run(&plan)?;
     let ms = |q: f64| r.latency.value_at_quantile(q) as f64 / 1000.0;
-    println!("positions: sent {} taken {}", r.sent, r.taken);
+    println!("positions: sent {} taken {} · {} officers by {} accounts", r.sent, r.taken, r.officers, r.accounts);
     println!("position ms: p50 {:.1}  p90 {:.1}  p99 {:.1}  max {:.1}", ms(0.5), ms(0.9), ms(0.99), ms(1.0));
     let thresholds = tell_thresholds(&r.thresholds);
     let object = serde_json::json!({
         "pass": r.pass(),
         "thresholds": thresholds,
+        "officers": r.officers,
+        "accounts": r.accounts,
         "sent": r.sent,
         "taken": r.taken,
         "position_ms": { "p50": ms(0.5), "p99": ms(0.99), "max": ms(1.0) },
@@ -434,30 +441,8 @@ fn page(source: &Source) -> anyhow::Result<serde_json::Value> {
     }
 }
 
-/// What a running demo tells load tools.
-fn demo_page(admin: SocketAddr) -> anyhow::Result<serde_json::Value> {
-    let (status, body) =
-        Api::new(admin, "").request("GET", "/demo/peers.json", "").context("no demo answers at --admin")?;
-    anyhow::ensure!(status == 200, "{admin}: {status} {body}");
-    Ok(serde_json::from_str(&body)?)
-}
-
-fn text_of<'a>(page: &'a serde_json::Value, key: &str) -> anyhow::Result<&'a str> {
-    page[key].as_str().with_context(|| format!("peers.json has no {key}"))
-}
-
-/// The API's address and token.
-fn api_of(page: &serde_json::Value) -> anyhow::Result<(SocketAddr, String)> {
-    let token_file = std::path::Path::new(text_of(page, "token_file")?);
-    let token = std::fs::read_to_string(token_file).with_context(|| token_file.display().to_string())?;
-    Ok((text_of(page, "http")?.parse()?, token.trim().to_owned()))
-}
-
 /// Of the seats, those that a drill uses for rude phones.
 const RUDE_SEATS: u32 = 20;
-
-/// Accounts that are there for load tools.
-const OFFICERS: (u32, u32) = (4001, 4600);
 
 fn plan(args: &Calls) -> anyhow::Result<Plan> {
     let mut plan = Plan {
@@ -468,10 +453,13 @@ fn plan(args: &Calls) -> anyhow::Result<Plan> {
         media: args.media,
         sip: args.target.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 5060))),
         source: IpAddr::from([127, 0, 0, 3]),
+        attendant: "110".into(),
         api: None,
         seats: (3001, 3600),
         officers: OFFICERS,
         password: "demo".into(),
+        foreign: None,
+        patience: calls::PATIENCE,
         jumping: false,
         watched: None,
     };
@@ -480,28 +468,34 @@ fn plan(args: &Calls) -> anyhow::Result<Plan> {
     }
     let page = page(&args.source)?;
     plan.sip = text_of(&page, "sip")?.parse()?;
+    plan.attendant = page["bench_user"].as_str().unwrap_or("bench").to_owned();
     plan.api = Some(api_of(&page)?);
     plan.password = text_of(&page, "password")?.to_owned();
     plan.source = page["load"]["source"].as_str().context("load.source")?.parse()?;
-    let seats = &page["load"]["seats"];
-    if let (Some(from), Some(to)) = (seats[0].as_u64(), seats[1].as_u64()) {
-        plan.seats = (from as u32, to as u32);
-    }
+    plan.officers = officers_of(&page);
+    plan.seats = range_of(&page["load"]["seats"]).unwrap_or(plan.seats);
+    plan.foreign = range_of(&page["rtp"]);
     Ok(plan)
 }
 
 fn tell(args: &Calls, report: &Report) -> ExitCode {
     let ms = |h: &hdrhistogram::Histogram<u64>, q: f64| h.value_at_quantile(q) as f64 / 1000.0;
+    let told = match args.media {
+        MediaMode::Full => "",
+        MediaMode::Probe => " (five packets a leg)",
+        MediaMode::None => " (one packet a leg, nobody listens)",
+    };
     println!(
-        "calls: placed {} answered {} bridged {} · up at once {} · media {:?}{}",
+        "calls: placed {} with a 200 {} answered by {} {} bridged {} · up at once {} · media {:?}{told}",
         report.placed,
+        report.taken,
+        if args.legs == 1 { "the attendant" } else { "a human" },
         report.answered,
         report.bridged,
         report.concurrent_max,
         args.media,
-        if args.media == MediaMode::None { " (one packet a leg)" } else { "" }
     );
-    for (name, h) in [("answer", &report.answer), ("officer", &report.officer)] {
+    for (name, h) in [("200", &report.taken_after), ("answer", &report.answer), ("officer", &report.officer)] {
         if !h.is_empty() {
             println!(
                 "{name} ms: p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  max {:.1}",
@@ -512,6 +506,14 @@ fn tell(args: &Calls, report: &Report) -> ExitCode {
                 ms(h, 1.0)
             );
         }
+    }
+    let w = report.windows;
+    if w.judged() + w.left_out > 0 {
+        println!(
+            "windows of half a second: as they should be {} · a stranger {} · somebody missing {} · too much lost {} · \
+             left out since this tool stood still {}",
+            w.sound, w.stranger, w.missing, w.lost, w.left_out
+        );
     }
     for (why, count) in &report.failed {
         println!("failed: {why} {count}");
@@ -525,8 +527,14 @@ fn tell(args: &Calls, report: &Report) -> ExitCode {
         "pass": report.pass(),
         "thresholds": thresholds,
         "placed": report.placed,
+        "taken": report.taken,
         "answered": report.answered,
         "bridged": report.bridged,
+        "audible": report.audible,
+        "failed": report.failed,
+        "windows": {
+            "sound": w.sound, "stranger": w.stranger, "missing": w.missing, "lost": w.lost, "left_out": w.left_out,
+        },
         "answer_ms": { "p50": ms(&report.answer, 0.5), "p99": ms(&report.answer, 0.99), "max": ms(&report.answer, 1.0) },
         "officer_ms": { "p50": ms(&report.officer, 0.5), "p99": ms(&report.officer, 0.99), "max": ms(&report.officer, 1.0) },
         "rtp_lost": report.rtp_lost,
@@ -557,4 +565,26 @@ fn hand_over(object: &serde_json::Value, to: &ResultTo, pass: bool) -> ExitCode 
         println!("{object}");
     }
     if pass { ExitCode::SUCCESS } else { ExitCode::from(99) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn a_target_is_called_by_the_user_that_the_help_names() {
+        let Command::Calls(args) =
+            Cli::parse_from(["loadtest", "calls", "--target", "127.0.0.1:5060", "--legs", "1"]).command
+        else {
+            panic!("calls were asked for")
+        };
+        let user = plan(&args).expect("a target needs nothing else").attendant;
+        let calls = Cli::command();
+        let calls = calls.find_subcommand("calls").expect("there is one");
+        let target = calls.get_arguments().find(|a| a.get_id() == "target").expect("there is one");
+        let help = target.get_help().expect("it is explained").to_string();
+        assert!(help.contains(&format!("called user {user}")), "{help}");
+    }
 }

@@ -1,11 +1,14 @@
 //! All simulated parties on one thread: their sockets, dialogs, voices and ears.
 
+mod happening;
+mod media;
 mod phones;
+mod remote;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +16,10 @@ use codecs::sip::{CSeq, Message, Method, Name, NameAddr};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 
+pub use happening::{Behaviour, Happening};
 use phones::Phone;
+use remote::Command;
+pub use remote::Remote;
 
 use crate::clock::Clock;
 use crate::ear::{Code, Ear};
@@ -28,65 +34,6 @@ const MEDIA: usize = 1000;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct AgentId(usize);
 
-/// What a phone does when it is called.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Behaviour {
-    Answer {
-        after: Duration,
-    },
-    /// Rings and rings.
-    RingOn,
-    Busy,
-    /// Answers at once and never says anything.
-    Silent,
-    /// Answers at once and hangs up a tenth of a second later.
-    Quits,
-}
-
-/// What came to pass, as our sockets saw it.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Happening {
-    Registered {
-        user: String,
-    },
-    /// A call of ours was answered.
-    Answered {
-        party: PartyKey,
-    },
-    Ringing {
-        party: PartyKey,
-    },
-    /// A call of ours was refused, or timed out (408).
-    Refused {
-        party: PartyKey,
-        code: u16,
-    },
-    /// A phone of ours is called; `number` is who calls.
-    Called {
-        party: PartyKey,
-        user: String,
-        number: String,
-        alert_no: String,
-    },
-    /// ... and has answered.
-    PickedUp {
-        party: PartyKey,
-        user: String,
-        number: String,
-    },
-    /// The caller gave up before the phone answered.
-    Cancelled {
-        party: PartyKey,
-    },
-    /// The first audio came.
-    Heard {
-        party: PartyKey,
-    },
-    Ended {
-        party: PartyKey,
-    },
-}
-
 struct Agent {
     socket: UdpSocket,
     local: SocketAddr,
@@ -95,7 +42,6 @@ struct Agent {
     behaviour: BTreeMap<String, Behaviour>,
     default: Behaviour,
     role: u8,
-    deaf: bool,
 }
 
 struct Party {
@@ -113,28 +59,6 @@ struct Party {
 /// Addresses that live audio goes to.
 pub type Watched = std::sync::Arc<std::sync::Mutex<Vec<SocketAddr>>>;
 
-type Command = Box<dyn FnOnce(&mut Peers) + Send>;
-
-/// Another thread's way to the peers.
-#[derive(Clone)]
-pub struct Remote {
-    commands: Sender<Command>,
-    waker: std::sync::Arc<mio::Waker>,
-}
-
-impl Remote {
-    /// Runs `work` on the peers' thread and waits for what it returns; `None` when they are gone.
-    pub fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Peers) -> T + Send + 'static) -> Option<T> {
-        let (reply, answer) = channel();
-        let command = Box::new(move |peers: &mut Peers| {
-            let _ = reply.send(work(peers));
-        });
-        self.commands.send(command).ok()?;
-        self.waker.wake().ok()?;
-        answer.recv().ok()
-    }
-}
-
 pub struct Peers {
     pub clock: Clock,
     poll: Poll,
@@ -147,8 +71,12 @@ pub struct Peers {
     next_id: u64,
     next_media: usize,
     next_tick: Duration,
-    /// Sent for a leg in all; `None`: 50 packets a second.
+    /// Sent for a leg before it is told to `say` more; `None`: 50 packets a second.
     pub probe: Option<u32>,
+    /// Of the roles, how many are listened for until they are heard: 2 leaves officers out, 0 everybody.
+    pub roles: u8,
+    /// Media ports of the gateway, from and to: it sends nothing to them, whoever has one.
+    pub foreign: Option<(u16, u16)>,
     /// Streams begin anew again and again: another SSRC, another number, another time.
     pub jumping: bool,
     /// Where our media goes just now, for whoever wants to disturb it.
@@ -184,6 +112,8 @@ impl Peers {
             next_media: MEDIA,
             next_tick: Duration::ZERO,
             probe: None,
+            roles: 3,
+            foreign: None,
             jumping: false,
             watched: None,
             happenings: VecDeque::new(),
@@ -242,7 +172,6 @@ impl Peers {
             behaviour: BTreeMap::new(),
             default,
             role,
-            deaf: false,
         });
         Ok(AgentId(id))
     }
@@ -254,11 +183,6 @@ impl Peers {
     /// Where an agent's requests go from now on.
     pub fn set_gateway(&mut self, agent: AgentId, gateway: SocketAddr) {
         self.agents[agent.0].gateway = gateway;
-    }
-
-    /// A deaf agent's legs hear nothing: for breaking on purpose what is to be noticed.
-    pub fn deafen(&mut self, agent: AgentId) {
-        self.agents[agent.0].deaf = true;
     }
 
     pub fn behave(&mut self, agent: AgentId, user: &str, behaviour: Behaviour) {
@@ -326,15 +250,6 @@ impl Peers {
         self.send(agent, peer, &bytes);
     }
 
-    /// What a leg has heard lately, and how it would be known itself.
-    pub fn ear(&mut self, key: PartyKey) -> Option<(Code, &mut Ear)> {
-        if let Some(party) = self.parties.get(&key) {
-            let media = party.media?;
-            return self.media.get_mut(&media).map(|m| (party.code, &mut m.ear));
-        }
-        self.past.get_mut(&key).map(|(code, ear)| (*code, ear))
-    }
-
     pub fn poll_happening(&mut self) -> Option<(Duration, Happening)> {
         self.happenings.pop_front()
     }
@@ -342,6 +257,15 @@ impl Peers {
     /// Legs of one agent, up or coming.
     pub fn legs_of(&self, agent: AgentId) -> usize {
         self.parties.values().filter(|p| p.agent == agent.0).count()
+    }
+
+    /// Legs of calls from or to one of these numbers, on every socket, by role.
+    pub fn legs_with(&self, numbers: &[String]) -> [usize; 3] {
+        let mut legs = [0; 3];
+        for party in self.parties.values().filter(|p| numbers.contains(&p.number) || numbers.contains(&p.user)) {
+            legs[usize::from(self.agents[party.agent].role) % 3] += 1;
+        }
+        legs
     }
 
     /// Ends the loop of `run`.
@@ -374,7 +298,12 @@ impl Peers {
         }
         let now = self.clock.now();
         if now >= self.next_tick {
-            self.next_tick = if now > self.next_tick + TICK * 5 { now + TICK } else { self.next_tick + TICK };
+            if now > self.next_tick + TICK * 5 {
+                self.stood_still();
+                self.next_tick = now + TICK;
+            } else {
+                self.next_tick += TICK;
+            }
             self.speak();
             self.wake(now);
         }
@@ -391,18 +320,6 @@ impl Peers {
 
     fn send(&self, agent: usize, to: SocketAddr, bytes: &[u8]) {
         let _ = self.agents[agent].socket.send_to(bytes, to);
-    }
-
-    fn open_media(&mut self, ip: IpAddr, party: PartyKey, code: Code) -> io::Result<(usize, SocketAddr)> {
-        let mut socket = UdpSocket::bind(SocketAddr::new(ip, 0))?;
-        let address = socket.local_addr()?;
-        let token = self.next_media;
-        self.next_media += 1;
-        self.poll.registry().register(&mut socket, Token(token), Interest::READABLE)?;
-        let mut line = Line::new(socket, party, code, token as u32, self.probe);
-        line.jumping = self.jumping;
-        self.media.insert(token, line);
-        Ok((token, address))
     }
 
     fn read_agent(&mut self, agent: usize) {
@@ -583,12 +500,6 @@ impl Peers {
         self.happen(Happening::PickedUp { party: key, user, number });
     }
 
-    fn silence(&mut self, key: PartyKey) {
-        if let Some(media) = self.parties.get(&key).and_then(|p| p.media).and_then(|m| self.media.get_mut(&m)) {
-            media.speaking = false;
-        }
-    }
-
     fn end(&mut self, key: PartyKey) {
         let Some(mut party) = self.parties.remove(&key) else { return };
         party.dialog.phase = Phase::Gone;
@@ -598,24 +509,6 @@ impl Peers {
             self.past.insert(key, (party.code, media.ear));
         }
         self.happen(Happening::Ended { party: key });
-    }
-
-    fn read_media(&mut self, token: usize) {
-        let deaf = |p: &PartyKey| self.parties.get(p).is_some_and(|p| self.agents[p.agent].deaf);
-        let Some(line) = self.media.get_mut(&token).filter(|l| !deaf(&l.party)) else { return };
-        if line.listen() {
-            let party = line.party;
-            self.happen(Happening::Heard { party });
-        }
-    }
-
-    fn speak(&mut self) {
-        for line in self.media.values_mut() {
-            line.speak();
-        }
-        let Some(Ok(mut watched)) = self.watched.as_ref().map(|w| w.lock()) else { return };
-        watched.clear();
-        watched.extend(self.media.values().filter(|l| l.speaking).filter_map(|l| l.target));
     }
 
     /// Retransmissions, answers that are due, calls that are given up.

@@ -28,15 +28,13 @@ struct Receiver {
     received: Received,
     secret: Secret,
     file: Arc<Mutex<std::fs::File>>,
-    forget: bool,
 }
 
-/// A receiver on its own thread; bodies go to `file` as well. With `forget` it acknowledges
-/// `bridged` events and loses them: for breaking on purpose what is to be noticed.
+/// A receiver on its own thread; bodies go to `file` as well.
 ///
 /// # Errors
 /// When the address or the file cannot be had.
-pub fn start(address: SocketAddr, secret: Secret, file: &Path, forget: bool) -> anyhow::Result<(SocketAddr, Received)> {
+pub fn start(address: SocketAddr, secret: Secret, file: &Path) -> anyhow::Result<(SocketAddr, Received)> {
     if let Some(dir) = file.parent() {
         std::fs::create_dir_all(dir)?;
     }
@@ -45,7 +43,7 @@ pub fn start(address: SocketAddr, secret: Secret, file: &Path, forget: bool) -> 
     listener.set_nonblocking(true)?;
     let bound = listener.local_addr()?;
     let received = Received::default();
-    let state = Receiver { received: received.clone(), secret, file: Arc::new(Mutex::new(file)), forget };
+    let state = Receiver { received: received.clone(), secret, file: Arc::new(Mutex::new(file)) };
     let router = Router::new().route("/", post(take)).with_state(state);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("receiver".into()).spawn(move || {
@@ -64,9 +62,6 @@ async fn take(State(state): State<Receiver>, headers: HeaderMap, body: Bytes) ->
     let timestamp = text("webhook-timestamp").parse().unwrap_or_default();
     if !state.secret.verify(&id, timestamp, &body, signature) {
         return StatusCode::UNAUTHORIZED;
-    }
-    if state.forget && body.windows(17).any(|w| w == b".alert.bridged.v1") {
-        return StatusCode::OK;
     }
     let written = state.file.lock().is_ok_and(|mut f| f.write_all(&[&body[..], b"\n"].concat()).is_ok());
     if !written {

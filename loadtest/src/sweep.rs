@@ -68,6 +68,8 @@ pub struct Step {
     pub cost: f64,
     /// What was not served as promised.
     pub why: String,
+    /// Accounts that officers shared.
+    pub accounts: Option<u32>,
 }
 
 pub struct Report {
@@ -89,6 +91,7 @@ pub fn run(plan: &Plan, mut told: impl FnMut(&Step)) -> anyhow::Result<Report> {
             p99_ms: f64::NAN,
             cost: f64::NAN,
             why: format!("this tool: {error:#}"),
+            accounts: None,
         });
         told(&step);
         Ok(step)
@@ -144,7 +147,7 @@ fn step(plan: &Plan, load: f64) -> anyhow::Result<Step> {
             let p99_ms = ms(&r.receipt, 0.99);
             let cost = used(plan) * 1e6 / r.sent.max(1) as f64;
             let why = verdict(missing, p99_ms);
-            Step { load, whole: why.is_empty(), p50_ms: ms(&r.receipt, 0.5), p99_ms, cost, why }
+            Step { load, whole: why.is_empty(), p50_ms: ms(&r.receipt, 0.5), p99_ms, cost, why, accounts: None }
         }
         (What::Officers, _) => {
             let (api, range) = (plan.calls.api.clone().context("officers need the API")?, plan.calls.officers);
@@ -153,7 +156,8 @@ fn step(plan: &Plan, load: f64) -> anyhow::Result<Step> {
             let p99_ms = ms(&r.latency, 0.99);
             let why = verdict(r.sent - r.taken, p99_ms);
             let cost = used(plan) * 1e6 / r.sent.max(1) as f64;
-            Step { load, whole: why.is_empty(), p50_ms: ms(&r.latency, 0.5), p99_ms, cost, why }
+            let (p50_ms, accounts) = (ms(&r.latency, 0.5), Some(r.accounts));
+            Step { load, whole: why.is_empty(), p50_ms, p99_ms, cost, why, accounts }
         }
         (What::Rooms, _) => {
             let (ramp, hold) = (Duration::from_secs(4), plan.duration);
@@ -178,6 +182,7 @@ fn step(plan: &Plan, load: f64) -> anyhow::Result<Step> {
                 p99_ms,
                 cost: used(plan) * 1e3 / seconds,
                 why,
+                accounts: None,
             }
         }
         _ => {
@@ -193,7 +198,7 @@ fn step(plan: &Plan, load: f64) -> anyhow::Result<Step> {
             let p99_ms = ms(&r.answer, 0.99);
             let why = verdict(r.placed - r.answered + r.failed.values().sum::<u64>(), p99_ms);
             let cost = used(plan) * 1e6 / r.placed.max(1) as f64;
-            Step { load, whole: why.is_empty(), p50_ms: ms(&r.answer, 0.5), p99_ms, cost, why }
+            Step { load, whole: why.is_empty(), p50_ms: ms(&r.answer, 0.5), p99_ms, cost, why, accounts: None }
         }
     })
 }
@@ -222,7 +227,8 @@ impl Report {
         let mut out = format!("knee: {:.0} {}\n", self.knee, what.unit());
         for step in &self.steps {
             let bar = "█".repeat((step.cost / most * 40.0).round() as usize);
-            out += &format!("{:>8.0} {} {bar} {:.2} {}\n", step.load, what.unit(), step.cost, what.cost());
+            let by = step.accounts.map(|n| format!(" by {n} accounts")).unwrap_or_default();
+            out += &format!("{:>8.0} {}{by} {bar} {:.2} {}\n", step.load, what.unit(), step.cost, what.cost());
         }
         out + &format!("dearest over cheapest from 10 % to 80 % of the knee: {:.2}\n", self.spread)
     }

@@ -49,7 +49,7 @@ pub fn answer(lab: &mut Lab<'_>) {
             let load = Drive { rate: RATE, calls: if lab.quick { 5 * RATE } else { 10 * RATE } };
             let (each, command) = drive(load, &server, &scratch.0, &format!("127.0.0.1:{PORT}"))?;
             ensure!(server.is_up(), "it has ended: see its log");
-            lab.results.add("answer", pbx.name, each);
+            lab.results.add("answer-bare", pbx.name, each);
             lab.results.command(pbx.name, command);
             Ok(())
         });
