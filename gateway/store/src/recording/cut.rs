@@ -110,8 +110,8 @@ pub(super) fn cut(
             duration_ms: samples.len() as u64 / 8,
         });
     }
-    let taken: std::collections::BTreeSet<String> = disk.names(&out)?.into_iter().collect();
-    for folder in dirs(source.call.no).filter(|d| !taken.contains(d)) {
+    // Whether a name is taken is asked of that name alone: a year's recordings are not read for each of them.
+    for folder in dirs(source.call.no) {
         let media: Vec<Media> =
             files.iter().map(|m| Media { uri: format!("recordings/{folder}/{}", m.uri), ..m.clone() }).collect();
         let manifest = Manifest {
@@ -125,7 +125,7 @@ pub(super) fn cut(
         disk.open(&hidden.join(MANIFEST), Access::Fresh)?.write_at(&text, 0)?;
         match disk.rename(&hidden, &out.join(&folder)) {
             Ok(()) => return Ok((media, start)),
-            // Somebody else was quicker to take the name.
+            // The name is taken.
             Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {}
             Err(error) => return Err(error),
         }
