@@ -85,6 +85,12 @@ impl Reader {
         Reader::new(disk, dir, &Cursor { sequence, ..Cursor::default() })
     }
 
+    /// Looks anew for what a cursor names, after an error; how often it was looked for in vain still counts.
+    pub fn again(&mut self, cursor: &Cursor) {
+        let anew = Reader::new(Arc::clone(&self.disk), &self.dir, cursor);
+        *self = Reader { missed: self.missed, ..anew };
+    }
+
     /// Where it stands: behind the last frame that was handed out.
     pub fn cursor(&self) -> Cursor {
         let last = self.buffered(self.last_at).filter(|(frame, _)| frame.sequence == self.last);
