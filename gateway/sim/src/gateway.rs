@@ -119,6 +119,7 @@ impl Gateway {
             source: "/gw/sim/1".into(),
             unit: UNIT.into(),
             node: 1,
+            shards,
             keywords: keywords.expect("builds"),
             channels: vec![channel(CHANNELS[0], Channel::Sms12110, true), channel(CHANNELS[1], Channel::Wechat, false)],
             grids: Arc::clone(&grids),
@@ -157,6 +158,7 @@ impl Gateway {
         let mut shard = |index: u16| {
             let mut shard = Shard::new(ShardConfig {
                 shard: index,
+                shards,
                 sip_address: SELF,
                 rtp_address: SELF.ip(),
                 own: Own { addresses: [SELF.ip(); 2], ports: (20_000, 20_999), sip_port: SELF.port() },

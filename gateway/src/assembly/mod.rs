@@ -180,6 +180,7 @@ fn casebook_config(city: &mut City, settings: &Settings) -> anyhow::Result<Caseb
         source: format!("/gw/{}/{}", settings.unit, settings.node),
         unit: settings.unit.clone(),
         node: settings.node,
+        shards: settings.shards,
         keywords: KeywordTable::new(keywords).map_err(|e| anyhow::anyhow!("keywords: {e}"))?,
         channels: std::mem::take(&mut city.channel_rules),
         grids: Arc::clone(&city.grids),

@@ -42,6 +42,7 @@ pub(super) fn build(
     for (index, mailbox) in (0u16..).zip(mailboxes) {
         let mut shard = Shard::new(ShardConfig {
             shard: index,
+            shards: settings.shards,
             sip_address: settings.sip_advertise.unwrap_or(sip),
             rtp_address: settings.rtp_advertise,
             own,

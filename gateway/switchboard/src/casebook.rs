@@ -96,6 +96,8 @@ pub struct CasebookConfig {
     pub source: String,
     pub unit: String,
     pub node: u8,
+    /// How many mint numbers beside it.
+    pub shards: u16,
     pub keywords: KeywordTable,
     pub channels: Vec<ChannelRule>,
     pub grids: Arc<GridMap>,
@@ -235,7 +237,7 @@ impl Casebook {
             stored: stored::Stored::default(),
             refused_files: VecDeque::new(),
             bindings: BTreeMap::new(),
-            serials: Serials::new(Holder::Casebook, SerialBlock { from: 0, until: 0 }),
+            serials: Serials::new(Holder::Casebook, config.shards, SerialBlock { from: 0, until: 0 }),
             keeping: keeping::Keeping::new(),
             frames: 0,
             durable: 0,

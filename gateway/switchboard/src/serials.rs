@@ -1,21 +1,21 @@
 //! Serials of alert numbers: reserved on disk in blocks before they are used, minted by whoever was granted them.
 //!
-//! Of the eight digits the lower nine tenths are reserved; the rest is cut into one slice a holder (each shard, the
-//! casebook), from which they go on when the disk is gone: no two ever mint the same. A slice is entered where the day
-//! stands, so that a start anew in the same day, which knows of none of them, goes on behind those of the one before.
+//! Of the eight digits the lower nine tenths are reserved; from the rest holders (each shard, the casebook) go on when the
+//! disk is gone, each with numbers that leave a rest of its own when they are divided by how many holders there are: no
+//! two ever mint the same. They begin where the day stands, so that a start anew in the same day, which knows of none of
+//! them, goes on behind those of the one before: 115 a second of all holders together would catch up with it.
 
 use std::collections::VecDeque;
 
 use codecs::time::Wall;
 
 use crate::message::SerialBlock;
-use crate::route::SHARDS_MAX;
 
 /// Below this many more are asked for.
 const LOW: u32 = 5000;
 /// Reserved serials are below this, unreserved ones are not.
 pub const RESERVED: u32 = 90_000_000;
-const SLICE: u32 = 10_000_000 / (SHARDS_MAX as u32 + 1);
+const UNRESERVED: u32 = 10_000_000;
 
 /// Who mints.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,18 +24,30 @@ pub(crate) enum Holder {
     Casebook,
 }
 
+impl Holder {
+    /// Its place among those of so many shards and the casebook.
+    fn place(self, shards: u16) -> (u32, u32) {
+        let all = u32::from(shards) + 1;
+        match self {
+            Holder::Shard(shard) => (u32::from(shard) % all, all),
+            Holder::Casebook => (u32::from(shards), all),
+        }
+    }
+}
+
 pub(crate) struct Serials {
-    holder: Holder,
+    /// Its place among all holders, and how many they are.
+    place: (u32, u32),
     blocks: VecDeque<SerialBlock>,
-    /// The next of the slice, once it has been entered.
+    /// The next unreserved one, once there was one.
     unreserved: Option<u32>,
     wanted: bool,
 }
 
 impl Serials {
-    pub fn new(holder: Holder, first: SerialBlock) -> Serials {
+    pub fn new(holder: Holder, shards: u16, first: SerialBlock) -> Serials {
         let blocks = Some(first).filter(|b| b.from < b.until).into_iter().collect();
-        Serials { holder, blocks, unreserved: None, wanted: false }
+        Serials { place: holder.place(shards), blocks, unreserved: None, wanted: false }
     }
 
     pub fn grant(&mut self, block: SerialBlock) {
@@ -46,13 +58,12 @@ impl Serials {
     /// The next serial, and whether it was reserved: with the disk gone numbers go on from memory.
     pub fn next(&mut self, at: Wall) -> (u32, bool) {
         let Some(block) = self.blocks.front_mut() else {
-            let slice = match self.holder {
-                Holder::Shard(shard) => u32::from(shard),
-                Holder::Casebook => u32::from(SHARDS_MAX),
-            };
-            let next = self.unreserved.unwrap_or_else(|| entered(at));
-            self.unreserved = Some((next + 1) % SLICE);
-            return (RESERVED + slice * SLICE + next, false);
+            let (place, all) = self.place;
+            let own = UNRESERVED / all;
+            // Never behind the clock: whoever starts anew later today begins there.
+            let next = self.unreserved.unwrap_or(0).max(entered(at, own));
+            self.unreserved = Some((next + 1) % own);
+            return (RESERVED + next * all + place, false);
         };
         let serial = block.from;
         block.from += 1;
@@ -69,9 +80,9 @@ impl Serials {
     }
 }
 
-/// As far into a slice as the Beijing day is old.
-fn entered(at: Wall) -> u32 {
-    (second_of_day(at) * u64::from(SLICE) / 86_400) as u32
+/// As far into so many as the Beijing day is old.
+fn entered(at: Wall, own: u32) -> u32 {
+    (second_of_day(at) * u64::from(own) / 86_400) as u32
 }
 
 fn second_of_day(at: Wall) -> u64 {
@@ -94,13 +105,13 @@ mod tests {
 
     #[test]
     fn no_serial_is_given_twice_whether_reserved_or_not() {
-        let mut serials = Serials::new(Holder::Shard(0), SerialBlock { from: 1, until: 3 });
+        let mut serials = Serials::new(Holder::Shard(0), 1, SerialBlock { from: 1, until: 3 });
         assert!(serials.wants_more() && !serials.wants_more());
         let mut three = || [(); 3].map(|()| serials.next(MIDNIGHT));
         assert_eq!(three(), [(1, true), (2, true), (RESERVED, false)]);
         serials.grant(SerialBlock { from: 3, until: 5 });
         let mut three = || [(); 3].map(|()| serials.next(MIDNIGHT));
-        assert_eq!(three(), [(3, true), (4, true), (RESERVED + 1, false)]);
+        assert_eq!(three(), [(3, true), (4, true), (RESERVED + 2, false)]);
     }
 
     #[test]
@@ -115,11 +126,20 @@ mod tests {
     fn without_a_disk_no_two_mint_the_same_nor_does_a_start_later_that_day() {
         let empty = SerialBlock { from: 7, until: 7 };
         let at = |second: i64| Wall(MIDNIGHT.0 + second * 1_000_000_000);
-        let first = |holder, second| Serials::new(holder, empty).next(at(second)).0;
-        let holders = || (0..SHARDS_MAX).map(Holder::Shard).chain([Holder::Casebook]);
-        let all: Vec<u32> = [0, 40_000, 86_399].iter().flat_map(|s| holders().map(|h| first(h, *s))).collect();
-        let different: std::collections::BTreeSet<u32> = all.iter().copied().collect();
-        assert_eq!(different.len(), all.len());
-        assert!(all.iter().all(|serial| (RESERVED..100_000_000).contains(serial)));
+        let mut all = std::collections::BTreeSet::new();
+        let mut count = 0;
+        // A hundred calls a second for ten minutes, spread over two shards, and whatever is written; then a start anew.
+        for start in [0, 601, 40_000, 85_700] {
+            let mut holders = [Holder::Shard(0), Holder::Shard(1), Holder::Casebook].map(|h| Serials::new(h, 2, empty));
+            for second in 0..600 {
+                for n in 0..100 {
+                    let (serial, reserved) = holders[n % 3].next(at(start + second));
+                    assert!(!reserved && (RESERVED..100_000_000).contains(&serial));
+                    all.insert(serial);
+                    count += 1;
+                }
+            }
+        }
+        assert_eq!(all.len(), count);
     }
 }

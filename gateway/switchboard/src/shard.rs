@@ -83,6 +83,8 @@ pub struct Subscriber {
 
 pub struct ShardConfig {
     pub shard: u16,
+    /// How many there are.
+    pub shards: u16,
     /// Where peers reach us, as Via and Contact say.
     pub sip_address: SocketAddr,
     /// Announced in SDP.
@@ -302,7 +304,7 @@ impl Shard {
             by_port: Vec::new(),
             sources: Sources::default(),
             ports: VecDeque::new(),
-            serials: Serials::new(Holder::Shard(config.shard), config.serials),
+            serials: Serials::new(Holder::Shard(config.shard), config.shards, config.serials),
             timers: TimerQueue::default(),
             failed_at_once: VecDeque::new(),
             paging: BTreeMap::new(),

@@ -16,6 +16,7 @@ fn casebook(channels: &[&str]) -> Casebook {
         source: "/gw/t/1".into(),
         unit: "370400000000".into(),
         node: 1,
+        shards: 1,
         keywords: KeywordTable::empty(),
         channels: channels.iter().map(channel).collect(),
         grids: Arc::new(GridMap::new(Vec::new())),

@@ -32,6 +32,7 @@ fn shard(ports: u16, calls_max: usize) -> Shard {
     };
     let mut shard = Shard::new(ShardConfig {
         shard: 0,
+        shards: 1,
         sip_address: SELF,
         rtp_address: SELF.ip(),
         own: Own { addresses: [SELF.ip(); 2], ports: (PORT, PORT + 99), sip_port: SELF.port() },
