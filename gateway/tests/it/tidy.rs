@@ -275,6 +275,43 @@ fn every_test_that_the_documents_name_exists() {
     assert!(named > 100, "{named}");
 }
 
+/// Every page that a reader of the project opens.
+fn pages() -> Vec<PathBuf> {
+    let docs = std::fs::read_dir(root().join("docs")).expect("docs");
+    let docs = docs.map(|e| e.expect("an entry").path()).filter(|p| p.extension().is_some_and(|e| e == "md"));
+    let top = ["README.md", "README.zh-CN.md", "CHANGELOG.md", "ARCHITECTURE.md", "bench/README.md"];
+    top.iter().map(|p| root().join(p)).chain(docs).collect()
+}
+
+#[test]
+fn every_command_that_the_documents_name_exists() {
+    let loadtest = std::fs::read_to_string(root().join("loadtest/src/main.rs")).expect("a source file");
+    let mut named = BTreeSet::new();
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap_or_else(|e| panic!("{}: {e}", page.display()));
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let mut words = quoted.split_whitespace();
+            let (tool, command) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let tool = tool.trim_start_matches("target/release/");
+            let is_word = !command.is_empty() && command.bytes().all(|b| b.is_ascii_lowercase());
+            if is_word && ["gateway", "loadtest"].contains(&tool) && command != "it" {
+                named.insert((tool.to_owned(), command.to_owned(), page.display().to_string()));
+            }
+        }
+    }
+    assert!(named.len() > 15, "{named:?}");
+    for (tool, command, page) in named {
+        let is_there = match tool.as_str() {
+            "gateway" => {
+                let help = std::process::Command::new(env!("CARGO_BIN_EXE_gateway")).args([&command, "--help"]).output();
+                help.expect("it runs").status.success()
+            }
+            _ => loadtest.to_lowercase().contains(&format!("    {command}(")),
+        };
+        assert!(is_there, "{page}: there is no {tool} {command}");
+    }
+}
+
 /// Words of the gateway's sources that `is` one, tests and tables aside.
 fn words(is: impl Fn(&str) -> bool, of: impl Fn(char) -> bool) -> BTreeSet<String> {
     let shell = sources(&root().join("gateway/src"));
