@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use codecs::record::{AlertNo, AlertRecord, Role, Stamp, State};
+use codecs::record::{AlertNo, AlertRecord, Role, State};
 use codecs::time::Mono;
 
+use crate::clock::Written;
 use crate::downstream::{Entry, Sink};
 use crate::gateway::{Gateway, PORTS, SEATS};
 use crate::rules::Rule;
@@ -156,14 +157,16 @@ pub fn ended(alerts: &BTreeMap<String, AlertRecord>) -> Result<(), String> {
     }
 }
 
-/// Nobody is in two conversations at one time.
-pub fn one_at_a_time(alerts: &BTreeMap<String, AlertRecord>) -> Result<(), String> {
-    let mut busy: BTreeMap<&str, Vec<(Stamp, Stamp, &str)>> = BTreeMap::new();
-    for alert in alerts.values() {
+/// Nobody is in two conversations at one time: by the world's time, whatever the gateway's clock said.
+pub fn one_at_a_time(alerts: &BTreeMap<String, AlertRecord>, written: &Written) -> Result<(), String> {
+    let mut busy: BTreeMap<&str, Vec<(Mono, Mono, &str)>> = BTreeMap::new();
+    for (no, alert) in alerts {
         for leg in alert.call.legs.iter().filter(|l| l.role != Role::Reporter) {
-            if let (Some(from), Some(to)) = (leg.answered, leg.end) {
-                busy.entry(&leg.party).or_default().push((from, to, &alert.id.alert_no));
-            }
+            let (Some(from), Some(to)) = (leg.answered, leg.end) else { continue };
+            let [from, to] = [from, to].map(|stamp| written.when(no, leg.leg_id, stamp));
+            let unwritten = || format!("{no}: a stamp of leg {} was never written", leg.leg_id);
+            let span = (from.ok_or_else(unwritten)?, to.ok_or_else(unwritten)?, no.as_str());
+            busy.entry(&leg.party).or_default().push(span);
         }
     }
     for (who, mut spans) in busy {

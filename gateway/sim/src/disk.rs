@@ -29,7 +29,7 @@ struct State {
 #[derive(Clone, Default)]
 pub struct ModelDisk(Arc<Mutex<State>>);
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("one thread uses it")
 }
 
@@ -41,6 +41,14 @@ impl ModelDisk {
 
     pub fn heal(&self) {
         locked(&self.0).works_for = None;
+    }
+
+    /// Octets that are there at once and for good, in a file that is made where there is none: somebody else sees to it.
+    pub fn put(&self, path: &Path, offset: u64, bytes: &[u8]) {
+        let file = Arc::clone(locked(&self.0).files.entry(path.to_owned()).or_default());
+        let mut content = locked(&file);
+        content.bytes.truncate(offset as usize);
+        content.bytes.extend_from_slice(bytes);
     }
 
     fn operate(&self) -> io::Result<()> {

@@ -8,18 +8,16 @@ use codecs::record::CloudEvent;
 use codecs::time::Wall;
 use store::disk::Disk;
 use store::follow::{Due, Follower};
-use store::journal::{Config, Door as _, Journal, Replayed, Ticket, replay};
+use store::journal::{Config, Door, Journal, Replayed, Ticket, Trouble, replay};
 use switchboard::replay::{Front, Recovered, Replay};
 
 use crate::chance::Chance;
 use crate::disk::ModelDisk;
+use crate::engine::{Given, Log, Replicated};
 use crate::rules::Rule;
 
 /// Small segments, so that a world has several, and snapshots.
 const CONFIG: Config = Config { node: 1, segment: 256 * 1024, waiting_max: 4 * 1024 * 1024 };
-
-/// A frame as it was appended.
-pub type Frame = (Wall, Kind, Vec<u8>);
 
 pub struct Entry {
     pub event: CloudEvent,
@@ -34,30 +32,78 @@ fn dir() -> PathBuf {
     data().join("journal")
 }
 
-/// What is kept, by the product's own code.
-#[derive(Default)]
+/// What stands behind the door.
+enum Engine {
+    Local(Journal),
+    Replicated(Replicated),
+}
+
+impl Engine {
+    fn door(&self) -> &dyn Door {
+        match self {
+            Engine::Local(journal) => journal,
+            Engine::Replicated(replicated) => replicated,
+        }
+    }
+
+    fn door_mut(&mut self) -> &mut dyn Door {
+        match self {
+            Engine::Local(journal) => journal,
+            Engine::Replicated(replicated) => replicated,
+        }
+    }
+}
+
+/// What is kept: by the product's own code, or by the modelled engine.
 pub struct Storage {
     pub disk: ModelDisk,
-    journal: Option<Journal>,
+    /// Where several nodes keep it together.
+    log: Option<Log>,
+    engine: Option<Engine>,
     /// A sync is on its way.
     pub syncing: bool,
     /// With the order broken: a frame that lets the next one pass.
-    held: Option<Frame>,
+    held: Option<Given>,
     /// What is known to be wrong with the journal.
     pub faults: Vec<String>,
 }
 
 impl Storage {
+    pub fn new(replicated: bool) -> Storage {
+        let disk = ModelDisk::default();
+        let log = replicated.then(|| Log::new(disk.clone(), &dir(), CONFIG.segment));
+        Storage { disk, log, engine: None, syncing: false, held: None, faults: Vec::new() }
+    }
+
     fn shared(&self) -> Arc<dyn Disk> {
         Arc::new(self.disk.clone())
     }
 
+    /// The engine at a start, and what stands at the front of what it keeps.
+    fn begin(&mut self, front: &mut Front, broken: Option<Rule>) -> Engine {
+        let Some(log) = &self.log else {
+            let mut journal = Journal::shut(self.shared(), &dir(), CONFIG);
+            let opened = journal.open(|frame| front.handle(frame)).expect("the disk works at a start");
+            self.faults.extend(opened.damage.iter().map(ToString::to_string));
+            return Engine::Local(journal);
+        };
+        let replicated = Replicated::start(log, CONFIG.node, broken == Some(Rule::Fence));
+        let met = |met: Replayed<'_>| {
+            if let Replayed::Frame(frame) = met {
+                front.handle(frame);
+            }
+        };
+        replay(&self.disk, &dir(), log.last_sequence(), true, met).expect("the disk can be read");
+        Engine::Replicated(replicated)
+    }
+
     /// A start: what stands at the front, and everything else that the journal tells.
-    pub fn open(&mut self, broken: Option<Rule>) -> (Front, Recovered) {
-        let mut journal = Journal::shut(self.shared(), &dir(), CONFIG);
+    pub fn open(&mut self, at: Wall, broken: Option<Rule>) -> (Front, Recovered) {
         let mut front = Front::default();
-        let opened = journal.open(|frame| front.handle(frame)).expect("the disk works at a start");
-        self.faults.extend(opened.damage.iter().map(ToString::to_string));
+        let engine = self.begin(&mut front, broken);
+        // As the shell's start does.
+        front.go_beyond(at, None);
+        let head = engine.door().last_sequence();
         if broken == Some(Rule::SerialReservation) {
             front.next_serial = 1;
         }
@@ -72,56 +118,101 @@ impl Storage {
             }
             Replayed::Damage(damage) => self.faults.push(damage.to_string()),
         };
-        replay(&self.disk, &dir(), opened.head, false, met).expect("the disk works at a start");
+        replay(&self.disk, &dir(), head, false, met).expect("the disk works at a start");
         let recovered = told.finish();
         self.faults.extend(recovered.unreadable.iter().map(|u| format!("frame {}: {}", u.sequence, u.what)));
-        self.journal = Some(journal);
+        self.engine = Some(engine);
         (front, recovered)
     }
 
-    pub fn append(&mut self, frame: Frame, broken: Option<Rule>, chance: &mut Chance) {
-        let Some(journal) = &mut self.journal else { return };
-        let is_event = frame.1 == Kind::Event;
+    pub fn append(&mut self, given: Given, broken: Option<Rule>, chance: &mut Chance) {
+        let Some(engine) = &mut self.engine else { return };
+        let is_event = given.1 == Kind::Event;
         if broken == Some(Rule::JournalOrder) && is_event && self.held.is_none() && chance.percent(20) {
-            self.held = Some(frame);
+            self.held = Some(given);
             return;
         }
-        for (at, kind, payload) in std::iter::once(frame).chain(self.held.take()) {
-            journal.append(at, kind, payload);
+        for (at, kind, payload) in std::iter::once(given).chain(self.held.take()) {
+            engine.door_mut().append(at, kind, payload);
         }
     }
 
     /// Octets that are not durable.
     pub fn waiting(&self) -> usize {
-        self.journal.as_ref().map_or(0, Journal::waiting)
+        self.engine.as_ref().map_or(0, |e| e.door().waiting())
     }
 
-    /// Whether the disk took it, and how far everything is durable.
-    pub fn commit(&mut self) -> Result<Ticket, ()> {
-        let Some(journal) = &mut self.journal else { return Err(()) };
-        journal.commit().map_err(|_| ())?;
-        Ok(journal.durable())
+    /// Makes durable what waits, or begins to.
+    pub fn commit(&mut self) -> Result<(), Trouble> {
+        self.engine.as_mut().map_or(Ok(()), |e| e.door_mut().commit())
+    }
+
+    /// How far everything is durable.
+    pub fn durable(&self) -> Ticket {
+        self.engine.as_ref().map_or(0, |e| e.door().durable())
+    }
+
+    /// What was begun has not come to its end.
+    pub fn is_on_its_way(&self) -> bool {
+        matches!(&self.engine, Some(Engine::Replicated(replicated)) if replicated.is_on_its_way())
+    }
+
+    pub fn arrive(&mut self) {
+        if let Some(Engine::Replicated(replicated)) = &mut self.engine {
+            replicated.arrive();
+        }
     }
 
     /// With everything durable: whether it is time for the next segment, and then its first number.
     pub fn next_segment(&mut self) -> Option<(u64, bool)> {
-        let journal = self.journal.as_mut().filter(|j| j.waiting() == 0)?;
-        let renewed = journal.take_renewed();
-        let begun = (journal.is_full() && journal.begin_segment().is_ok()) || renewed;
-        begun.then(|| (journal.last_sequence() + 1, renewed))
+        let door = self.engine.as_mut().map(Engine::door_mut).filter(|door| door.waiting() == 0)?;
+        let renewed = door.take_renewed();
+        let begun = (door.is_full() && door.begin_segment().is_ok()) || renewed;
+        begun.then(|| (door.last_sequence() + 1, renewed))
     }
 
     pub fn last_sequence(&self) -> u64 {
-        self.journal.as_ref().map_or(0, Journal::last_sequence)
+        self.engine.as_ref().map_or(0, |e| e.door().last_sequence())
+    }
+
+    pub fn is_replicated(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// From now on nothing is taken, or nothing after a few operations.
+    pub fn fail(&self, operations: u32) {
+        match &self.log {
+            Some(log) => log.refuse(true),
+            None => self.disk.fail_after(operations),
+        }
+    }
+
+    pub fn heal(&self) {
+        match &self.log {
+            Some(log) => log.refuse(false),
+            None => self.disk.heal(),
+        }
+    }
+
+    /// Another node takes the lead.
+    pub fn lose_the_lead(&mut self, at: Wall, chance: &mut Chance) {
+        if let Some(Engine::Replicated(replicated)) = &mut self.engine {
+            replicated.cut_off(chance);
+        }
+        if let Some(log) = &self.log {
+            log.lead_by_another(at, chance);
+        }
     }
 
     /// The power is gone; perhaps while something was being written.
     pub fn crash(&mut self, chance: &mut Chance) {
-        if self.waiting() > 0 && chance.percent(50) {
+        if let Some(Engine::Replicated(replicated)) = &mut self.engine {
+            replicated.cut_off(chance);
+        } else if self.waiting() > 0 && chance.percent(50) {
             self.disk.fail_after(chance.below(4) as u32);
             let _ = self.commit();
         }
-        self.journal = None;
+        self.engine = None;
         self.syncing = false;
         self.held = None;
         self.disk.crash(chance);

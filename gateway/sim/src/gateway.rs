@@ -76,6 +76,84 @@ fn accounts() -> Vec<Account> {
     users().map(account).collect()
 }
 
+fn casebook_config(grids: &Arc<GridMap>, shards: u16, broken: Option<Rule>) -> CasebookConfig {
+    let keyword = |word: &str, level, silent| Keyword { word: word.into(), level, category: None, silent };
+    let silence = broken != Some(Rule::Silence);
+    let keywords = KeywordTable::new(vec![keyword("持刀", 2, false), keyword(SILENT_WORD, 1, silence)]);
+    let channel = |name: &str, channel, user_is_phone| ChannelRule {
+        name: name.into(),
+        channel,
+        group: GroupId(0),
+        skills: 0,
+        receipt: Some("{no}".into()),
+        default_grid: Some("G".into()),
+        user_is_phone,
+        proves_phone: false,
+        quota: QuotaRule::default(),
+        has_template: false,
+    };
+    CasebookConfig {
+        source: "/gw/sim/1".into(),
+        unit: UNIT.into(),
+        node: 1,
+        shards,
+        keywords: keywords.expect("builds"),
+        channels: vec![channel(CHANNELS[0], Channel::Sms12110, true), channel(CHANNELS[1], Channel::Wechat, false)],
+        grids: Arc::clone(grids),
+        subscribers: Arc::default(),
+        patience: Patience {
+            join_within: Duration::from_secs(60),
+            parts_within: Duration::from_secs(20),
+            idle: Duration::from_secs(15),
+        },
+        stored_a_day: None,
+    }
+}
+
+fn desk_config(grids: &Arc<GridMap>) -> DeskConfig {
+    let seats = (0..SEATS)
+        .map(|n| Seat {
+            id: format!("1{n:03}"),
+            name: String::new(),
+            group: GroupId(0),
+            preferred: false,
+            skills: 0,
+            max_threads: 2,
+        })
+        .collect();
+    DeskConfig {
+        groups: vec![Group {
+            name: "g".into(),
+            overflow: None,
+            wrap_up: Duration::from_secs(1),
+            floors: [0; 4],
+            conversation_answers_within: Duration::from_secs(4),
+        }],
+        seats,
+        seat_users: (0..SEATS).map(|n| format!("1{n:03}")).collect(),
+        responders: responders(),
+        grids: Arc::clone(grids),
+        default_unit: UNIT.into(),
+    }
+}
+
+fn trunk() -> Trunk {
+    Trunk {
+        name: "t".into(),
+        sources: vec![PARTIES[0].ip().into()],
+        nat: false,
+        calls_max: 600,
+        new_calls_max: 100,
+        group: GroupId(0),
+        channel: Channel::Voice110,
+        default_grid: Some("G".into()),
+        outbound: Some(PARTIES[0]),
+        attendant_user: None,
+        skills: 0,
+        message_channel: None,
+    }
+}
+
 impl Gateway {
     /// The shard that a media port belongs to.
     pub fn of_port(&mut self, port: u16) -> &mut Shard {
@@ -100,68 +178,17 @@ impl Gateway {
         let call_ids = CallIds::new(&mint.seed(), 1);
         let router = Router::new(call_ids, &mint.seed(), shards);
         let grids = Arc::new(grids());
-        let keyword = |word: &str, level, silent| Keyword { word: word.into(), level, category: None, silent };
-        let silence = broken != Some(Rule::Silence);
-        let keywords = KeywordTable::new(vec![keyword("持刀", 2, false), keyword(SILENT_WORD, 1, silence)]);
-        let channel = |name: &str, channel, user_is_phone| ChannelRule {
-            name: name.into(),
-            channel,
-            group: GroupId(0),
-            skills: 0,
-            receipt: Some("{no}".into()),
-            default_grid: Some("G".into()),
-            user_is_phone,
-            proves_phone: false,
-            quota: QuotaRule::default(),
-            has_template: false,
-        };
-        let mut casebook = Casebook::new(CasebookConfig {
-            source: "/gw/sim/1".into(),
-            unit: UNIT.into(),
-            node: 1,
-            shards,
-            keywords: keywords.expect("builds"),
-            channels: vec![channel(CHANNELS[0], Channel::Sms12110, true), channel(CHANNELS[1], Channel::Wechat, false)],
-            grids: Arc::clone(&grids),
-            subscribers: Arc::default(),
-            patience: Patience {
-                join_within: Duration::from_secs(60),
-                parts_within: Duration::from_secs(20),
-                idle: Duration::from_secs(15),
-            },
-            stored_a_day: None,
-        });
-        let seats = (0..SEATS)
-            .map(|n| Seat {
-                id: format!("1{n:03}"),
-                name: String::new(),
-                group: GroupId(0),
-                preferred: false,
-                skills: 0,
-                max_threads: 2,
-            })
-            .collect();
-        let desk = Desk::new(DeskConfig {
-            groups: vec![Group {
-                name: "g".into(),
-                overflow: None,
-                wrap_up: Duration::from_secs(1),
-                floors: [0; 4],
-                conversation_answers_within: Duration::from_secs(4),
-            }],
-            seats,
-            seat_users: (0..SEATS).map(|n| format!("1{n:03}")).collect(),
-            responders: responders(),
-            grids: Arc::clone(&grids),
-            default_unit: UNIT.into(),
-        });
+        let mut casebook = Casebook::new(casebook_config(&grids, shards, broken));
+        let desk = Desk::new(desk_config(&grids));
+        // Broken, it does not know its own media when somebody names it.
+        let known = if broken == Some(Rule::OwnAddress) { IpAddr::from([10, 0, 0, 99]) } else { SELF.ip() };
         let mut shard = |index: u16| {
             let mut shard = Shard::new(ShardConfig {
                 shard: index,
                 shards,
                 sip_address: SELF,
                 rtp_address: SELF.ip(),
-                own: Own { addresses: [SELF.ip(); 2], ports: (20_000, 20_999), sip_port: SELF.port() },
+                own: Own { addresses: [known; 2], ports: (20_000, 20_999), sip_port: SELF.port() },
                 phones_nat: false,
                 shared_media: false,
                 realm: REALM.into(),
@@ -169,20 +196,7 @@ impl Gateway {
                 registrar: Rules { digest: vec![Algorithm::Md5], max_expires: EXPIRES },
                 seed: mint.seed(),
                 call_ids,
-                trunks: vec![Trunk {
-                    name: "t".into(),
-                    sources: vec![PARTIES[0].ip().into()],
-                    nat: false,
-                    calls_max: 600,
-                    new_calls_max: 100,
-                    group: GroupId(0),
-                    channel: Channel::Voice110,
-                    default_grid: Some("G".into()),
-                    outbound: Some(PARTIES[0]),
-                    attendant_user: None,
-                    skills: 0,
-                    message_channel: None,
-                }],
+                trunks: vec![trunk()],
                 subscribers: Arc::default(),
                 grids: Arc::clone(&grids),
                 policy: Policy::default(),

@@ -6,13 +6,17 @@
 
 mod chance;
 mod checkers;
+mod clock;
 mod disk;
 mod downstream;
+mod engine;
 pub mod gateway;
 mod outcome;
 mod party;
 pub mod phones;
 mod rules;
+mod strangers;
+mod voice;
 mod world;
 pub mod writers;
 

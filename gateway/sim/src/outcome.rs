@@ -14,7 +14,7 @@ pub struct Outcome {
 }
 
 /// Everything that the worlds together must have gone through.
-const WANTED: [&str; 26] = [
+const WANTED: [&str; 42] = [
     "report",
     "lost packet",
     "doubled packet",
@@ -41,6 +41,22 @@ const WANTED: [&str; 26] = [
     "line that got nowhere",
     "disk that failed",
     "segment begun",
+    "learned behind a router",
+    "router that moved",
+    "media clock set",
+    "wall clock set",
+    "stranger's message",
+    "stranger answered",
+    "stranger's voice dropped",
+    "answered twice",
+    "lying SDP",
+    "registered just before the end",
+    "registered after the end",
+    "datagram too long for the path",
+    "start on several nodes",
+    "durable late",
+    "engine fenced",
+    "unreserved number",
 ];
 
 impl Outcome {

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use codecs::record::{AlertNo, Media};
-use codecs::rtp::Packet;
 use codecs::sdp::Sdp;
 use codecs::time::Mono;
 use sip::{CallIds, Config, Endpoint, Event, OutgoingInvite, Rules, Seed, SessionId};
@@ -14,6 +13,12 @@ use switchboard::Fact;
 
 use crate::chance::Chance;
 use crate::gateway::{PARTIES, SELF};
+use crate::voice::{self, Lie, Line, Manner, Spoken, Voice};
+
+/// Of a hundred telephones so many stand behind a router.
+const BEHIND_ROUTERS: u64 = 15;
+/// What a router needs to forget a port of one that is silent.
+const ROUTER_FORGETS: Duration = Duration::from_millis(700);
 
 /// What the recorder says of a call of which it has a second of audio.
 pub fn recorded(no: AlertNo) -> Fact {
@@ -38,41 +43,32 @@ pub enum Deed {
     Speak(SessionId),
 }
 
-/// How somebody behaves who has picked up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Manner {
-    Talks,
-    /// Says nothing at all.
-    Silent,
-    /// Says nothing for a second.
-    Slow,
-    /// Hangs up at once.
-    Drops,
+/// What came of a deed.
+#[derive(Default)]
+pub struct Done {
+    pub spoken: Option<Spoken>,
+    pub next: Option<(Duration, Deed)>,
+    /// What the worlds together must have gone through.
+    pub reached: Option<&'static str>,
+    pub fault: Option<String>,
 }
 
-/// A voice in one session.
-struct Voice {
-    /// Where the gateway listens for it.
-    to: Option<u16>,
-    /// The port that its SDP names.
-    from: u16,
-    began: Option<Mono>,
-    sent: u16,
-    manner: Manner,
-    is_callee: bool,
-    /// Since when it is answered, and whether it has heard anybody.
-    answered: Option<Mono>,
-    heard: bool,
+/// A stream that somebody else could speak into.
+#[derive(Clone, Copy)]
+pub struct Live {
+    pub to: u16,
+    pub from: SocketAddr,
+    pub ssrc: u32,
+    pub sequence: u16,
 }
-
-/// A packet for the gateway: its port, and where it came from.
-pub type Spoken = (u16, SocketAddr, Vec<u8>);
 
 pub struct Party {
     pub endpoint: Endpoint,
     role: usize,
     voices: BTreeMap<SessionId, Voice>,
     next_port: u16,
+    /// Of a hundred SDPs so many say what is not so.
+    pub lies: u64,
     /// Nobody can talk to anybody before.
     down_until: Mono,
 }
@@ -90,15 +86,32 @@ impl Party {
             call_ids: CallIds::new(&seed, 9),
             first_page: 0,
         };
-        Party { endpoint: Endpoint::new(config), role, voices: BTreeMap::new(), next_port: 30_000, down_until: Mono(0) }
+        let (endpoint, voices) = (Endpoint::new(config), BTreeMap::new());
+        Party { endpoint, role, voices, next_port: 30_000, lies: 0, down_until: Mono(0) }
     }
 
-    fn sdp(&mut self) -> (u16, Vec<u8>) {
-        let (ip, port) = (PARTIES[self.role].ip(), self.next_port);
+    fn port(&mut self) -> u16 {
+        let port = self.next_port;
         self.next_port = if port > 60_000 { 30_000 } else { port + 2 };
-        let text =
-            format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 8\r\n");
-        (port, text.into_bytes())
+        port
+    }
+
+    /// A telephone's line, at times behind a router.
+    fn line(&mut self, chance: &mut Chance) -> Line {
+        let named = SocketAddr::new(PARTIES[self.role].ip(), self.port());
+        if !chance.percent(BEHIND_ROUTERS) {
+            return Line { named, seen: named };
+        }
+        Line { named: SocketAddr::new(voice::behind_a_router(chance), named.port()), seen: self.open_port() }
+    }
+
+    /// One that a router opens.
+    fn open_port(&mut self) -> SocketAddr {
+        SocketAddr::new(PARTIES[self.role].ip(), self.port())
+    }
+
+    fn lie(&self, chance: &mut Chance) -> Option<Lie> {
+        chance.percent(self.lies).then(|| Lie::any(chance))
     }
 
     /// The telephone number of caller `n`.
@@ -106,30 +119,33 @@ impl Party {
         format!("138{n:08}")
     }
 
-    pub fn call(&mut self, now: Mono, n: u64) -> SessionId {
-        let (port, sdp) = self.sdp();
+    /// Somebody calls, as who they say. `true`: their SDP lies.
+    pub fn call(&mut self, now: Mono, from: &str, chance: &mut Chance) -> (SessionId, bool) {
+        let (line, lie) = (self.line(chance), self.lie(chance));
         let out = OutgoingInvite {
             flow: sip::Flow::udp(SELF),
             uri: format!("sip:110@{SELF}").into_bytes(),
-            from: format!("<sip:{}@carrier>", Party::number(n)).into_bytes(),
+            from: from.as_bytes().to_vec(),
             to: b"<sip:110@carrier>".to_vec(),
-            sdp,
+            sdp: voice::sdp(&line, lie),
             is_registered: false,
             headers: Vec::new(),
         };
         let session = self.endpoint.invite(now, out);
-        self.voices.insert(session, Voice::new(port, Manner::Talks, false));
-        session
+        self.voices.insert(session, Voice::new(line, Manner::Talks, false, chance));
+        (session, lie.is_some())
     }
 
-    pub fn act(&mut self, now: Mono, deed: Deed, chance: &mut Chance) -> (Option<Spoken>, Option<(Duration, Deed)>) {
+    pub fn act(&mut self, now: Mono, deed: Deed, chance: &mut Chance) -> Done {
+        let mut done = Done::default();
         match deed {
             Deed::Answer(session) => {
-                let (port, sdp) = self.sdp();
+                let (line, lie) = (self.line(chance), self.lie(chance));
                 if let Some(voice) = self.voices.get_mut(&session) {
-                    voice.from = port;
+                    voice.move_to(line);
                 }
-                self.endpoint.accept(now, session, &sdp);
+                done.reached = lie.map(|_| "lying SDP");
+                self.endpoint.accept(now, session, &voice::sdp(&line, lie));
             }
             Deed::Refuse(session, code) => {
                 self.voices.remove(&session);
@@ -139,32 +155,38 @@ impl Party {
                 self.voices.remove(&session);
                 self.endpoint.hang_up(now, session, "");
             }
-            Deed::Speak(session) => {
-                let role = self.role;
-                let Some(voice) = self.voices.get_mut(&session) else { return (None, None) };
-                let Some(to) = voice.to else { return (None, None) };
-                let began = *voice.began.get_or_insert(now);
-                voice.sent = voice.sent.wrapping_add(1);
-                let mut buffer = [0; 200];
-                let timestamp = (now.since(began).as_micros() / 125) as u32;
-                let (sequence, ssrc) = (voice.sent, u32::from(voice.from));
-                let packet =
-                    Packet { payload_type: 8, marker: false, sequence, timestamp, ssrc, payload: &[0x55; 160] };
-                let len = packet.write(&mut buffer);
-                let from = SocketAddr::new(PARTIES[role].ip(), voice.from);
-                // Dense while it matters who is heard, then enough to be there.
-                let next = if voice.sent < 12 { chance.ms(60, 140) } else { chance.ms(4000, 8000) };
-                return (Some((to, from, buffer[..len].to_vec())), Some((next, deed)));
-            }
+            Deed::Speak(session) => return self.speak(now, session, chance),
         }
-        (None, None)
+        done
     }
 
-    /// Somebody's voice has come to a port of ours.
-    pub fn hears(&mut self, port: u16) {
-        if let Some(voice) = self.voices.values_mut().find(|v| v.from == port) {
-            voice.heard = true;
+    fn speak(&mut self, now: Mono, session: SessionId, chance: &mut Chance) -> Done {
+        let other = self.next_port;
+        let Some(voice) = self.voices.get_mut(&session) else { return Done::default() };
+        let Some(spoken) = voice.speak(now) else { return Done::default() };
+        let fault = voice.is_forsaken().then(|| format!("nothing comes to {} behind its router", spoken.from));
+        let (mut pause, mut reached) = (voice.pause(chance), None);
+        if voice.was_set() {
+            reached = Some("media clock set");
         }
+        if voice.is_moved(chance) {
+            (pause, reached) = (ROUTER_FORGETS, Some("router that moved"));
+            voice.move_router(other);
+            self.port();
+        }
+        Done { spoken: Some(spoken), next: Some((pause, Deed::Speak(session))), reached, fault }
+    }
+
+    /// A packet has come to a port of ours. `true`: the first that comes to it behind a router.
+    pub fn hears(&mut self, port: u16, voice: bool) -> bool {
+        self.voices.values_mut().find(|v| v.line.seen.port() == port).is_some_and(|v| v.hears(voice))
+    }
+
+    /// One of the streams that are up.
+    pub fn live(&self, chance: &mut Chance) -> Option<Live> {
+        let live: Vec<&Voice> = self.voices.values().filter(|v| v.to.is_some()).collect();
+        let voice = live.get(chance.below(live.len() as u64) as usize)?;
+        Some(Live { to: voice.to?, from: voice.line.seen, ssrc: voice.ssrc(), sequence: voice.next_sequence() })
     }
 
     /// The gateway is gone, and with it whatever was said; what it had sent still comes.
@@ -184,7 +206,9 @@ impl Party {
             Event::Invited(invitation) => {
                 let session = invitation.session;
                 let manner = self.manner(chance);
-                self.voices.insert(session, Voice::new(0, manner, true));
+                let nowhere = SocketAddr::new(PARTIES[self.role].ip(), 0);
+                let line = Line { named: nowhere, seen: nowhere };
+                self.voices.insert(session, Voice::new(line, manner, true, chance));
                 self.note_port(session, invitation.sdp.as_deref());
                 self.pick_up(session, chance)
             }
@@ -265,11 +289,5 @@ impl Party {
         if let (Some(port), Some(voice)) = (port, self.voices.get_mut(&session)) {
             voice.to = Some(port);
         }
-    }
-}
-
-impl Voice {
-    fn new(from: u16, manner: Manner, is_callee: bool) -> Voice {
-        Voice { to: None, from, began: None, sent: 0, manner, is_callee, answered: None, heard: false }
     }
 }

@@ -6,13 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use codecs::sip::auth::{Algorithm, DigestFields, Proof, ha1};
 use codecs::sip::{Message, Name, Writer};
+use codecs::time::Mono;
 
 use crate::chance::Chance;
 use crate::gateway::{OFFICERS, PARTIES, SEATS, SELF};
 
 pub const REALM: &str = "sim";
 pub const SECRET: &str = "secret";
-/// Between two refreshes.
+/// What most of them ask for.
+const LONG_S: u64 = 120;
+/// Between two refreshes of those.
 const REFRESH_MS: (u64, u64) = (45_000, 60_000);
 
 /// Everybody who registers, and which party's telephone it is.
@@ -22,34 +25,89 @@ pub fn users() -> impl Iterator<Item = (String, usize)> {
     seats.chain(officers).chain([("u1".into(), 2), ("u2".into(), 2)])
 }
 
+/// When somebody's telephone registers anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Habit {
+    /// Long before it has to.
+    Usual,
+    /// It asks for little time, and uses all of it.
+    JustBefore,
+    /// It comes too late each time.
+    JustAfter,
+}
+
 struct Phone {
     user: String,
     party: usize,
+    habit: Habit,
+    /// Seconds that it asks for.
+    asks: u64,
+    /// What its Contact says besides where it is.
+    contact_more: String,
     cseq: u32,
     nonce: String,
     count: u32,
+    /// When the last REGISTER left, and for how long it asked.
+    left: (Mono, u64),
     /// The last REGISTER was answered.
     answered: bool,
     registered: bool,
     /// And the disk has it.
     kept: bool,
+    /// The gateway knows of it until then, at the least.
+    until: Mono,
+}
+
+impl Phone {
+    fn new((user, party): (String, usize), narrow: bool, chance: &mut Chance) -> Phone {
+        let habit = match chance.below(100) {
+            0..10 => Habit::JustBefore,
+            10..18 => Habit::JustAfter,
+            _ => Habit::Usual,
+        };
+        let asks = if habit == Habit::Usual { LONG_S } else { 30 + chance.below(20) };
+        // Every INVITE to it says it twice.
+        let more = if narrow && chance.percent(30) { 20 + chance.below(190) as usize } else { 0 };
+        let contact_more = if more > 0 { format!(";line={}", "x".repeat(more)) } else { String::new() };
+        Phone {
+            user,
+            party,
+            habit,
+            asks,
+            contact_more,
+            cseq: 0,
+            nonce: String::new(),
+            count: 0,
+            left: (Mono(0), 0),
+            answered: false,
+            registered: false,
+            kept: false,
+            until: Mono(0),
+        }
+    }
+
+    /// Over, as far as the gateway can have seen.
+    fn expire(&mut self, now: Mono) {
+        if self.until <= now {
+            (self.registered, self.kept) = (false, false);
+        }
+    }
 }
 
 pub struct Phones(Vec<Phone>);
 
+/// What came back to a REGISTER: whose telephone it was, and when it registers next.
+pub struct Next {
+    pub phone: usize,
+    pub after: Duration,
+    /// What the worlds together must have gone through.
+    pub reached: Option<&'static str>,
+}
+
 impl Phones {
-    pub fn idle() -> Phones {
-        let phone = |(user, party)| Phone {
-            user,
-            party,
-            cseq: 0,
-            nonce: String::new(),
-            count: 0,
-            answered: false,
-            registered: false,
-            kept: false,
-        };
-        Phones(users().map(phone).collect())
+    /// `narrow`: some say much of themselves.
+    pub fn idle(narrow: bool, chance: &mut Chance) -> Phones {
+        Phones(users().map(|user| Phone::new(user, narrow, chance)).collect())
     }
 
     pub fn count(&self) -> usize {
@@ -57,8 +115,11 @@ impl Phones {
     }
 
     /// Nothing waits for the disk: whoever is registered stays so over a crash.
-    pub fn all_kept(&mut self) {
-        self.0.iter_mut().for_each(|p| p.kept |= p.registered);
+    pub fn all_kept(&mut self, now: Mono) {
+        for phone in &mut self.0 {
+            phone.expire(now);
+            phone.kept |= phone.registered;
+        }
     }
 
     /// A crash: what the disk did not have is known to nobody but the telephones.
@@ -66,8 +127,16 @@ impl Phones {
         self.0.iter_mut().for_each(|p| p.registered = p.kept);
     }
 
+    /// The gateway has given one up: nobody answered where it was before a start.
+    pub fn forgotten(&mut self, user: &str) {
+        for phone in self.0.iter_mut().filter(|p| p.user == user) {
+            (phone.registered, phone.kept) = (false, false);
+        }
+    }
+
     /// Seats whose telephones are registered, as far as the disk knows.
-    pub fn kept_seats(&self) -> usize {
+    pub fn kept_seats(&mut self, now: Mono) -> usize {
+        self.0.iter_mut().for_each(|p| p.expire(now));
         self.0.iter().filter(|p| p.party == 1 && p.kept).count()
     }
 
@@ -81,9 +150,12 @@ impl Phones {
         self.0[n].cseq == cseq && !self.0[n].answered
     }
 
-    /// The next REGISTER of a telephone, and whose address it leaves from.
-    pub fn register(&mut self, n: usize) -> (usize, Bytes) {
+    /// The next REGISTER of a telephone, and whose address it leaves from. `late`: the world comes to rest, and nobody is
+    /// to be missing then.
+    pub fn register(&mut self, now: Mono, n: usize, late: bool) -> (usize, Bytes) {
         let phone = &mut self.0[n];
+        let asks = if late { LONG_S } else { phone.asks };
+        phone.left = (now, asks);
         phone.cseq += 1;
         phone.count += 1;
         phone.answered = false;
@@ -94,8 +166,8 @@ impl Phones {
         w.header(Name::To, format!("<sip:{user}@{REALM}>"));
         w.header(Name::CallId, format!("phone-{user}"));
         w.header(Name::CSeq, format!("{cseq} REGISTER"));
-        w.header(Name::Contact, format!("<sip:{user}@{}>", PARTIES[phone.party]));
-        w.header(Name::Expires, "120");
+        w.header(Name::Contact, format!("<sip:{user}@{}{}>", PARTIES[phone.party], phone.contact_more));
+        w.header(Name::Expires, asks.to_string());
         if !phone.nonce.is_empty() {
             let (uri, nc) = (format!("sip:{SELF}"), format!("{:08x}", phone.count));
             let ha1 = ha1(Algorithm::Md5, user, REALM, SECRET);
@@ -119,25 +191,47 @@ impl Phones {
         (phone.party, w.finish())
     }
 
-    /// Takes the answer to a REGISTER; whose telephone it was, and when it registers next.
-    pub fn answered(&mut self, message: &Message, chance: &mut Chance) -> Option<(usize, Duration)> {
-        if !message.get(Name::CSeq)?.ends_with(b"REGISTER") {
+    /// Takes the answer to a REGISTER. `up`: whoever sent it is still there, and knows of it.
+    pub fn answered(&mut self, now: Mono, up: bool, message: &Message, chance: &mut Chance) -> Option<Next> {
+        let cseq = message.get(Name::CSeq)?;
+        if !cseq.ends_with(b"REGISTER") {
             return None;
         }
         let id = message.get(Name::CallId)?;
         let n = self.0.iter().position(|p| id.ends_with(format!("-{}", p.user).as_bytes()))?;
-        self.0[n].answered = true;
-        match message.code()? {
+        let phone = &mut self.0[n];
+        phone.answered = true;
+        let (after, reached) = match message.code()? {
             401 => {
                 let challenge = DigestFields::parse(message.get(Name::WwwAuthenticate)?)?;
-                self.0[n].nonce = String::from_utf8_lossy(challenge.get("nonce")?).into_owned();
-                self.0[n].count = 0;
-                Some((n, Duration::from_millis(5)))
+                phone.nonce = String::from_utf8_lossy(challenge.get("nonce")?).into_owned();
+                phone.count = 0;
+                (Duration::from_millis(5), None)
             }
-            code => {
-                self.0[n].registered |= code == 200;
-                Some((n, chance.ms(REFRESH_MS.0, REFRESH_MS.1)))
+            200 if cseq.starts_with(format!("{} ", phone.cseq).as_bytes()) => {
+                phone.expire(now);
+                let (left, asked) = phone.left;
+                if up {
+                    (phone.registered, phone.until) = (true, left + Duration::from_secs(asked));
+                }
+                phone.next(asked, chance)
             }
+            _ => (chance.ms(REFRESH_MS.0, REFRESH_MS.1), None),
+        };
+        Some(Next { phone: n, after, reached })
+    }
+}
+
+impl Phone {
+    fn next(&self, asked: u64, chance: &mut Chance) -> (Duration, Option<&'static str>) {
+        match self.habit {
+            Habit::JustBefore if asked < LONG_S => {
+                (Duration::from_secs(asked) - chance.ms(150, 1500), Some("registered just before the end"))
+            }
+            Habit::JustAfter if asked < LONG_S => {
+                (Duration::from_secs(asked) + chance.ms(20, 2000), Some("registered after the end"))
+            }
+            _ => (chance.ms(REFRESH_MS.0, REFRESH_MS.1), None),
         }
     }
 }

@@ -43,10 +43,20 @@ pub enum Rule {
     BindingsKept,
     /// A start knows everything that the journal tells.
     Replay,
+    /// What third parties say and speak is nobody's of the parties.
+    Strangers,
+    /// An engine that does not lead any more takes nothing.
+    Fence,
+    /// An INVITE is left without what it has no room for.
+    ShortInvites,
+    /// Behind a router media is found by where it comes from.
+    RouterKeepsPort,
+    /// Nobody's media is sent to the gateway itself.
+    OwnAddress,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 20] = [
+    pub const ALL: [Rule; 25] = [
         Rule::ReOffer,
         Rule::Reservation,
         Rule::DeDuplication,
@@ -67,6 +77,11 @@ impl Rule {
         Rule::CasebookTimers,
         Rule::BindingsKept,
         Rule::Replay,
+        Rule::Strangers,
+        Rule::Fence,
+        Rule::ShortInvites,
+        Rule::RouterKeepsPort,
+        Rule::OwnAddress,
     ];
 
     pub fn name(self) -> &'static str {
@@ -91,6 +106,11 @@ impl Rule {
             Rule::CasebookTimers => "casebook-timers",
             Rule::BindingsKept => "bindings-kept",
             Rule::Replay => "replay",
+            Rule::Strangers => "strangers",
+            Rule::Fence => "fence",
+            Rule::ShortInvites => "short-invites",
+            Rule::RouterKeepsPort => "router-keeps-port",
+            Rule::OwnAddress => "own-address",
         }
     }
 

@@ -134,17 +134,9 @@ fn keywords() -> Vec<Keyword> {
     .collect()
 }
 
-/// The whole city with both sets of platforms; `outbound` is where its trunk `demo` takes outgoing calls.
-pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
-    let group = |name: &str, overflow: Option<u32>| Group {
-        name: name.into(),
-        overflow: overflow.map(GroupId),
-        wrap_up: Duration::ZERO,
-        floors: [0, 0, 1, 1],
-        conversation_answers_within: Duration::from_secs(8),
-    };
-    let groups = vec![group("default", None), group("script", Some(2)), group("reserve", None), group("load", None)];
-    let (mut seats, mut seat_users) = (Vec::new(), Vec::new());
+/// Seats of the call takers.
+fn seats() -> Vec<Seat> {
+    let mut seats = Vec::new();
     let mut add = |from: u32, to: u32, group: u32, preferred: bool| {
         for id in from..=to {
             seats.push(Seat {
@@ -155,7 +147,6 @@ pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
                 skills: 0,
                 max_threads: 4,
             });
-            seat_users.push(id.to_string());
         }
     };
     add(1001, 1060, 0, false);
@@ -164,6 +155,21 @@ pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
     add(1101, 1104, 1, false);
     add(1201, 1202, 2, false);
     add(3001, 3600, 3, false);
+    seats
+}
+
+/// The whole city with both sets of platforms; `outbound` is where its trunk `demo` takes outgoing calls.
+pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
+    let group = |name: &str, overflow: Option<u32>| Group {
+        name: name.into(),
+        overflow: overflow.map(GroupId),
+        wrap_up: Duration::ZERO,
+        floors: [0, 0, 1, 1],
+        conversation_answers_within: Duration::from_secs(8),
+    };
+    let groups = vec![group("default", None), group("script", Some(2)), group("reserve", None), group("load", None)];
+    let seats = seats();
+    let seat_users: Vec<String> = seats.iter().map(|s| s.id.clone()).collect();
     let responders = responders();
     let users = seat_users.iter().chain(responders.iter().map(|r| &r.user));
     // MD5 alone, for the softphones that give up at the sight of anything else.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use codecs::webhook::Secret;
 use loadtest::clock::Clock;
-use loadtest::{Behaviour, Peers};
+use loadtest::{AgentId, Behaviour, Peers};
 
 use crate::assembly::{self, Settings, SinkSettings};
 use crate::config::PortRange;
@@ -105,12 +105,59 @@ fn port(base: u16, offset: u16) -> anyhow::Result<u16> {
     base.checked_add(offset).context("--port-offset goes beyond port 65535")
 }
 
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+fn settings(
+    args: &Args,
+    sink: SinkSettings,
+    load: channels::Platforms,
+    saboteur: Option<Arc<dyn Saboteur>>,
+) -> anyhow::Result<Settings> {
+    let offset = args.port_offset;
+    Ok(Settings {
+        unit: city::UNIT.into(),
+        node: 1,
+        realm: city::REALM.into(),
+        data: args.data.clone(),
+        sip: local(port(15060, offset)?),
+        http: local(port(8110, offset)?),
+        hooks: None,
+        tls: None,
+        storage: crate::config::Storage::default().rules(),
+        admin: local(port(9110, offset)?),
+        rtp_address: local(0).ip(),
+        sip_advertise: None,
+        rtp_advertise: local(0).ip(),
+        rtp_shared: args.rtp_shared,
+        shards: args.shards.unwrap_or_else(crate::config::default_shards),
+        pin: false,
+        rtp_ports: PortRange { from: port(20000, offset)?, to: port(31999, offset)? },
+        sinks: vec![sink],
+        peers: Some(peers_page(&args.data, offset, load)),
+        saboteur,
+    })
+}
+
+/// Registers every simulated seat, officer and room.
+fn register_all(peers: &mut Peers, seats: AgentId, officers: AgentId, rooms: &[String]) {
+    for user in (1001..=1060).chain(1101..=1104).chain(1201..=1202) {
+        peers.register(seats, &user.to_string(), city::PASSWORD);
+    }
+    for user in 2001..=2290 {
+        peers.register(officers, &user.to_string(), city::PASSWORD);
+    }
+    for user in rooms {
+        peers.register(officers, user, city::PASSWORD);
+    }
+}
+
 fn run(args: &Args) -> anyhow::Result<bool> {
     crate::run::keep_to_ourselves();
     let clock = Clock::start();
     let out = Out { human: std::io::stdout().is_terminal() };
     let offset = args.port_offset;
-    let local = |p: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), p);
     let signals = Arc::new(AtomicUsize::new(0));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register_usize(signal, Arc::clone(&signals), 1)?;
@@ -139,28 +186,8 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         city.responders.iter().filter(|r| r.user.starts_with('u')).map(|r| r.user.clone()).collect();
     let (at_trunk, at_officers) = (peers.local(trunk), peers.local(officers));
     let spoiler = |rule| -> Arc<dyn Saboteur> { Arc::new(sabotage::Spoiler::new(rule, at_officers, at_trunk)) };
-    let settings = Settings {
-        unit: city::UNIT.into(),
-        node: 1,
-        realm: city::REALM.into(),
-        data: args.data.clone(),
-        sip,
-        http: local(port(8110, offset)?),
-        hooks: None,
-        tls: None,
-        storage: crate::config::Storage::default().rules(),
-        admin: local(port(9110, offset)?),
-        rtp_address: local(0).ip(),
-        sip_advertise: None,
-        rtp_advertise: local(0).ip(),
-        rtp_shared: args.rtp_shared,
-        shards: args.shards.unwrap_or_else(crate::config::default_shards),
-        pin: false,
-        rtp_ports: PortRange { from: port(20000, offset)?, to: port(31999, offset)? },
-        sinks: vec![SinkSettings { name: "demo".into(), url: format!("http://{sink_address}/"), secret, tries: 20 }],
-        peers: Some(peers_page(&args.data, offset, load)),
-        saboteur: args.sabotage.map(spoiler),
-    };
+    let sink = SinkSettings { name: "demo".into(), url: format!("http://{sink_address}/"), secret, tries: 20 };
+    let settings = settings(args, sink, load, args.sabotage.map(spoiler))?;
     let running = assembly::start(city, settings, metrics::install()?)?;
     let ready = serde_json::json!({ "ready": { "sip": running.sip.port(), "http": running.http.port(), "admin": running.admin.port() } });
     out.line(
@@ -175,15 +202,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         ready,
     );
 
-    for user in (1001..=1060).chain(1101..=1104).chain(1201..=1202) {
-        peers.register(seats, &user.to_string(), city::PASSWORD);
-    }
-    for user in 2001..=2290 {
-        peers.register(officers, &user.to_string(), city::PASSWORD);
-    }
-    for user in &rooms {
-        peers.register(officers, user, city::PASSWORD);
-    }
+    register_all(&mut peers, seats, officers, &rooms);
     for user in &ringing {
         peers.behave(officers, user, Behaviour::RingOn);
     }

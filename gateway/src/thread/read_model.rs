@@ -95,7 +95,7 @@ impl Follower {
                         if self.has_ended_within(RETRY) {
                             return Ok(());
                         }
-                        reader.again(&model.cursor());
+                        reader.again(model.cursor());
                         continue;
                     }
                     other => other?,

@@ -303,7 +303,8 @@ fn every_command_that_the_documents_name_exists() {
     for (tool, command, page) in named {
         let is_there = match tool.as_str() {
             "gateway" => {
-                let help = std::process::Command::new(env!("CARGO_BIN_EXE_gateway")).args([&command, "--help"]).output();
+                let help =
+                    std::process::Command::new(env!("CARGO_BIN_EXE_gateway")).args([&command, "--help"]).output();
                 help.expect("it runs").status.success()
             }
             _ => loadtest.to_lowercase().contains(&format!("    {command}(")),

@@ -8,12 +8,16 @@ use switchboard::{DeskOutput, Observed, ShardOutput, ToCasebook, ToDesk, ToShard
 use super::{Coming, World, first_line, note_answer};
 use crate::gateway::PARTIES;
 use crate::rules::Rule;
+use crate::strangers::STRANGER;
 
 impl World {
     pub(super) fn party_says(&mut self, party: usize, output: SipOutput) {
         match output {
             SipOutput::Send { bytes, .. } => {
-                self.carry(|| Coming::ToGateway { from: PARTIES[party], bytes: bytes.clone() });
+                if self.conditions.rude {
+                    self.answer_again(party, &bytes);
+                }
+                self.carry(bytes.len(), || Coming::ToGateway { from: PARTIES[party], bytes: bytes.clone() });
             }
             SipOutput::Close { .. } => {}
             SipOutput::Event(event) => {
@@ -28,11 +32,15 @@ impl World {
         let now = self.now;
         match output {
             ShardOutput::Send { flow, bytes, .. } => {
+                if flow.remote.ip() == STRANGER.ip() {
+                    return self.answered_stranger(&bytes);
+                }
+                self.check_length(&bytes);
                 note_answer(&mut self.unanswered, now, &bytes);
                 self.tell(format_args!("gateway → {} {}", flow.remote, first_line(&bytes)));
                 let party = PARTIES.iter().position(|p| *p == flow.remote);
                 if let Some(party) = party {
-                    self.carry(|| Coming::ToParty { party, bytes: bytes.clone() });
+                    self.carry(bytes.len(), || Coming::ToParty { party, bytes: bytes.clone() });
                 }
             }
             ShardOutput::Desk(message) => self.tell_desk(message),
@@ -136,8 +144,10 @@ impl World {
         match output {
             DeskOutput::Shard(message) => {
                 let Some(gateway) = &mut self.gateway else { return };
-                if let ToShard::SeatReserved { .. } = &message {
-                    self.last_reserved = Some(message.clone());
+                match &message {
+                    ToShard::SeatReserved { .. } => self.last_reserved = Some(message.clone()),
+                    ToShard::ForgetBinding { user } => self.phones.forgotten(user),
+                    _ => {}
                 }
                 gateway.tell(now, wall, &message);
             }

@@ -62,6 +62,7 @@ impl World {
                         std::sync::Arc::make_mut(&mut event.data).incident.text.push('!');
                         event.sealed = codecs::record::SealedJson::default();
                     }
+                    self.written.note(self.now, &event.data);
                     let frame = (at, Kind::Event, event.to_json());
                     self.storage.append(frame, self.broken, &mut self.chance);
                 }

@@ -1,0 +1,301 @@
+//! A modelled engine behind the journal's door: a log that several nodes keep together.
+//!
+//! What it is given is durable late and in bulk. At times it takes nothing for a while. It may come to be led by another
+//! node: nothing of the old leader's is taken any more, and the next start finds what the other one wrote.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use codecs::journal::{Frame, Kind, Origin};
+use codecs::time::Wall;
+use store::journal::{Door, Link, Ticket, Trouble, segment_path};
+
+use crate::chance::Chance;
+use crate::disk::{ModelDisk, locked};
+
+/// The other node.
+const OTHER: u8 = 2;
+/// Serials that it reserves when it leads.
+const BLOCK: u32 = 10_000;
+
+/// FAULT (cut-in-two): what one input makes may be several frames, of which a crash can leave the first alone. Until that
+/// is mended these are never cut off from the frames of their instant:
+/// - Bindings. The head of a segment says that all of them follow it; a start takes those that do not for gone, and their
+///   telephones are offered nothing until they register anew.
+/// - The revision that closes. One ahead of it leaves a conversation ended, and nobody closes it after a start.
+/// - The name of the part that made a long message whole. Sent again it is taken for a part of another.
+/// - The revision of an alert that another goes on as. The other one's words are missing in it.
+const SECOND_HALVES: [&[u8]; 4] = [
+    b"{\"binding\"",
+    b"{\"specversion\":\"1.0\",\"type\":\"cn.gov.police110.alert.ended.",
+    b"{\"known\"",
+    b"{\"specversion\":\"1.0\",\"type\":\"cn.gov.police110.alert.joined.",
+];
+
+/// A frame as it was appended.
+pub type Given = (Wall, Kind, Vec<u8>);
+
+/// What the nodes have agreed on. Each keeps it in segments; this node's lie on its disk.
+struct Agreed {
+    disk: ModelDisk,
+    dir: PathBuf,
+    segment: u64,
+    offset: u64,
+    first: u64,
+    link: Link,
+    /// Rises when another node takes the lead.
+    term: u64,
+    /// It has no majority: nothing is taken now.
+    refuses: bool,
+    /// Serials below this are somebody's.
+    serials: u32,
+}
+
+/// Shared with whoever appends to it.
+#[derive(Clone)]
+pub struct Log(Arc<Mutex<Agreed>>);
+
+impl Log {
+    pub fn new(disk: ModelDisk, dir: &Path, segment: u64) -> Log {
+        let (dir, offset, first) = (dir.to_owned(), 0, 1);
+        let link = Link::NONE;
+        Log(Arc::new(Mutex::new(Agreed {
+            disk,
+            dir,
+            segment,
+            offset,
+            first,
+            link,
+            term: 0,
+            refuses: false,
+            serials: 1,
+        })))
+    }
+
+    /// Whether it takes nothing for now.
+    pub fn refuse(&self, refuses: bool) {
+        locked(&self.0).refuses = refuses;
+    }
+
+    /// Another node leads from now on, and has reserved serials of its own.
+    pub fn lead_by_another(&self, at: Wall, chance: &mut Chance) {
+        let agreed = &mut *locked(&self.0);
+        agreed.term += 1;
+        let origin = Origin { node: OTHER, epoch: agreed.term as u16 };
+        for _ in 0..1 + chance.below(3) {
+            let grant = (agreed.serials + BLOCK).to_string().into_bytes();
+            agreed.take(origin, &(at, Kind::Grant, grant));
+        }
+    }
+
+    pub fn last_sequence(&self) -> u64 {
+        locked(&self.0).link.sequence
+    }
+}
+
+impl Agreed {
+    fn take(&mut self, origin: Origin, (at, kind, payload): &Given) {
+        if *kind == Kind::Grant {
+            let until = std::str::from_utf8(payload).ok().and_then(|t| t.parse().ok());
+            self.serials = self.serials.max(until.unwrap_or(0));
+        }
+        let (sequence, previous) = (self.link.sequence + 1, self.link.hash.unwrap_or_default());
+        let frame = Frame { sequence, at: *at, kind: *kind, origin, previous, payload };
+        let mut bytes = Vec::new();
+        let hash = frame.write(&mut bytes);
+        self.disk.put(&segment_path(&self.dir, self.first), self.offset, &bytes);
+        self.offset += bytes.len() as u64;
+        self.link = Link { sequence, hash: Some(hash), origin };
+    }
+}
+
+/// This node's end of it, for as long as its process lives.
+pub struct Replicated {
+    log: Log,
+    term: u64,
+    origin: Origin,
+    waiting: VecDeque<Given>,
+    waiting_len: usize,
+    /// So many of them are on their way to the other nodes.
+    flying: usize,
+    tickets: Ticket,
+    durable: Ticket,
+    /// Broken, one that does not lead any more goes on as if it did.
+    unfenced: bool,
+}
+
+impl Replicated {
+    /// A start of this node: it leads.
+    pub fn start(log: &Log, node: u8, unfenced: bool) -> Replicated {
+        let term = {
+            let agreed = &mut *locked(&log.0);
+            agreed.term += 1;
+            agreed.term
+        };
+        Replicated {
+            log: log.clone(),
+            term,
+            origin: Origin { node, epoch: term as u16 },
+            waiting: VecDeque::new(),
+            waiting_len: 0,
+            flying: 0,
+            tickets: 0,
+            durable: 0,
+            unfenced,
+        }
+    }
+
+    pub fn is_on_its_way(&self) -> bool {
+        self.flying > 0
+    }
+
+    fn leads(&self) -> bool {
+        locked(&self.log.0).term == self.term
+    }
+
+    /// What was on its way has come to a majority, unless another node leads meanwhile.
+    pub fn arrive(&mut self) {
+        let count = std::mem::take(&mut self.flying);
+        let leads = self.leads();
+        if !leads && !self.unfenced {
+            return;
+        }
+        for given in self.waiting.drain(..count) {
+            self.waiting_len -= given.2.len();
+            self.durable += 1;
+            if leads {
+                locked(&self.log.0).take(self.origin, &given);
+            }
+        }
+    }
+
+    /// The process ends, or another node takes the lead: some of what was on its way has been taken all the same, and
+    /// nobody here hears of it.
+    pub fn cut_off(&mut self, chance: &mut Chance) {
+        let taken = self.together(chance.below(self.flying as u64 + 1) as usize);
+        if self.leads() {
+            for given in self.waiting.iter().take(taken) {
+                locked(&self.log.0).take(self.origin, given);
+            }
+        }
+    }
+
+    /// How many of so many are taken together: none of `SECOND_HALVES` is cut off from what stands ahead of it.
+    fn together(&self, taken: usize) -> usize {
+        let Some((at, ..)) = self.waiting.get(taken) else { return taken };
+        let is_half = |payload: &[u8]| SECOND_HALVES.iter().any(|half| payload.starts_with(half));
+        let mut of_the_instant = self.waiting.iter().skip(taken).take_while(|g| g.0 == *at);
+        if !of_the_instant.any(|g| is_half(&g.2)) {
+            return taken;
+        }
+        (0..taken).rev().find(|n| self.waiting[*n].0 != *at).map_or(0, |n| n + 1)
+    }
+}
+
+impl Door for Replicated {
+    fn append(&mut self, at: Wall, kind: Kind, payload: Vec<u8>) -> Ticket {
+        self.tickets += 1;
+        self.waiting_len += payload.len();
+        self.waiting.push_back((at, kind, payload));
+        self.tickets
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting_len
+    }
+
+    /// Begins to: one bulk at a time.
+    fn commit(&mut self) -> Result<(), Trouble> {
+        if !self.leads() && !self.unfenced {
+            return Err(Trouble::Fenced);
+        }
+        if locked(&self.log.0).refuses {
+            return Err(Trouble::Disk(io::Error::other("no majority")));
+        }
+        if self.flying == 0 {
+            self.flying = self.waiting.len();
+        }
+        Ok(())
+    }
+
+    fn durable(&self) -> Ticket {
+        self.durable
+    }
+
+    fn last_sequence(&self) -> u64 {
+        self.log.last_sequence()
+    }
+
+    fn is_full(&self) -> bool {
+        let agreed = locked(&self.log.0);
+        agreed.offset > agreed.segment / 4 * 3
+    }
+
+    fn begin_segment(&mut self) -> Result<(), Trouble> {
+        if !self.leads() {
+            return Err(Trouble::Fenced);
+        }
+        let agreed = &mut *locked(&self.log.0);
+        (agreed.first, agreed.offset) = (agreed.link.sequence + 1, 0);
+        agreed.disk.put(&segment_path(&agreed.dir, agreed.first), 0, &[]);
+        Ok(())
+    }
+
+    fn take_renewed(&mut self) -> bool {
+        false
+    }
+
+    fn given_up(&self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> Log {
+        Log::new(ModelDisk::default(), Path::new("/journal"), 256 * 1024)
+    }
+
+    fn given(engine: &mut Replicated, count: u64) {
+        for n in 0..count {
+            engine.append(Wall(n as i64), Kind::Note, b"{}".to_vec());
+        }
+    }
+
+    #[test]
+    fn what_is_appended_is_durable_late_and_in_bulk() {
+        let log = log();
+        let mut engine = Replicated::start(&log, 1, false);
+        given(&mut engine, 3);
+        engine.commit().expect("it leads");
+        given(&mut engine, 2);
+        assert_eq!((engine.durable(), log.last_sequence()), (0, 0));
+        engine.arrive();
+        assert_eq!((engine.durable(), log.last_sequence()), (3, 3));
+        log.refuse(true);
+        assert!(matches!(engine.commit(), Err(Trouble::Disk(_))) && engine.waiting() == 4);
+    }
+
+    #[test]
+    fn of_one_that_does_not_lead_any_more_nothing_is_taken() {
+        let (log, mut chance) = (log(), Chance::new(1));
+        let mut engine = Replicated::start(&log, 1, false);
+        given(&mut engine, 3);
+        engine.commit().expect("it leads");
+        log.lead_by_another(Wall(0), &mut chance);
+        let others = log.last_sequence();
+        engine.arrive();
+        engine.cut_off(&mut chance);
+        assert!(matches!(engine.commit(), Err(Trouble::Fenced)));
+        assert!(others > 0 && engine.durable() == 0 && log.last_sequence() == others);
+        let mut next = Replicated::start(&log, 1, false);
+        given(&mut next, 1);
+        next.commit().expect("it leads");
+        next.arrive();
+        assert_eq!((next.durable(), log.last_sequence()), (1, others + 1));
+    }
+}
