@@ -3,10 +3,14 @@
 //! Little-endian. A zero length is the end of what was written (segments are preallocated with zeros). The hash
 //! of a frame covers the previous hash, so no frame can be altered, dropped or moved without the chain showing it.
 //! The origin (node and epoch) stands in what was zero before there was one: a frame without says node 0, epoch 0.
+//! The highest bit of the kind says that the next frame belongs to this one: both count or neither does.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::time::Wall;
+
+/// In the kind's octet: the next frame belongs to this one.
+const MORE: u8 = 0x80;
 
 /// Bytes ahead of the payload.
 pub const HEADER_LEN: usize = 60;
@@ -35,7 +39,7 @@ pub enum Kind {
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
-        match byte {
+        match byte & !MORE {
             1 => Some(Kind::Event),
             2 => Some(Kind::Grant),
             3 => Some(Kind::Snapshot),
@@ -68,6 +72,8 @@ pub struct Frame<'a> {
     pub sequence: u64,
     pub at: Wall,
     pub kind: Kind,
+    /// What made this frame made the next one too: where that is missing, this one counts for nothing.
+    pub more: bool,
     pub origin: Origin,
     pub previous: Hash,
     pub payload: &'a [u8],
@@ -107,7 +113,7 @@ impl<'a> Frame<'a> {
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.at.0.to_le_bytes());
         let [low, high] = self.origin.epoch.to_le_bytes();
-        out.extend_from_slice(&[self.kind as u8, self.origin.node, low, high]);
+        out.extend_from_slice(&[self.kind_octet(), self.origin.node, low, high]);
         out.extend_from_slice(&self.previous);
         out.extend_from_slice(self.payload);
         let crc = crc32c::crc32c(&out[start + 8..]);
@@ -115,12 +121,16 @@ impl<'a> Frame<'a> {
         self.hash()
     }
 
+    fn kind_octet(&self) -> u8 {
+        self.kind as u8 | if self.more { MORE } else { 0 }
+    }
+
     pub fn hash(&self) -> Hash {
         let mut digest = Sha256::new();
         digest.update(self.previous);
         digest.update(self.sequence.to_le_bytes());
         digest.update(self.at.0.to_le_bytes());
-        digest.update([self.kind as u8]);
+        digest.update([self.kind_octet()]);
         if self.origin != Origin::default() {
             digest.update([self.origin.node]);
             digest.update(self.origin.epoch.to_le_bytes());
@@ -156,6 +166,7 @@ impl<'a> Frame<'a> {
             sequence,
             at: Wall(at.cast_signed()),
             kind,
+            more: frame[24] & MORE != 0,
             origin: Origin { node: frame[25], epoch: u16::from_le_bytes([frame[26], frame[27]]) },
             previous: std::array::from_fn(|i| frame[28 + i]),
             payload: &frame[HEADER_LEN..],
@@ -170,19 +181,20 @@ mod tests {
 
     fn frame(payload: &[u8]) -> Frame<'_> {
         let origin = Origin { node: 3, epoch: 0x1234 };
-        Frame { sequence: 7, at: Wall(5), kind: Kind::Event, origin, previous: [9; 32], payload }
+        Frame { sequence: 7, at: Wall(5), kind: Kind::Event, more: true, origin, previous: [9; 32], payload }
     }
 
     #[test]
     fn a_frame_without_an_origin_has_the_bytes_and_the_hash_that_it_always_had() {
         let mut out = Vec::new();
-        let old = Frame { origin: Origin::default(), ..frame(b"abc") };
+        let old = Frame { origin: Origin::default(), more: false, ..frame(b"abc") };
         let hash = old.write(&mut out);
         assert_eq!(out[24..28], [1, 0, 0, 0]);
         let digest = Sha256::new_with_prefix([9; 32]).chain_update(7u64.to_le_bytes());
         let digest = digest.chain_update(5i64.to_le_bytes()).chain_update([1]).chain_update(b"abc");
         assert_eq!(hash, <[u8; 32]>::from(digest.finalize()));
         assert_ne!(hash, frame(b"abc").hash());
+        assert_ne!(frame(b"abc").hash(), Frame { more: false, ..frame(b"abc") }.hash());
     }
 
     #[test]

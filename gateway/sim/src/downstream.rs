@@ -134,6 +134,16 @@ impl Storage {
         }
         for (at, kind, payload) in std::iter::once(given).chain(self.held.take()) {
             engine.door_mut().append(at, kind, payload);
+            if broken == Some(Rule::Together) {
+                engine.door_mut().end_batch();
+            }
+        }
+    }
+
+    /// What was appended since the last time belongs together.
+    pub fn end_batch(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            engine.door_mut().end_batch();
         }
     }
 

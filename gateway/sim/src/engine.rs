@@ -20,20 +20,6 @@ const OTHER: u8 = 2;
 /// Serials that it reserves when it leads.
 const BLOCK: u32 = 10_000;
 
-/// FAULT (cut-in-two): what one input makes may be several frames, of which a crash can leave the first alone. Until that
-/// is mended these are never cut off from the frames of their instant:
-/// - Bindings. The head of a segment says that all of them follow it; a start takes those that do not for gone, and their
-///   telephones are offered nothing until they register anew.
-/// - The revision that closes. One ahead of it leaves a conversation ended, and nobody closes it after a start.
-/// - The name of the part that made a long message whole. Sent again it is taken for a part of another.
-/// - The revision of an alert that another goes on as. The other one's words are missing in it.
-const SECOND_HALVES: [&[u8]; 4] = [
-    b"{\"binding\"",
-    b"{\"specversion\":\"1.0\",\"type\":\"cn.gov.police110.alert.ended.",
-    b"{\"known\"",
-    b"{\"specversion\":\"1.0\",\"type\":\"cn.gov.police110.alert.joined.",
-];
-
 /// A frame as it was appended.
 pub type Given = (Wall, Kind, Vec<u8>);
 
@@ -86,7 +72,7 @@ impl Log {
         let origin = Origin { node: OTHER, epoch: agreed.term as u16 };
         for _ in 0..1 + chance.below(3) {
             let grant = (agreed.serials + BLOCK).to_string().into_bytes();
-            agreed.take(origin, &(at, Kind::Grant, grant));
+            agreed.take(origin, &(at, Kind::Grant, grant), false);
         }
     }
 
@@ -96,13 +82,13 @@ impl Log {
 }
 
 impl Agreed {
-    fn take(&mut self, origin: Origin, (at, kind, payload): &Given) {
+    fn take(&mut self, origin: Origin, (at, kind, payload): &Given, more: bool) {
         if *kind == Kind::Grant {
             let until = std::str::from_utf8(payload).ok().and_then(|t| t.parse().ok());
             self.serials = self.serials.max(until.unwrap_or(0));
         }
         let (sequence, previous) = (self.link.sequence + 1, self.link.hash.unwrap_or_default());
-        let frame = Frame { sequence, at: *at, kind: *kind, origin, previous, payload };
+        let frame = Frame { sequence, at: *at, kind: *kind, more, origin, previous, payload };
         let mut bytes = Vec::new();
         let hash = frame.write(&mut bytes);
         self.disk.put(&segment_path(&self.dir, self.first), self.offset, &bytes);
@@ -116,7 +102,9 @@ pub struct Replicated {
     log: Log,
     term: u64,
     origin: Origin,
-    waiting: VecDeque<Given>,
+    /// Each with the batch that it belongs to.
+    waiting: VecDeque<(u64, Given)>,
+    batch: u64,
     waiting_len: usize,
     /// So many of them are on their way to the other nodes.
     flying: usize,
@@ -139,6 +127,7 @@ impl Replicated {
             term,
             origin: Origin { node, epoch: term as u16 },
             waiting: VecDeque::new(),
+            batch: 0,
             waiting_len: 0,
             flying: 0,
             tickets: 0,
@@ -162,11 +151,13 @@ impl Replicated {
         if !leads && !self.unfenced {
             return;
         }
-        for given in self.waiting.drain(..count) {
+        for n in 0..count {
+            let more = n + 1 < count && self.belong_together(0);
+            let Some((_, given)) = self.waiting.pop_front() else { return };
             self.waiting_len -= given.2.len();
             self.durable += 1;
             if leads {
-                locked(&self.log.0).take(self.origin, &given);
+                locked(&self.log.0).take(self.origin, &given, more);
             }
         }
     }
@@ -174,23 +165,19 @@ impl Replicated {
     /// The process ends, or another node takes the lead: some of what was on its way has been taken all the same, and
     /// nobody here hears of it.
     pub fn cut_off(&mut self, chance: &mut Chance) {
-        let taken = self.together(chance.below(self.flying as u64 + 1) as usize);
+        let taken = chance.below(self.flying as u64 + 1) as usize;
+        // Of what belongs together all is agreed on, or nothing.
+        let taken = (0..=taken).rev().find(|n| *n == 0 || !self.belong_together(n - 1)).unwrap_or(0);
         if self.leads() {
-            for given in self.waiting.iter().take(taken) {
-                locked(&self.log.0).take(self.origin, given);
+            for (n, (_, given)) in self.waiting.iter().take(taken).enumerate() {
+                locked(&self.log.0).take(self.origin, given, self.belong_together(n));
             }
         }
     }
 
-    /// How many of so many are taken together: none of `SECOND_HALVES` is cut off from what stands ahead of it.
-    fn together(&self, taken: usize) -> usize {
-        let Some((at, ..)) = self.waiting.get(taken) else { return taken };
-        let is_half = |payload: &[u8]| SECOND_HALVES.iter().any(|half| payload.starts_with(half));
-        let mut of_the_instant = self.waiting.iter().skip(taken).take_while(|g| g.0 == *at);
-        if !of_the_instant.any(|g| is_half(&g.2)) {
-            return taken;
-        }
-        (0..taken).rev().find(|n| self.waiting[*n].0 != *at).map_or(0, |n| n + 1)
+    /// Whether the one that waits at this place and the next are of one batch.
+    fn belong_together(&self, n: usize) -> bool {
+        matches!((self.waiting.get(n), self.waiting.get(n + 1)), (Some(a), Some(b)) if a.0 == b.0)
     }
 }
 
@@ -198,8 +185,12 @@ impl Door for Replicated {
     fn append(&mut self, at: Wall, kind: Kind, payload: Vec<u8>) -> Ticket {
         self.tickets += 1;
         self.waiting_len += payload.len();
-        self.waiting.push_back((at, kind, payload));
+        self.waiting.push_back((self.batch, (at, kind, payload)));
         self.tickets
+    }
+
+    fn end_batch(&mut self) {
+        self.batch += 1;
     }
 
     fn waiting(&self) -> usize {

@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn every_broken_rule_is_noticed() {
         for rule in Rule::ALL {
-            let noticed = (0..60).any(|seed| run(seed, Shape::default(), Some(rule)).violation.is_some());
+            let noticed = (0..200).any(|seed| run(seed, Shape::default(), Some(rule)).violation.is_some());
             assert!(noticed, "{} was not noticed", rule.name());
         }
     }

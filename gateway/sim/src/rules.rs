@@ -53,10 +53,12 @@ pub enum Rule {
     RouterKeepsPort,
     /// Nobody's media is sent to the gateway itself.
     OwnAddress,
+    /// Of what one input makes a crash leaves all or nothing.
+    Together,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 25] = [
+    pub const ALL: [Rule; 26] = [
         Rule::ReOffer,
         Rule::Reservation,
         Rule::DeDuplication,
@@ -82,6 +84,7 @@ impl Rule {
         Rule::ShortInvites,
         Rule::RouterKeepsPort,
         Rule::OwnAddress,
+        Rule::Together,
     ];
 
     pub fn name(self) -> &'static str {
@@ -111,6 +114,7 @@ impl Rule {
             Rule::ShortInvites => "short-invites",
             Rule::RouterKeepsPort => "router-keeps-port",
             Rule::OwnAddress => "own-address",
+            Rule::Together => "together",
         }
     }
 

@@ -422,6 +422,7 @@ impl CasebookThread {
                 }
             }
         }
+        self.journal.end_batch();
     }
 
     fn for_desk(&mut self, message: ToDesk) {

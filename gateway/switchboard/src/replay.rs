@@ -262,7 +262,7 @@ mod tests {
         let mut replay = Replay::default();
         for (sequence, (kind, payload)) in (1..).zip(frames) {
             let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
-            replay.handle(&Frame { sequence, at: Wall(7), kind: *kind, origin, previous, payload });
+            replay.handle(&Frame { sequence, at: Wall(7), kind: *kind, more: false, origin, previous, payload });
         }
         replay.finish()
     }
@@ -317,7 +317,7 @@ mod tests {
         ];
         for (kind, payload) in &frames {
             let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
-            front.handle(&Frame { sequence: 1, at: Wall(7), kind: *kind, origin, previous, payload });
+            front.handle(&Frame { sequence: 1, at: Wall(7), kind: *kind, more: false, origin, previous, payload });
         }
         assert_eq!((front.next_serial, front.snapshot), (50_000, 17), "an unreserved number reserves nothing");
         assert_eq!(front.bindings.keys().collect::<Vec<_>>(), ["1002"]);
@@ -329,7 +329,7 @@ mod tests {
         let frame = |front: &mut Front, at: Wall, until: &str| {
             let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
             let payload = until.as_bytes();
-            front.handle(&Frame { sequence: 1, at, kind: Kind::Grant, origin, previous, payload });
+            front.handle(&Frame { sequence: 1, at, kind: Kind::Grant, more: false, origin, previous, payload });
         };
         const NOON: Wall = Wall(1_795_276_800_000_000_000 + 12 * 3_600_000_000_000);
         let hours = |n: i64| Wall(NOON.0 + n * 3_600_000_000_000);

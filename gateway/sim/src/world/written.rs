@@ -104,6 +104,7 @@ impl World {
                 }
             }
         }
+        self.storage.end_batch();
         if self.broken == Some(Rule::SyncBeforeAcknowledgement)
             && let Some(gateway) = &mut self.gateway
         {

@@ -57,6 +57,9 @@ pub trait Door {
     /// Takes a frame. It is not durable before `durable` says so.
     fn append(&mut self, at: Wall, kind: Kind, payload: Vec<u8>) -> Ticket;
 
+    /// What was appended since the last time belongs together: after a crash all of it is there or nothing.
+    fn end_batch(&mut self);
+
     /// Octets that are not durable yet.
     fn waiting(&self) -> usize;
 

@@ -161,6 +161,8 @@ pub struct Walk<'a> {
     numbers_end: u64,
     /// The leap to the next frame has been told already.
     told: bool,
+    /// Up to here frames that belong together are known to be whole.
+    whole: usize,
     end: Option<End>,
 }
 
@@ -168,7 +170,7 @@ impl<'a> Walk<'a> {
     /// The bytes of a segment among `all`. `link`: the last frame of the one before; none where that is not known.
     pub fn new(bytes: &'a [u8], segment: u64, all: &[u64], link: Option<Link>) -> Walk<'a> {
         let numbers_end = all.iter().copied().find(|s| *s > segment).unwrap_or(NUMBERS_END);
-        Walk { bytes, segment, at: 0, link, numbers_end, told: false, end: None }
+        Walk { bytes, segment, at: 0, link, numbers_end, told: false, whole: 0, end: None }
     }
 
     /// From an offset on at which a frame is known to end.
@@ -220,18 +222,41 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Where the next sound frame begins that may follow, behind `self.at`.
-    fn next_sound(&self) -> Option<(usize, u64)> {
-        let last = self.link.map_or(self.segment.max(1) - 1, |l| l.sequence);
+    /// Whether the frame at `self.at`, with so many octets, counts: what belongs to it is there as well, or something
+    /// sound stands behind what became of it, which was written when all of it was durable.
+    fn is_whole(&mut self, frame: &Frame<'_>, len: usize) -> bool {
+        if !frame.more || self.at < self.whole {
+            return true;
+        }
+        let (mut at, mut last) = (self.at + len, frame.sequence);
+        loop {
+            match Frame::read(&self.bytes[at..]) {
+                Ok((next, len)) => {
+                    at += len;
+                    last = next.sequence;
+                    if !next.more {
+                        break;
+                    }
+                }
+                Err(_) if self.next_sound(at, last).is_some() => break,
+                Err(_) => return false,
+            }
+        }
+        self.whole = at;
+        true
+    }
+
+    /// Where the next sound frame begins that may follow the one with number `last`, behind `from`.
+    fn next_sound(&self, from: usize, last: u64) -> Option<(usize, u64)> {
         let sound = |at: &usize| {
             let bytes = &self.bytes[*at..];
             let sequence = || u64::from_le_bytes(bytes[8..16].try_into().expect("eight bytes"));
             let may_follow = last + 1..self.numbers_end.min(last + LEAP);
             may_begin(bytes) && may_follow.contains(&sequence()) && Frame::read(bytes).is_ok()
         };
-        let at = (self.at + 1..self.bytes.len()).find(sound)?;
+        let at = (from + 1..self.bytes.len()).find(sound)?;
         let (frame, _) = Frame::read(&self.bytes[at..]).ok()?;
-        Some((at, self.link.map_or(0, |l| frame.sequence - l.sequence - 1)))
+        Some((at, frame.sequence))
     }
 }
 
@@ -252,6 +277,11 @@ impl<'a> Iterator for Walk<'a> {
                     self.told = !fault.passed_over;
                     return Some(step);
                 }
+                if !self.is_whole(&frame, len) {
+                    self.end =
+                        Some(End { offset: self.at as u64, torn: Some("what belongs together is not all there") });
+                    return None;
+                }
                 self.told = false;
                 let offset = self.at as u64;
                 self.at += len;
@@ -265,8 +295,10 @@ impl<'a> Iterator for Walk<'a> {
             Err(ReadError::End) => "zeros where frames were",
             Err(ReadError::Torn(what)) => what,
         };
-        match self.next_sound() {
-            Some((at, missing)) => {
+        let last = self.link.map_or(self.segment.max(1) - 1, |l| l.sequence);
+        match self.next_sound(self.at, last) {
+            Some((at, sequence)) => {
+                let missing = self.link.map_or(0, |l| sequence - l.sequence - 1);
                 let step = self.damage(at - self.at, what, missing);
                 self.at = at;
                 self.told = true;

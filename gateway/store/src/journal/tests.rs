@@ -238,6 +238,7 @@ fn a_torn_end_is_cut_off_at_every_length_kept_and_no_damage() {
         sequence: 2,
         at: Wall(1),
         kind: Kind::Event,
+        more: false,
         origin: Origin::default(),
         previous: [1; 32],
         payload: b"half written",
@@ -306,8 +307,16 @@ fn a_frame_put_in_again_or_by_an_older_start_is_passed_over() {
     let end = journal.place().offset as usize;
     let mut stale = Vec::new();
     let origin = Origin { node: 1, epoch: 1 };
-    Frame { sequence: 3, at: Wall(1), kind: Kind::Event, origin, previous: journal.head(), payload: b"late" }
-        .write(&mut stale);
+    Frame {
+        sequence: 3,
+        at: Wall(1),
+        kind: Kind::Event,
+        more: false,
+        origin,
+        previous: journal.head(),
+        payload: b"late",
+    }
+    .write(&mut stale);
     for (foreign, what) in [(first, "a frame that stood before"), (stale, "an older start of this node")] {
         disk.change(&segment_of(1), |bytes| bytes[end..end + foreign.len()].copy_from_slice(&foreign));
         let (_, opened, seen) = open_with(&disk);
@@ -543,4 +552,61 @@ fn a_segment_that_cannot_be_read_is_tried_twenty_times_and_passed_over_where_the
     assert_eq!((read.sequence, read.payload.as_slice()), (3, &b"three"[..]));
     *disk.unreadable.lock().expect("unpoisoned") = None;
     assert_eq!(texts(&read_all(&disk, 3).0), ["one", "two", "three"]);
+}
+
+#[test]
+fn of_what_belongs_together_a_crash_leaves_all_or_nothing() {
+    let disk = Memory::default();
+    let mut journal = open(&disk);
+    write(&mut journal, &[b"before"]);
+    let begins = journal.place().offset as usize;
+    for payload in [&b"first half"[..], b"second half", b"third"] {
+        journal.append(Wall(1), Kind::Note, payload.to_vec());
+    }
+    journal.end_batch();
+    journal.append(Wall(1), Kind::Note, b"by itself".to_vec());
+    journal.end_batch();
+    journal.commit().expect("writes");
+    let ends = journal.place().offset as usize;
+    let alone = ends - HEADER_LEN - b"by itself".len();
+    drop(journal);
+    let whole = disk.bytes(&segment_of(1)).lock().expect("unpoisoned").clone();
+    for cut in begins..=ends {
+        disk.change(&segment_of(1), |bytes| {
+            bytes.clone_from(&whole);
+            bytes[cut..].fill(0);
+        });
+        let (mut journal, opened, told) = open_with(&disk);
+        assert_eq!((opened.damage.len(), told.len() as u64), (0, opened.head), "cut at {cut}");
+        let expected = if cut < alone {
+            1
+        } else if cut < ends {
+            4
+        } else {
+            5
+        };
+        assert_eq!(told.len(), expected, "cut at {cut}");
+        // What was left of it is gone: the next one stands in its place.
+        journal.append(Wall(2), Kind::Note, b"next".to_vec());
+        journal.commit().expect("writes");
+        let (after, damage) = read_all(&disk, journal.last_sequence());
+        assert!(damage.is_empty(), "cut at {cut}");
+        assert_eq!((after.len(), after.last().map(Vec::as_slice)), (expected + 1, Some(&b"next"[..])), "cut at {cut}");
+    }
+}
+
+#[test]
+fn damage_within_what_belongs_together_is_told_and_the_rest_is_served() {
+    let disk = Memory::default();
+    let mut journal = open(&disk);
+    for payload in [&b"first half"[..], b"second half", b"third"] {
+        journal.append(Wall(1), Kind::Note, payload.to_vec());
+    }
+    journal.end_batch();
+    write(&mut journal, &[b"later"]);
+    drop(journal);
+    disk.change(&segment_of(1), |bytes| bytes[HEADER_LEN + 12 + HEADER_LEN] ^= 1);
+    let (_, opened, told) = open_with(&disk);
+    assert_eq!(opened.damage.iter().map(|d| d.missing).collect::<Vec<_>>(), [1]);
+    assert_eq!(told, [&b"first half"[..], b"third", b"later"]);
 }

@@ -18,6 +18,8 @@ const AHEAD: u64 = 256 * 1024;
 static ZEROS: [u8; AHEAD as usize] = [0; AHEAD as usize];
 /// The most octets of a group.
 const GROUP: usize = 4 * 1024 * 1024;
+/// The most octets of what belongs together; beyond, a crash may leave a part of it.
+const TOGETHER: usize = 16 * 1024 * 1024;
 /// What a segment is given where there is no room for all of it.
 const LITTLE: u64 = 1024 * 1024;
 
@@ -39,6 +41,7 @@ impl Config {
 
 struct Waiting {
     ticket: Ticket,
+    batch: u64,
     at: Wall,
     kind: Kind,
     payload: Vec<u8>,
@@ -85,6 +88,7 @@ pub struct Journal {
     waiting: VecDeque<Waiting>,
     waiting_len: usize,
     tickets: Ticket,
+    batch: u64,
     durable: Ticket,
     renewed: bool,
     given_up: u64,
@@ -104,6 +108,7 @@ impl Journal {
             waiting: VecDeque::new(),
             waiting_len: 0,
             tickets: 0,
+            batch: 0,
             durable: 0,
             renewed: false,
             given_up: 0,
@@ -239,15 +244,21 @@ impl Journal {
     /// The next group, numbered and chained; how many frames it has, and the last one.
     fn gather(&mut self) -> (usize, Link) {
         self.group.clear();
-        let (mut count, mut link) = (0, self.link);
-        for one in &self.waiting {
-            if count > 0 && self.group.len() + HEADER_LEN + one.payload.len() > GROUP {
+        let (mut count, mut link, mut before) = (0, self.link, None);
+        let mut waiting = self.waiting.iter().peekable();
+        while let Some(one) = waiting.next() {
+            let most = if before == Some(one.batch) { TOGETHER } else { GROUP };
+            let len = self.group.len() + HEADER_LEN + one.payload.len();
+            if count > 0 && len > most {
                 break;
             }
+            before = Some(one.batch);
+            let next = waiting.peek().filter(|next| next.batch == one.batch);
             let frame = Frame {
                 sequence: link.sequence + 1,
                 at: one.at,
                 kind: one.kind,
+                more: next.is_some_and(|next| len + HEADER_LEN + next.payload.len() <= TOGETHER),
                 origin: self.origin,
                 previous: link.hash.unwrap_or_default(),
                 payload: &one.payload,
@@ -359,11 +370,15 @@ impl Door for Journal {
         assert!((1..=MAX_PAYLOAD).contains(&payload.len()), "a payload of 1 octet to 8 MiB");
         self.tickets += 1;
         self.waiting_len += payload.len();
-        self.waiting.push_back(Waiting { ticket: self.tickets, at, kind, payload });
+        self.waiting.push_back(Waiting { ticket: self.tickets, batch: self.batch, at, kind, payload });
         if self.waiting_len > self.config.waiting_max {
             self.make_room();
         }
         self.tickets
+    }
+
+    fn end_batch(&mut self) {
+        self.batch += 1;
     }
 
     fn waiting(&self) -> usize {
