@@ -45,7 +45,14 @@ pub enum Note {
     /// What a start needs before it has read anything else, at the front of a segment: the first serial that no block
     /// has reserved, officers whose duty was changed, and the segment in which the last whole snapshot begins (0: there
     /// is none). Bindings follow as notes of their own.
-    Head { serials: u32, duties: BTreeMap<String, bool>, snapshot: u64 },
+    Head {
+        serials: u64,
+        /// The same by date.
+        #[serde(default)]
+        dates: BTreeMap<u32, u64>,
+        duties: BTreeMap<String, bool>,
+        snapshot: u64,
+    },
     /// The answer to a request with an `Idempotency-Key`: whose, under which name, what was asked, what was answered.
     Answered { subject: String, name: String, asked: String, status: u16, kind: String, body: String },
     /// A start found that something in the journal was not as it was written.

@@ -12,33 +12,23 @@ use crate::chance::Chance;
 /// Midnight in Beijing.
 const EPOCH: i64 = 1_795_276_800_000_000_000;
 const SECOND: i64 = 1_000_000_000;
-/// FAULT (names-by-the-day): a start forgets the names of messages that were received a day ago by the wall clock,
-/// however long ago that was: one that is sent again is recorded twice. Until that is mended the clock is never set
-/// further ahead of what it said before than this.
-const AHEAD_MAX: i64 = 23 * 3600 * SECOND;
-/// FAULT (late-parts): by the wall clock, too, a start gives up a long message of which parts are missing. Those that come
-/// then are acknowledged, and the next start loses them: it puts all parts together, and passes over what comes of it.
-/// Until that is mended the clock leaps by less than such a message waits where more than one start follows.
-const AHEAD_LITTLE: i64 = 15 * SECOND;
-
-/// FAULT (earlier-date): a start forgets which numbers of a date are reserved when the journal tells of a later date, and
-/// gives them again where the clock says the earlier one. Until that is mended the clock is never set back beyond midnight.
 const DAY: i64 = 24 * 3600 * SECOND;
+
+/// When the Beijing day began.
+pub fn midnight(at: Wall) -> Wall {
+    Wall(at.0 - (at.0 - EPOCH).rem_euclid(DAY))
+}
 
 /// What the gateway takes for the time of day.
 pub struct WallClock {
     /// Nanoseconds ahead of midnight at the world's beginning.
     ahead: i64,
-    /// The least that was, and how far beyond that it is set at most.
-    least: i64,
-    most: i64,
 }
 
 impl WallClock {
-    /// For a world that begins so many seconds after midnight, with so many starts after the first.
-    pub fn new(second_of_day: u64, starts: usize) -> WallClock {
-        let ahead = second_of_day as i64 * SECOND;
-        WallClock { ahead, least: ahead, most: if starts > 1 { AHEAD_LITTLE } else { AHEAD_MAX } }
+    /// For a world that begins so many seconds after midnight.
+    pub fn new(second_of_day: u64) -> WallClock {
+        WallClock { ahead: second_of_day as i64 * SECOND }
     }
 
     /// So long after the world's beginning.
@@ -47,16 +37,11 @@ impl WallClock {
     }
 
     /// Somebody sets it: forward or back, by seconds, by minutes or by more than a day. Returns by how many seconds.
-    pub fn set(&mut self, since: Duration, chance: &mut Chance) -> i64 {
+    pub fn set(&mut self, chance: &mut Chance) -> i64 {
         let most = [60, 30 * 60, 36 * 3600][chance.below(3) as usize];
         let by = 1 + chance.below(most) as i64;
         let by = if chance.percent(50) { by } else { -by };
-        let since = since.as_nanos() as i64;
-        let midnight = (self.ahead + since).div_euclid(DAY) * DAY - since;
-        let ahead = (self.ahead + by * SECOND).clamp(midnight, self.least.saturating_add(self.most).max(midnight));
-        let by = (ahead - self.ahead) / SECOND;
-        self.ahead = ahead;
-        self.least = self.least.min(ahead);
+        self.ahead += by * SECOND;
         by
     }
 }

@@ -10,6 +10,7 @@ use store::disk::Disk;
 use store::follow::{Due, Follower};
 use store::journal::{Config, Door, Journal, Replayed, Ticket, Trouble, replay};
 use switchboard::replay::{Front, Recovered, Replay};
+use switchboard::serials::Reserve;
 
 use crate::chance::Chance;
 use crate::disk::ModelDisk;
@@ -105,7 +106,7 @@ impl Storage {
         front.go_beyond(at, None);
         let head = engine.door().last_sequence();
         if broken == Some(Rule::SerialReservation) {
-            front.next_serial = 1;
+            front.serials = Reserve::default();
         }
         let (mut told, mut events) = (Replay::default(), 0);
         let met = |met: Replayed<'_>| match met {

@@ -16,6 +16,7 @@ use switchboard::{
     Patience, Policy, QuotaRule, Responder, Seat, SerialBlock, Shard, ShardConfig, ToShard, Trunk,
 };
 
+use crate::clock;
 use crate::phones::{REALM, SECRET, users};
 use crate::rules::Rule;
 use crate::writers::{CHANNELS, SILENT_WORD};
@@ -204,7 +205,7 @@ impl Gateway {
                 node: 1,
                 tone: vec![0xD5; 2400].into(),
                 attendant: vec![0xD5; 8000].into(),
-                serials: SerialBlock { from: 0, until: 0 },
+                serials: SerialBlock { from: 0, until: 0, date: 0 },
             });
             let pairs = PORTS / shards;
             for n in 0..pairs {
@@ -212,11 +213,13 @@ impl Gateway {
             }
             shard
         };
-        casebook.take_front(wall, front);
+        // Broken, it begins where the first start of the day did.
+        let at = if broken == Some(Rule::SerialReservation) { clock::midnight(wall) } else { wall };
+        casebook.take_front(at, front);
         for index in 0..shards {
-            casebook.reserve(wall, Some(index));
+            casebook.reserve(at, Some(index));
         }
-        casebook.reserve(wall, None);
+        casebook.reserve(at, None);
         let mut shards: Vec<Shard> = (0..shards).map(&mut shard).collect();
         // Where phones were registered; broken, nobody remembers.
         for (user, kept) in front.bindings.iter().filter(|_| broken != Some(Rule::BindingsKept)) {

@@ -138,8 +138,6 @@ enum Coming {
 struct World {
     now: Mono,
     wall_clock: WallClock,
-    /// When it begins.
-    second_of_day: u64,
     chance: Chance,
     shape: Shape,
     conditions: Conditions,
@@ -196,9 +194,8 @@ impl World {
         }
         let second_of_day = chance.below(86_400);
         World {
-            second_of_day,
             now: BEGIN,
-            wall_clock: WallClock::new(second_of_day, 0),
+            wall_clock: WallClock::new(second_of_day),
             shape,
             conditions,
             broken,
@@ -267,12 +264,10 @@ impl World {
 
     /// What goes wrong.
     fn plan_trouble(&mut self) {
-        let starts = [
-            self.plan_at_times(30, Coming::Crash),
-            self.storage.is_replicated() && self.plan_at_times(60, Coming::LeadLost),
-        ];
-        let starts = starts.into_iter().filter(|planned| *planned).count();
-        self.wall_clock = WallClock::new(self.second_of_day, starts);
+        self.plan_at_times(30, Coming::Crash);
+        if self.storage.is_replicated() {
+            self.plan_at_times(60, Coming::LeadLost);
+        }
         self.plan_at_times(20, Coming::DiskFails);
         self.plan_at_times(30, Coming::ClockSet);
         self.plan_at_times(15, Coming::ClockSet);
@@ -282,13 +277,11 @@ impl World {
     }
 
     /// In so many worlds of a hundred, once while people call.
-    fn plan_at_times(&mut self, percent: u64, coming: Coming) -> bool {
-        let planned = self.chance.percent(percent);
-        if planned {
+    fn plan_at_times(&mut self, percent: u64, coming: Coming) {
+        if self.chance.percent(percent) {
             let at = self.chance.ms(1000, 45_000);
             self.plan(at, coming);
         }
-        planned
     }
 
     fn at_rest(&mut self) -> Result<(), String> {

@@ -63,7 +63,7 @@ pub(super) fn build(
             tone: tone.clone(),
             attendant: attendant.clone(),
             // They come by the inbox once they are reserved.
-            serials: SerialBlock { from: 0, until: 0 },
+            serials: SerialBlock { from: 0, until: 0, date: 0 },
         });
         if index == 0 {
             restore_bindings(&mut shard, &front.bindings, clock.mono(), city);

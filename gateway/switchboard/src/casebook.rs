@@ -107,6 +107,8 @@ pub struct CasebookConfig {
     pub stored_a_day: Option<u64>,
 }
 
+/// How long names of messages are kept.
+const NAMES_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Names of messages in one frame of a snapshot.
 const NAMES_A_NOTE: usize = 10_000;
 
@@ -213,6 +215,8 @@ pub struct Casebook {
     acting: String,
     waiting: VecDeque<(u64, Deferred)>,
     /// What the journal noted about lines; used up at the start.
+    /// Long messages that became whole by what the journal noted.
+    restored_long: Vec<dispatch::conversation::Joined>,
     restored_lines: BTreeMap<String, LineState>,
     restored_outbound: BTreeMap<String, Outbound>,
     outputs: VecDeque<Output>,
@@ -225,7 +229,7 @@ impl Casebook {
         Casebook {
             alerts: Alerts::new(config.source.clone(), config.node.to_string(), keywords),
             threads: Threads::default(),
-            seen: Seen::new(Duration::from_secs(24 * 3600)),
+            seen: Seen::new(NAMES_KEPT),
             seen_lately: Lately::new(Duration::from_secs(10 * 60)),
             assembly: Assembly::new(config.patience.parts_within, Duration::from_secs(600)),
             quota: Quota::default(),
@@ -237,13 +241,14 @@ impl Casebook {
             stored: stored::Stored::default(),
             refused_files: VecDeque::new(),
             bindings: BTreeMap::new(),
-            serials: Serials::new(Holder::Casebook, config.shards, SerialBlock { from: 0, until: 0 }),
+            serials: Serials::new(Holder::Casebook, config.shards, SerialBlock { from: 0, until: 0, date: 0 }),
             keeping: keeping::Keeping::new(),
             frames: 0,
             durable: 0,
             store_full: false,
             acting: String::new(),
             waiting: VecDeque::new(),
+            restored_long: Vec::new(),
             restored_lines: BTreeMap::new(),
             restored_outbound: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -343,6 +348,7 @@ impl Casebook {
 
     /// Feeds one fact; what comes of it is queued in the journal's order.
     fn fact(&mut self, at: Wall, no: AlertNo, fact: casework::Fact) -> bool {
+        self.keeping.given(no);
         let taken = self.alerts.handle_fact(at, no, fact);
         while let Some(output) = self.alerts.poll_output() {
             match output {
@@ -460,6 +466,12 @@ impl Casebook {
     /// The instant of something of which only the wall time is known: as long ago as the clocks say, and never ahead.
     fn instant_of(&self, at: Wall, then: Wall) -> Mono {
         self.now - Duration::from_nanos(u64::try_from(at.0 - then.0).unwrap_or(0))
+    }
+
+    /// When a name was noted, for forgetting it: it is kept for an hour at least, since the clock may have leapt.
+    fn named_at(&self, at: Wall, then: Wall) -> Mono {
+        let latest = NAMES_KEPT - Duration::from_secs(3600);
+        self.instant_of(at, then).max(self.now - latest)
     }
 
     pub fn open(&self) -> impl Iterator<Item = (&AlertNo, &AlertRecord)> {

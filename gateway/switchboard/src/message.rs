@@ -93,6 +93,8 @@ pub enum Action {
 pub struct SerialBlock {
     pub from: u32,
     pub until: u32,
+    /// The Beijing date that they were reserved for: good on later ones too, not on earlier ones.
+    pub date: u32,
 }
 
 /// Where a leg is to be called.

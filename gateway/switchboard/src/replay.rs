@@ -11,7 +11,7 @@ use codecs::record::{AlertNo, AlertRecord, CloudEvent, Duty, Note};
 use codecs::time::Wall;
 
 use crate::message::KeptBinding;
-use crate::serials::{RESERVED, first_of_day};
+use crate::serials::{Reserve, first_of_day};
 
 /// Ended alerts that a start keeps within reach.
 const CLOSED_KEPT: usize = 5000;
@@ -21,9 +21,7 @@ const STATE: &[u8] = b"\"state\":\"";
 /// What a start needs before it has read anything else.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Front {
-    /// The first serial that no block has reserved, and the Beijing date of which that is known.
-    pub next_serial: u32,
-    pub date: u32,
+    pub serials: Reserve,
     /// Officers whose duty was changed.
     pub duties: BTreeMap<String, bool>,
     /// Where phones have registered.
@@ -34,26 +32,18 @@ pub struct Front {
 
 impl Default for Front {
     fn default() -> Front {
-        Front { next_serial: 1, date: 0, duties: BTreeMap::new(), bindings: BTreeMap::new(), snapshot: 0 }
+        Front { serials: Reserve::default(), duties: BTreeMap::new(), bindings: BTreeMap::new(), snapshot: 0 }
     }
 }
 
 impl Front {
     /// Numbers that were given are not given again by a journal that has lost what it told of them, nor by an older
     /// copy of it: they go on behind the highest that is known to be `given` today, and at least as far in as the day is
-    /// old. What an earlier day reserved is no concern of today's: the date is a part of the number.
+    /// old.
     pub fn go_beyond(&mut self, at: Wall, given: Option<u32>) {
-        self.known(at.beijing_date(), 1);
-        let given = given.map_or(0, |last| last + 1);
-        self.next_serial = self.next_serial.max(given).max(first_of_day(at));
-    }
-
-    /// Serials below this were reserved on that date.
-    fn known(&mut self, date: u32, below: u32) {
-        if date > self.date {
-            (self.date, self.next_serial) = (date, below.max(1));
-        } else if date == self.date {
-            self.next_serial = self.next_serial.max(below);
+        self.serials.known(at.beijing_date(), u64::from(first_of_day(at)));
+        if let Some(last) = given {
+            self.serials.given(at.beijing_date(), last);
         }
     }
 
@@ -62,7 +52,7 @@ impl Front {
         match frame.kind {
             Kind::Grant => {
                 let until = std::str::from_utf8(frame.payload).ok().and_then(|t| t.parse().ok());
-                self.known(frame.at.beijing_date(), until.unwrap_or(0));
+                self.serials.known(frame.at.beijing_date(), until.unwrap_or(0));
             }
             Kind::Duty => {
                 if let Some(Duty { officer, on_duty, .. }) = Duty::parse(frame.payload) {
@@ -70,10 +60,8 @@ impl Front {
                 }
             }
             Kind::Event => {
-                // Below the reserved ones' end they were reserved, whatever the grants say.
-                let no = alert_of(frame.payload).map(|(no, ..)| no).filter(|no| no.serial() < RESERVED);
-                if let Some(no) = no {
-                    self.known(no.date(), no.serial() + 1);
+                if let Some((no, ..)) = alert_of(frame.payload) {
+                    self.serials.given(no.date(), no.serial());
                 }
             }
             Kind::Note => {
@@ -87,8 +75,9 @@ impl Front {
 
     fn note(&mut self, at: Wall, note: &Note) {
         match note {
-            Note::Head { serials, duties, snapshot } => {
-                self.known(at.beijing_date(), *serials);
+            Note::Head { serials, dates, duties, snapshot } => {
+                self.serials.known(at.beijing_date(), *serials);
+                dates.iter().for_each(|(date, below)| self.serials.known(*date, *below));
                 self.duties.clone_from(duties);
                 self.snapshot = *snapshot;
                 // They follow, those that still hold.
@@ -227,6 +216,7 @@ mod tests {
     use codecs::record::{Stamp, State, Step};
 
     use super::*;
+    use crate::serials::RESERVED;
 
     fn no(n: u32) -> AlertNo {
         AlertNo::mint("370400000000", 20_261_122, 1, n)
@@ -282,7 +272,7 @@ mod tests {
         let revisions: Vec<_> = recovered.records.iter().map(|r| (r.id.alert_no.clone(), r.rev)).collect();
         assert_eq!(revisions, [(no(2).to_string(), 1), (no(1).to_string(), 2)]);
         assert_eq!(recovered.unreadable.iter().map(|u| u.sequence).collect::<Vec<_>>(), [5, 6]);
-        assert_eq!((recovered.notes.len(), recovered.front.next_serial), (1, 3));
+        assert_eq!((recovered.notes.len(), recovered.front.serials.on(20_261_122)), (1, 3));
     }
 
     #[test]
@@ -301,7 +291,7 @@ mod tests {
             Note::Binding { user: user.into(), contact, transport: "UDP".into(), remote, until: 9 }
         };
         let duties = BTreeMap::from([("2001".to_owned(), false)]);
-        let head = Note::Head { serials: 40_000, duties, snapshot: 17 };
+        let head = Note::Head { serials: 40_000, dates: BTreeMap::new(), duties, snapshot: 17 };
         let duty = Duty { officer: "2002".into(), on_duty: true, by: String::new() }.to_json();
         let mut front = Front::default();
         let unreserved = event(RESERVED + 5, 1, State::Arrived);
@@ -319,33 +309,12 @@ mod tests {
             let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
             front.handle(&Frame { sequence: 1, at: Wall(7), kind: *kind, more: false, origin, previous, payload });
         }
-        assert_eq!((front.next_serial, front.snapshot), (50_000, 17), "an unreserved number reserves nothing");
+        assert_eq!(
+            (front.serials.on(Wall(7).beijing_date()), front.snapshot),
+            (50_000, 17),
+            "an unreserved number reserves nothing"
+        );
         assert_eq!(front.bindings.keys().collect::<Vec<_>>(), ["1002"]);
         assert_eq!(front.duties, BTreeMap::from([("2001".into(), false), ("2002".into(), true)]));
-    }
-
-    #[test]
-    fn an_older_copy_of_the_journal_gives_no_number_of_today_again_and_yesterday_s_hold_up_none() {
-        let frame = |front: &mut Front, at: Wall, until: &str| {
-            let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
-            let payload = until.as_bytes();
-            front.handle(&Frame { sequence: 1, at, kind: Kind::Grant, more: false, origin, previous, payload });
-        };
-        const NOON: Wall = Wall(1_795_276_800_000_000_000 + 12 * 3_600_000_000_000);
-        let hours = |n: i64| Wall(NOON.0 + n * 3_600_000_000_000);
-        let mut front = Front::default();
-        frame(&mut front, NOON, "40000");
-        front.go_beyond(hours(1), None);
-        let one = front.next_serial;
-        assert!(one > 40_000 && one == first_of_day(hours(1)), "{one}");
-        // The copy is from noon; what was given since is behind, since the clock has gone on.
-        let mut copy = Front::default();
-        frame(&mut copy, NOON, "40000");
-        copy.go_beyond(hours(3), None);
-        assert!(copy.next_serial > one + 100_000);
-        // Late today so many were reserved that tomorrow morning is far behind: that is another date's.
-        frame(&mut front, hours(11), "89000000");
-        front.go_beyond(hours(20), None);
-        assert_eq!(front.next_serial, first_of_day(hours(20)));
     }
 }

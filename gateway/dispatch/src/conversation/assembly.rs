@@ -39,18 +39,20 @@ pub enum Joined {
     Kept,
     /// Word for word what another part with this number said.
     Again,
-    /// All of it, with the name of its first part.
-    Whole { text: String, message_id: String },
+    /// All of it, with the name of its first part and those of all.
+    Whole { text: String, message_id: String, names: Vec<String> },
     /// Another text under the same reference: what there was of the one before, gaps marked, and what this part made.
     Instead { before: Box<Joined>, then: Box<Joined> },
     /// What there is after the time that one waits, gaps marked.
-    Partial { key: LongKey, text: String, message_id: String },
+    Partial { key: LongKey, text: String, message_id: String, names: Vec<String> },
     /// A part that came after the rest was given up.
     Late { text: String },
 }
 
 struct Slot {
     parts: BTreeMap<u8, (Alphabet, Vec<u8>)>,
+    names: BTreeMap<u8, String>,
+    /// The name of the first that came.
     message_id: String,
     begun: Mono,
     /// What there was has been handed on; late parts follow singly.
@@ -81,8 +83,7 @@ impl Assembly {
                 // message, and what was acknowledged of the one before is handed on as it is.
                 Some(_) if slot.given_up => self.remove(&key),
                 Some(_) => {
-                    let (text, id) = (slot.text(key.total), slot.message_id.clone());
-                    let before = Box::new(Joined::Partial { key: key.clone(), text, message_id: id });
+                    let before = Box::new(slot.partial(key.clone()));
                     self.remove(&key);
                     let part = Part { key, number, alphabet, octets, message_id };
                     return Joined::Instead { before, then: Box::new(self.add(at, part)) };
@@ -98,15 +99,18 @@ impl Assembly {
         let due = at + self.wait;
         let slot = self.slots.entry(key.clone()).or_insert_with(|| {
             self.due.insert((due, key.clone()));
-            Slot { parts: BTreeMap::new(), message_id, begun: at, given_up: false }
+            let (parts, names) = (BTreeMap::new(), BTreeMap::new());
+            Slot { parts, names, message_id: message_id.clone(), begun: at, given_up: false }
         });
+        slot.names.insert(number, message_id);
         slot.parts.insert(number, (alphabet, octets));
         if slot.parts.len() < key.total as usize {
             return Joined::Kept;
         }
         let (text, message_id) = (slot.text(key.total), std::mem::take(&mut slot.message_id));
+        let names = std::mem::take(&mut slot.names).into_values().collect();
         self.remove(&key);
-        Joined::Whole { text, message_id }
+        Joined::Whole { text, message_id, names }
     }
 
     fn remove(&mut self, key: &LongKey) {
@@ -129,8 +133,7 @@ impl Assembly {
             }
             slot.given_up = true;
             self.due.insert((due + self.keep, key.clone()));
-            let (text, message_id) = (slot.text(key.total), slot.message_id.clone());
-            return Some(Joined::Partial { key, text, message_id });
+            return Some(slot.partial(key));
         }
         None
     }
@@ -166,7 +169,7 @@ impl Assembly {
                     number: *number,
                     alphabet: *alphabet,
                     octets: octets.clone(),
-                    message_id: slot.message_id.clone(),
+                    message_id: slot.names.get(number).unwrap_or(&slot.message_id).clone(),
                 };
                 (slot.begun, part)
             })
@@ -175,6 +178,11 @@ impl Assembly {
 }
 
 impl Slot {
+    fn partial(&self, key: LongKey) -> Joined {
+        let (text, names) = (self.text(key.total), self.names.values().cloned().collect());
+        Joined::Partial { key, text, message_id: self.message_id.clone(), names }
+    }
+
     /// Neighbours in one alphabet are joined before they are decoded: senders cut characters in two.
     fn text(&self, total: u8) -> String {
         let mut text = String::new();
@@ -224,9 +232,12 @@ mod tests {
             assert_eq!(a.add(Mono(0), part(order[0], "甲")), Joined::Kept);
             assert_eq!(a.add(Mono(0), part(order[0], "甲")), Joined::Again);
             assert_eq!(a.add(Mono(1), part(order[1], "乙")), Joined::Kept);
-            let Joined::Whole { text, message_id } = a.add(Mono(2), part(order[2], "丙")) else { panic!("whole") };
+            let Joined::Whole { text, message_id, names } = a.add(Mono(2), part(order[2], "丙")) else {
+                panic!("whole")
+            };
             assert_eq!(text.chars().count(), 3);
             assert_eq!(message_id, format!("m{}", order[0]));
+            assert_eq!(names, ["m1", "m2", "m3"]);
             assert!(a.is_empty() && a.next_due().is_none());
         }
     }

@@ -67,6 +67,11 @@ impl Seen {
         }
     }
 
+    /// The alert that it went to, if it came and went to any.
+    pub fn alert_of(&self, name: u128) -> Option<AlertNo> {
+        self.names.get(&name).copied().flatten()
+    }
+
     /// A message that was not taken after all may come again.
     pub fn forget(&mut self, name: u128) {
         self.names.remove(&name);

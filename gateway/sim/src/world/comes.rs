@@ -8,7 +8,7 @@ use codecs::sip::Message;
 use sip::Flow;
 use switchboard::{Action, RequestId, ToCasebook, ToDesk};
 
-use super::{BEGIN, Coming, REST, TROUBLE, World, note_arrival};
+use super::{Coming, REST, TROUBLE, World, note_arrival};
 use crate::gateway::{PARTIES, SEATS, SELF};
 use crate::party::{self, Deed, Party};
 use crate::rules::Rule;
@@ -77,7 +77,7 @@ impl World {
     }
 
     fn set_clock(&mut self) {
-        let by = self.wall_clock.set(self.now.since(BEGIN), &mut self.chance);
+        let by = self.wall_clock.set(&mut self.chance);
         self.reach("wall clock set");
         self.tell(format_args!("the wall clock is set by {by} seconds"));
     }

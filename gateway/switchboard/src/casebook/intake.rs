@@ -9,7 +9,7 @@ use codecs::sms::decode;
 use codecs::time::Wall;
 
 use casework::{Arrival, Fact, Message, Place as FactPlace};
-use dispatch::conversation::{Joined, Known, Part, Seen};
+use dispatch::conversation::{Joined, Known, LongKey, Part, Seen};
 use dispatch::nearest::Place;
 
 use super::{Casebook, ChannelRule, Output};
@@ -82,13 +82,10 @@ impl Casebook {
                 None
             }
             Joined::Again => None,
-            // The revision names the message, so that a restart does not wait for its parts again.
-            Joined::Whole { text, message_id } => {
+            Joined::Whole { text, message_id, names } => {
                 let channel = message.from.channel.clone();
-                let last = Seen::name(&channel, &message.message_id);
                 let no = self.deliver(at, Incoming { message_id, ..message }, text, Vec::new());
-                let names = vec![(format!("{last:032x}"), no.to_string())];
-                self.note(at, &Note::Known { channel, names });
+                self.parts_belong(at, channel, &names, no);
                 Some(no)
             }
             Joined::Late { text } => {
@@ -106,10 +103,18 @@ impl Casebook {
         }
     }
 
+    /// Parts are in an alert now: a start does not wait for the others again.
+    fn parts_belong(&mut self, at: Wall, channel: String, names: &[String], no: AlertNo) {
+        let hashed = names.iter().map(|id| Seen::name(&channel, id));
+        let names = hashed.map(|name| (format!("{name:032x}"), no.to_string())).collect();
+        self.note(at, &Note::Known { channel, names });
+    }
+
     /// Of a long message what there is.
     fn partial(&mut self, at: Wall, joined: Joined) {
-        let Joined::Partial { key, text, message_id } = joined else { return };
-        self.count(&key.sender.channel.clone(), "parts_missing");
+        let Joined::Partial { key, text, message_id, names } = joined else { return };
+        let channel = key.sender.channel.clone();
+        self.count(&channel, "parts_missing");
         let message = Incoming {
             from: key.sender,
             message_id,
@@ -123,7 +128,8 @@ impl Casebook {
             silent: false,
             is_ping: false,
         };
-        self.deliver(at, message, text, Vec::new());
+        let no = self.deliver(at, message, text, Vec::new());
+        self.parts_belong(at, channel, &names, no);
     }
 
     pub(super) fn parts_timeouts(&mut self, at: Wall) {
@@ -286,15 +292,10 @@ impl Casebook {
 
     /// Takes up what the journal noted at `then`; before the records. `at` is now.
     pub(super) fn restore_note(&mut self, at: Wall, then: Wall, note: Note) {
-        let instant = self.instant_of(at, then);
+        let instant = self.named_at(at, then);
         match note {
-            Note::Part { sender, to, reference, total, number, alphabet, octets, message_id } => {
-                let key = dispatch::conversation::LongKey { sender, to, reference, total };
-                let name = Seen::name(&key.sender.channel, &message_id);
-                self.seen.note(instant, &key.sender.channel, name);
-                let octets = unhex(&octets);
-                let _ = self.assembly.add(instant, Part { key, number, alphabet, octets, message_id });
-            }
+            // Once it is known which of them are in alerts: `restore_part`.
+            Note::Part { .. } => {}
             Note::Seen { names } => {
                 for name in names.iter().filter_map(|n| u128::from_str_radix(n, 16).ok()) {
                     self.seen.note(instant, "", name);
@@ -320,6 +321,37 @@ impl Casebook {
             answered @ Note::Answered { .. } => self.remember(then, answered),
             // The front has them.
             Note::Binding { .. } | Note::Unbound { .. } | Note::Head { .. } | Note::Damaged { .. } => {}
+        }
+    }
+
+    /// Takes up a part that the journal noted at `then`, unless an alert has it; after all other notes. What comes of it
+    /// is handed on once the records are there.
+    pub(super) fn restore_part(&mut self, at: Wall, then: Wall, note: Note) {
+        let Note::Part { sender, to, reference, total, number, alphabet, octets, message_id } = note else { return };
+        let key = LongKey { sender, to, reference, total };
+        let name = Seen::name(&key.sender.channel, &message_id);
+        let known = self.seen.note(self.named_at(at, then), &key.sender.channel, name);
+        if matches!(known, Known::Before(Some(_))) {
+            return;
+        }
+        let part = Part { key: key.clone(), number, alphabet, octets: unhex(&octets), message_id };
+        let mut joined = self.assembly.add(self.instant_of(at, then), part);
+        while let Joined::Instead { before, then } = joined {
+            self.restored_long.push(*before);
+            joined = *then;
+        }
+        if let Joined::Whole { text, message_id, names } = joined {
+            self.restored_long.push(Joined::Partial { key, text, message_id, names });
+        }
+    }
+
+    /// Long messages that became whole by what the journal noted, and that no record has.
+    pub(super) fn hand_on_restored(&mut self, at: Wall) {
+        for long in std::mem::take(&mut self.restored_long) {
+            let Joined::Partial { key, message_id, .. } = &long else { continue };
+            if self.seen.alert_of(Seen::name(&key.sender.channel, message_id)).is_none() {
+                self.partial(at, long);
+            }
         }
     }
 }

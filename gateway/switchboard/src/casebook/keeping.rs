@@ -10,18 +10,16 @@ use codecs::time::{Mono, Wall};
 use super::{Casebook, Output};
 use crate::message::{Failure, RequestId, SerialBlock, ToShard};
 use crate::replay::{Front, Recovered};
-use crate::serials::Holder;
+use crate::serials::{Holder, Reserve};
 
-/// Serials a grant.
-const BLOCK: u32 = 10_000;
 /// Records of a snapshot that are written at one time.
 const PORTION: usize = 200;
 /// A snapshot is written when the journal has grown by this many of the last one.
 const EVERY: u64 = 4;
 
 pub(super) struct Keeping {
-    /// The first serial that no block has reserved; none while nothing is known of the journal.
-    next_serial: Option<u32>,
+    /// How far serials are reserved; none while nothing is known of the journal.
+    serials: Option<Reserve>,
     /// Who wants a block and waits for that.
     wanting: Vec<Holder>,
     /// Officers whose duty was changed.
@@ -51,7 +49,7 @@ impl Keeping {
     /// Before anything is known of the journal.
     pub fn new() -> Keeping {
         Keeping {
-            next_serial: None,
+            serials: None,
             wanting: Vec::new(),
             duties: BTreeMap::new(),
             reserved: VecDeque::new(),
@@ -66,6 +64,13 @@ impl Keeping {
 }
 
 impl Keeping {
+    /// A number was given.
+    pub fn given(&mut self, no: AlertNo) {
+        if let Some(serials) = &mut self.serials {
+            serials.given(no.date(), no.serial());
+        }
+    }
+
     /// So much more stands in the journal.
     pub fn grow(&mut self, octets: usize) {
         self.since += octets as u64;
@@ -86,7 +91,7 @@ impl Casebook {
 
     /// What the journal tells at once. Whoever waits for numbers gets them.
     pub fn take_front(&mut self, at: Wall, front: &Front) {
-        self.keeping.next_serial = Some(front.next_serial);
+        self.keeping.serials = Some(front.serials.clone());
         self.keeping.whole = front.snapshot;
         for (officer, on_duty) in &front.duties {
             self.keeping.duties.entry(officer.clone()).or_insert(*on_duty);
@@ -105,10 +110,9 @@ impl Casebook {
     }
 
     fn reserve_for(&mut self, at: Wall, holder: Holder) {
-        let Some(from) = self.keeping.next_serial else { return self.keeping.wanting.push(holder) };
-        let block = SerialBlock { from, until: from + BLOCK };
-        self.keeping.next_serial = Some(block.until);
-        self.frame(at, Kind::Grant, block.until.to_string().into_bytes());
+        let Some(serials) = &mut self.keeping.serials else { return self.keeping.wanting.push(holder) };
+        let (block, until) = serials.take(at);
+        self.frame(at, Kind::Grant, until.to_string().into_bytes());
         self.keeping.reserved.push_back((self.frames, holder, block));
     }
 
@@ -165,9 +169,10 @@ impl Casebook {
             (self.keeping.whole, self.keeping.begun) = (0, 0);
             self.keeping.to_snapshot.clear();
         }
-        let serials = self.keeping.next_serial.unwrap_or(1);
+        let known = self.keeping.serials.clone().unwrap_or_default();
+        let (serials, dates) = (known.on(at.beijing_date()).max(1), known.dates().clone());
         let (duties, snapshot) = (self.keeping.duties.clone(), self.keeping.whole);
-        self.note(at, &Note::Head { serials, duties, snapshot });
+        self.note(at, &Note::Head { serials, dates, duties, snapshot });
         let bindings: Vec<Note> = self.bindings.iter().map(|(user, b)| b.note(user)).collect();
         for binding in bindings {
             self.note(at, &binding);
@@ -224,8 +229,13 @@ impl Casebook {
     /// Takes up what the journal told: notes, records, and what a start owes. Returns the alerts whose calls were up.
     pub fn take_up(&mut self, now: Mono, at: Wall, recovered: Recovered) -> Vec<AlertNo> {
         self.now = now;
-        for (then, note) in recovered.notes {
+        let (parts, notes): (Vec<_>, Vec<_>) =
+            recovered.notes.into_iter().partition(|(_, note)| matches!(note, Note::Part { .. }));
+        for (then, note) in notes {
             self.restore_note(at, then, note);
+        }
+        for (then, part) in parts {
+            self.restore_part(at, then, part);
         }
         let mut unfinished = Vec::new();
         for record in recovered.records {
@@ -234,6 +244,7 @@ impl Casebook {
             }
             self.restore(at, record);
         }
+        self.hand_on_restored(at);
         self.resume_talks(at);
         self.release();
         unfinished

@@ -483,7 +483,7 @@ impl Casebook {
     pub(super) fn restore_talk(&mut self, at: Wall, record: &AlertRecord) {
         let Some(no) = AlertNo::parse(&record.id.alert_no) else { return };
         for line in record.text.iter().filter(|l| l.dir == Some(Direction::In)) {
-            let (then, name) = (self.instant_of(at, line.at.0), Seen::name(&line.channel, &line.message_id));
+            let (then, name) = (self.named_at(at, line.at.0), Seen::name(&line.channel, &line.message_id));
             self.seen.note(then, &line.channel, name);
             self.seen.belongs(name, no);
             self.seen_lately.restore(then, name, no);
