@@ -91,7 +91,9 @@ impl Table {
             .comment(Some(b'#'))
             .from_reader(text.as_bytes());
         let columns = lines.headers().cloned().unwrap_or_default();
-        for missing in wanted.iter().filter(|w| !columns.iter().any(|c| c == **w)) {
+        // Of one that cannot be read nothing else is told.
+        let is_unread = problems.iter().any(|p| p.code == "GW-0103" && matches!(&p.at, At::File(f) if *f == file));
+        for missing in wanted.iter().filter(|w| !is_unread && !columns.iter().any(|c| c == **w)) {
             let what = format!("column `{missing}` is missing");
             problems.push(Problem { code: "GW-0220", at: At::Line(file.clone(), 1), what });
         }
@@ -130,14 +132,36 @@ impl Table {
         }
     }
 
+    /// What a row is called by: one name that may stand in a path, and not that of another row.
+    fn names(&self, column: &str, p: &mut Vec<Problem>) {
+        let mut seen = BTreeMap::new();
+        for row in &self.rows {
+            let name = self.cell(row, column);
+            if name.is_empty() || name.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
+                p.push(self.problem(row, "GW-0239", format!("{column} {name:?} is no name")));
+            } else if let Some(line) = seen.insert(name, row.line) {
+                p.push(self.problem(row, "GW-0222", format!("{column} `{name}` stands in line {line} already")));
+            }
+        }
+    }
+
+    /// The account of a row's user, who has to have a secret.
+    fn account(&self, row: &Row, realm: &Realm<'_>, p: &mut Vec<Problem>) -> Account {
+        let (user, secret) = (self.cell(row, "user"), self.cell(row, "secret"));
+        if secret.is_empty() {
+            p.push(self.problem(row, "GW-0120", format!("user `{user}` has no secret")));
+        }
+        realm.account(user, secret)
+    }
+
     fn problem(&self, row: &Row, code: &'static str, what: String) -> Problem {
         Problem { code, at: At::Line(self.file.clone(), row.line), what }
     }
 }
 
 fn read(path: &Path, problems: &mut Vec<Problem>) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|e| {
-        problems.push(Problem { code: "GW-0103", at: At::File(path.to_owned()), what: e.to_string() });
+    crate::config::read_text(path).unwrap_or_else(|what| {
+        problems.push(Problem { code: "GW-0103", at: At::File(path.to_owned()), what });
         String::new()
     })
 }
@@ -402,16 +426,22 @@ fn seats(
             group,
             preferred: cell("skills").split(' ').any(|s| s == "preferred"),
             skills: cell("skills").split(' ').filter(|s| *s != "preferred").fold(0, |bits, s| bits | skills.bit(s)),
-            max_threads: cell("max_threads").parse().unwrap_or_else(|_| {
-                let what = format!("max_threads `{}` is not a number", cell("max_threads"));
+            max_threads: threads(cell("max_threads")).unwrap_or_else(|| {
+                let what = format!("max_threads `{}` is not 1 to 1000", cell("max_threads"));
                 p.push(table.problem(row, "GW-0236", what));
                 0
             }),
         });
         users.push(cell("user").to_owned());
-        accounts.push(realm.account(cell("user"), cell("secret")));
+        accounts.push(table.account(row, realm, p));
     }
+    table.names("id", p);
     (seats, users)
+}
+
+/// How many conversations a seat may have at one time.
+fn threads(cell: &str) -> Option<usize> {
+    cell.parse().ok().filter(|n| (1..=1000).contains(n))
 }
 
 fn grids(file: &Path, units: &BTreeMap<String, crate::config::Unit>, p: &mut Vec<Problem>) -> GridMap {
@@ -420,7 +450,7 @@ fn grids(file: &Path, units: &BTreeMap<String, crate::config::Unit>, p: &mut Vec
         p.push(Problem { code: "GW-0224", at: At::File(file.to_owned()), what });
         Vec::new()
     });
-    let mut grids = Vec::new();
+    let (mut grids, mut seen) = (Vec::new(), BTreeSet::new());
     for (i, feature) in features.into_iter().enumerate() {
         let text = |key: &str| feature.properties.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
         let (id, unit) = (text("grid_id"), text("unit"));
@@ -428,6 +458,10 @@ fn grids(file: &Path, units: &BTreeMap<String, crate::config::Unit>, p: &mut Vec
             let what =
                 format!("feature {i}: grid_id `{id}`, unit `{unit}`: both must be there, and the unit in [unit.…]");
             p.push(Problem { code: "GW-0225", at: At::File(file.to_owned()), what });
+        }
+        if !seen.insert(id.clone()) {
+            let what = format!("feature {i}: grid_id `{id}` stands in an earlier one already");
+            p.push(Problem { code: "GW-0222", at: At::File(file.to_owned()), what });
         }
         grids.push(Grid::new(id, unit, feature.areas));
     }
@@ -463,7 +497,7 @@ fn officers(
             ));
         }
         if !cell("user").is_empty() {
-            accounts.push(realm.account(cell("user"), cell("secret")));
+            accounts.push(table.account(row, realm, p));
         }
         officers.push(Responder {
             no: cell("police_no").into(),
@@ -477,6 +511,7 @@ fn officers(
             superior: None,
         });
     }
+    table.names("police_no", p);
     officers
 }
 

@@ -20,8 +20,8 @@ const DRAIN: Duration = Duration::from_secs(3600);
 
 /// Reads a configuration and everything it names.
 fn load(path: &Path) -> Result<(Config, City), Vec<Problem>> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| vec![Problem { code: "GW-0103", at: At::File(path.to_owned()), what: e.to_string() }])?;
+    let text = config::read_text(path)
+        .map_err(|what| vec![Problem { code: "GW-0103", at: At::File(path.to_owned()), what }])?;
     let source = Source { path, text: &text };
     let (config, mut problems) = config::read(source);
     let Some(config) = config else { return Err(problems) };

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path, Query, State};
@@ -80,62 +79,63 @@ fn is_fresh(channel: &str, seconds: i64, now: i64) -> bool {
 const BODY_MAX: usize = 256 * 1024;
 /// What nearly every message has, and less.
 const SHORT: usize = 16 * 1024;
-/// Longer ones that are read at one time, of one source too: what nobody has proved yet takes no memory to speak of, and
-/// nobody's long messages keep another's out.
+/// Longer ones that are read at one time, of one source too: what nobody has proved yet takes no memory to speak of. The
+/// oldest gives way to a newcomer, so that nobody keeps another's out by not going on.
 const LONG_MAX: usize = 64;
 const LONG_OF_ONE: usize = 16;
-/// How long one waits for its turn.
-const TURN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Long messages that are being read.
 #[derive(Default)]
-pub struct Long {
-    of: Mutex<HashMap<IpAddr, usize>>,
-    left: Notify,
+pub struct Long(Mutex<Reading>);
+
+#[derive(Default)]
+struct Reading {
+    /// The oldest first.
+    all: VecDeque<(u64, IpAddr, Arc<Notify>)>,
+    begun: u64,
 }
 
 /// A place among them.
 struct Place<'a> {
     long: &'a Long,
-    source: IpAddr,
+    number: u64,
+    /// Somebody younger has it.
+    lost: Arc<Notify>,
 }
 
 impl Long {
     fn take(&self, source: IpAddr) -> Option<Place<'_>> {
-        let mut of = self.of.lock().ok()?;
-        let (all, own) = (of.values().sum::<usize>(), of.get(&source).copied().unwrap_or(0));
-        if all >= LONG_MAX || own >= LONG_OF_ONE {
-            return None;
-        }
-        of.insert(source, own + 1);
-        Some(Place { long: self, source })
-    }
-
-    async fn wait(&self, source: IpAddr) -> Option<Place<'_>> {
-        let waited = async {
-            loop {
-                let left = self.left.notified();
-                if let Some(place) = self.take(source) {
-                    return place;
-                }
-                left.await;
-            }
+        let source = network(source);
+        let mut reading = self.0.lock().ok()?;
+        let of_one = |(_, other, _): &&(u64, IpAddr, Arc<Notify>)| *other == source;
+        let oldest = if reading.all.iter().filter(of_one).count() >= LONG_OF_ONE {
+            reading.all.iter().position(|one| of_one(&one))
+        } else {
+            (reading.all.len() >= LONG_MAX).then_some(0)
         };
-        tokio::time::timeout(TURN_WITHIN, waited).await.ok()
+        if let Some((.., lost)) = oldest.and_then(|at| reading.all.remove(at)) {
+            lost.notify_one();
+        }
+        reading.begun += 1;
+        let (number, lost) = (reading.begun, Arc::new(Notify::new()));
+        reading.all.push_back((number, source, Arc::clone(&lost)));
+        Some(Place { long: self, number, lost })
+    }
+}
+
+/// Whose address it is: a host of IPv6 has as many as it likes.
+fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if let Ok(mut of) = self.long.of.lock()
-            && let Some(own) = of.get_mut(&self.source)
-        {
-            *own -= 1;
-            if *own == 0 {
-                of.remove(&self.source);
-            }
+        if let Ok(mut reading) = self.long.0.lock() {
+            reading.all.retain(|(number, ..)| *number != self.number);
         }
-        self.long.left.notify_waiters();
     }
 }
 
@@ -147,20 +147,27 @@ enum Unread {
     Broken,
 }
 
-/// The whole body. What goes beyond a short message waits for its turn.
+/// The whole body. What goes beyond a short message needs a place.
 async fn read(body: Body, source: IpAddr, long: &Long) -> Result<Bytes, Unread> {
-    let (mut stream, mut got, mut place) = (body.into_data_stream(), BytesMut::new(), None);
-    while let Some(part) = stream.next().await {
+    let (mut stream, mut got, mut place) = (body.into_data_stream(), BytesMut::new(), None::<Place<'_>>);
+    loop {
+        let part = match &place {
+            None => stream.next().await,
+            Some(place) => tokio::select! {
+                part = stream.next() => part,
+                () = place.lost.notified() => return Err(Unread::Crowded),
+            },
+        };
+        let Some(part) = part else { return Ok(got.freeze()) };
         let part = part.map_err(|_| Unread::Broken)?;
         if got.len() + part.len() > BODY_MAX {
             return Err(Unread::TooLong);
         }
         if got.len() + part.len() > SHORT && place.is_none() {
-            place = Some(long.wait(source).await.ok_or(Unread::Crowded)?);
+            place = Some(long.take(source).ok_or(Unread::Crowded)?);
         }
         got.extend_from_slice(&part);
     }
-    Ok(got.freeze())
 }
 
 #[derive(Deserialize, Default)]
@@ -544,5 +551,40 @@ mod tests {
             assert_eq!(is_fresh("x", 1_000_000 + apart, 1_000_000), fresh, "{apart}");
         }
         assert!(!is_fresh("x", i64::MIN, i64::MAX));
+    }
+
+    #[tokio::test]
+    async fn however_many_long_bodies_stand_still_the_next_one_is_read() {
+        let long = Long::default();
+        // Eight hosts with more than their share each, all of them silent.
+        let silent: Vec<Place<'_>> = (0..128u8).filter_map(|n| long.take(IpAddr::from([192, 0, 2, n % 8]))).collect();
+        assert_eq!((silent.len(), long.0.lock().expect("unpoisoned").all.len()), (128, LONG_MAX));
+        let source = IpAddr::from([192, 0, 2, 99]);
+        let body = Body::from(vec![b'x'; 200_000]);
+        assert_eq!(read(body, source, &long).await.map(|b| b.len()).ok(), Some(200_000));
+        // The same behind one proxy that everybody comes through.
+        let _proxied: Vec<Place<'_>> = (0..40).filter_map(|_| long.take(source)).collect();
+        let body = Body::from(vec![b'x'; 200_000]);
+        assert_eq!(read(body, source, &long).await.map(|b| b.len()).ok(), Some(200_000));
+        // One host's addresses of IPv6 are one source.
+        let of = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, n]);
+        assert_eq!(network(of(1)), network(of(2)));
+    }
+
+    #[tokio::test]
+    async fn whoever_is_slow_loses_their_place_to_a_newcomer() {
+        let long = Long::default();
+        let stalled = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; SHORT + 1]))])
+            .chain(futures_util::stream::pending());
+        let source = IpAddr::from([192, 0, 2, 1]);
+        let reading = read(Body::from_stream(stalled), source, &long);
+        tokio::pin!(reading);
+        let mut others = Vec::new();
+        let lost = tokio::select! {
+            biased;
+            read = &mut reading => read,
+            () = async { others.extend((0..LONG_OF_ONE).filter_map(|_| long.take(source))) } => reading.await,
+        };
+        assert!(matches!(lost, Err(Unread::Crowded)));
     }
 }

@@ -21,6 +21,8 @@ const KEY_MAX: usize = 255;
 /// The longest request under a key, and the longest answer that is remembered.
 const ASKED_MAX: usize = 2 * 1024 * 1024;
 const ANSWER_MAX: usize = 64 * 1024;
+/// The longest answer that is kept for whoever asks again; that a longer one was given is.
+const KEPT_MAX: usize = 4 * 1024;
 
 fn response(answered: Answered) -> Response {
     let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::OK);
@@ -63,21 +65,34 @@ fn lost(what: &str) -> Problem {
 
 /// What was asked, however it was written: every field, in one order.
 fn canonical(body: &[u8]) -> Vec<u8> {
-    serde_json::from_slice::<serde_json::Value>(body).map_or_else(|_| body.to_vec(), |v| v.to_string().into_bytes())
+    serde_json::from_slice::<serde_json::Value>(body).map_or_else(
+        |_| body.to_vec(),
+        |mut value| {
+            value.sort_all_objects();
+            value.to_string().into_bytes()
+        },
+    )
+}
+
+/// Whose keys they are: what a subject may see differs by token.
+fn whose(who: &Principal) -> String {
+    fingerprint(&[who.actor().as_bytes(), who.area.as_bytes()])
 }
 
 /// Every write under an `Idempotency-Key` is done once for its principal. It is carried out to its end whoever waits for
 /// it: a client that leaves and asks again gets the answer of the first.
 pub(super) async fn once(State(state): State<Api>, request: Request, next: Next) -> Response {
     let given = request.headers().get("idempotency-key");
-    let (Some(given), false) = (given, request.method().is_safe()) else { return next.run(request).await };
+    // A position is live state: it may be told twice, and nothing of it is kept.
+    let is_kept = !request.method().is_safe() && !request.uri().path().ends_with("/position");
+    let (Some(given), true) = (given, is_kept) else { return next.run(request).await };
     let key = given.to_str().ok().filter(|k| (1..=KEY_MAX).contains(&k.len())).map(str::to_owned);
     let Some(key) = key else { return unprocessable("Idempotency-Key is 1 to 255 visible characters").into_response() };
     if !is_taken_up(&state).await {
         let what = "the journal is still being taken up; what this key was used for is not known yet";
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "GW-3107", what).into_response();
     }
-    let Some(who) = request.extensions().get::<Principal>().map(Principal::actor) else {
+    let Some(who) = request.extensions().get::<Principal>().map(whose) else {
         return Problem::internal(&anyhow::anyhow!("a key of nobody")).into_response();
     };
     let (parts, body) = request.into_parts();
@@ -90,7 +105,8 @@ pub(super) async fn once(State(state): State<Api>, request: Request, next: Next)
     let name = fingerprint(&[who.as_bytes(), key.as_bytes()]);
     let mut receiver = match state.keys.begin(state.clock.mono(), &who, &name, &asked) {
         Found::Done(answered) if answered.is_unknown() => {
-            return lost("begun before a restart; whether it was done is to be looked up").into_response();
+            return lost("begun before a restart, or answered at length; what came of it is to be looked up")
+                .into_response();
         }
         Found::Done(answered) => return response(answered),
         Found::Other => return unprocessable("this Idempotency-Key was used for another request").into_response(),
@@ -136,9 +152,10 @@ async fn carry_out(
         return;
     }
     unfinished.over = true;
-    state.keys.finish(&name, answered.clone());
+    let kept = if answered.body.len() > KEPT_MAX { Answered::unknown() } else { answered.clone() };
+    state.keys.finish(&name, kept.clone());
     // On disk before anybody hears of it; a store that fails does not keep the answer back.
-    remember(&state, answered.note(&subject, &name, &asked), true).await;
+    remember(&state, kept.note(&subject, &name, &asked), true).await;
     let _ = sender.send(Some(answered));
 }
 

@@ -126,6 +126,9 @@ pub struct Admin {
     pub peers: Option<Arc<serde_json::Value>>,
 }
 
+/// The longest explanation of an error, in characters.
+const DETAIL_MAX: usize = 300;
+
 /// An error as the client gets it.
 pub struct Problem {
     status: StatusCode,
@@ -135,8 +138,14 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// What a client has sent is not told back to it at any length.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
-        Problem { status, code, detail: detail.into(), done: false }
+        let mut detail = detail.into();
+        if let Some((end, _)) = detail.char_indices().nth(DETAIL_MAX) {
+            detail.truncate(end);
+            detail.push('…');
+        }
+        Problem { status, code, detail, done: false }
     }
     fn internal(error: &anyhow::Error) -> Problem {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "GW-4500", format!("{error:#}"))
@@ -397,8 +406,14 @@ struct Listener {
     durable: watch::Receiver<Reached>,
     who: Principal,
     standing: who::Standing,
-    ready: VecDeque<(u64, Vec<u8>)>,
+    /// As they are sent.
+    ready: VecDeque<Bytes>,
+    /// The journal could not be read: it is tried again in a moment, and passed over one day.
+    failed: bool,
 }
+
+/// Until the journal is tried again.
+const TRIED_AGAIN: Duration = Duration::from_secs(1);
 
 impl Listener {
     /// The next events that they may see, where that keeps nobody else waiting.
@@ -406,12 +421,18 @@ impl Listener {
         tokio::task::spawn_blocking(move || {
             let until = self.durable.borrow_and_update().last;
             for _ in 0..PORTION {
-                match self.reader.next(until).ok()? {
-                    Some(Item::Frame(frame)) if frame.kind == Kind::Event && self.sees(&frame.payload) => {
-                        self.ready.push_back((frame.sequence, frame.payload));
+                let item = self.reader.next(until);
+                self.failed = item.is_err();
+                match item {
+                    Ok(Some(Item::Frame(frame))) if frame.kind == Kind::Event && self.sees(&frame.payload) => {
+                        let (kind, data) = (event_type(&frame.payload), String::from_utf8_lossy(&frame.payload));
+                        let text = format!("id: {}\nevent: {kind}\ndata: {data}\n\n", frame.sequence);
+                        self.ready.push_back(Bytes::from(text));
                     }
-                    Some(Item::Frame(_) | Item::Damage(_)) => {}
-                    None => break,
+                    Ok(Some(Item::Frame(_))) => {}
+                    // Whoever reads is told that something is missing here.
+                    Ok(Some(Item::Damage(damage))) => self.ready.push_back(Bytes::from(format!(": {damage}\n\n"))),
+                    Ok(None) | Err(_) => break,
                 }
             }
             Some(self)
@@ -438,20 +459,21 @@ async fn events(
     let from = last.unwrap_or(reached.last).min(reached.last);
     let reader = Reader::behind(Arc::clone(&state.disk), &state.data.join("journal"), from);
     let standing = who::Standing::of(&state, &headers);
-    let listener = Listener { reader, durable: state.durable.clone(), who, standing, ready: VecDeque::new() };
+    let listener =
+        Listener { reader, durable: state.durable.clone(), who, standing, ready: VecDeque::new(), failed: false };
     let feed = stream::unfold(listener, |mut listener| async move {
         loop {
             if !listener.standing.holds() {
                 return None;
             }
-            if let Some((sequence, payload)) = listener.ready.pop_front() {
-                let kind = event_type(&payload);
-                let data = String::from_utf8_lossy(&payload);
-                let text = format!("id: {sequence}\nevent: {kind}\ndata: {data}\n\n");
-                return Some((Ok::<_, Infallible>(Bytes::from(text)), listener));
+            if let Some(text) = listener.ready.pop_front() {
+                return Some((Ok::<_, Infallible>(text), listener));
+            }
+            if listener.failed {
+                tokio::time::sleep(TRIED_AGAIN).await;
             }
             listener = listener.fill().await?;
-            if !listener.ready.is_empty() || listener.durable.has_changed().ok()? {
+            if !listener.ready.is_empty() || listener.failed || listener.durable.has_changed().ok()? {
                 continue;
             }
             match tokio::time::timeout(STILL_HERE, listener.durable.changed()).await {

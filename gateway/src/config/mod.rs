@@ -431,14 +431,42 @@ impl Secret {
     /// # Errors
     /// Says which file or variable is missing, never a value.
     pub fn resolve(&self, base: &Path) -> Result<String, String> {
-        match self {
-            Secret::File(path) => std::fs::read_to_string(base.join(path))
-                .map(|t| t.trim().to_owned())
-                .map_err(|e| format!("secret file {}: {e}", path.display())),
-            Secret::Env(name) => std::env::var(name).map_err(|_| format!("environment variable {name} is not set")),
-            Secret::Text(text) => Ok(text.clone()),
+        let (secret, of) = match self {
+            Secret::File(path) => {
+                let of = format!("secret file {}", path.display());
+                let text = read_text(&base.join(path)).map_err(|e| format!("{of}: {e}"))?;
+                (text.trim().to_owned(), of)
+            }
+            Secret::Env(name) => {
+                let of = format!("environment variable {name}");
+                (std::env::var(name).map_err(|_| format!("{of} is not set"))?, of)
+            }
+            Secret::Text(text) => (text.clone(), "the secret".to_owned()),
+        };
+        if secret.trim().is_empty() {
+            Err(format!("{of} is empty: whoever knows nothing would prove it"))
+        } else {
+            Ok(secret)
         }
     }
+}
+
+/// The longest file that a configuration may consist of, in octets.
+const FILE_MAX: u64 = 256 * 1024 * 1024;
+
+/// A whole file of text, as configurations are made of: a regular one with an end.
+///
+/// # Errors
+/// What the disk said, or why it is none.
+pub fn read_text(path: &Path) -> Result<String, String> {
+    let about = std::fs::metadata(path).map_err(|e| e.to_string())?;
+    if !about.is_file() {
+        return Err("is no regular file".to_owned());
+    }
+    if about.len() > FILE_MAX {
+        return Err(format!("has {} octets; {FILE_MAX} may be", about.len()));
+    }
+    std::fs::read_to_string(path).map_err(|e| e.to_string())
 }
 
 #[derive(Deserialize, Serialize, JsonSchema, Clone, Debug)]

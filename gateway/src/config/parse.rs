@@ -45,6 +45,9 @@ fn node_wrong(config: &Config, all: &mut Vec<Wrong>) {
         let what = format!("config_version {} is unknown; this gateway reads 1", config.config_version);
         complain("config_version", "GW-0101", what);
     }
+    if !crate::observe::log::is_level(&config.log.level) {
+        complain("log.level", "GW-0240", format!("`{}` is no level", config.log.level));
+    }
     if config.city.unit.len() != 12 || !config.city.unit.bytes().all(|b| b.is_ascii_digit()) {
         complain("city.unit", "GW-0201", "city.unit is not 12 digits (GA/T 380)".into());
     }
@@ -71,10 +74,21 @@ fn listen_wrong(config: &Config, all: &mut Vec<Wrong>) {
     let mut complain = |key: &str, code, what: &str| all.push((key.to_owned(), code, what.to_owned()));
     let listen = &config.listen;
     let shards = config.node.shards.unwrap_or_else(default_shards).clamp(1, switchboard::route::SHARDS_MAX);
-    let range = listen.rtp.ports.part(0, shards);
+    let range_all = &listen.rtp.ports;
+    let range = range_all.part(0, shards);
     if range.to <= range.from {
         let what = format!("listen.rtp.ports: fewer than two ports for each of {shards} shards");
         complain("listen.rtp", "GW-0204", &what);
+    }
+    let tcp = [("listen.sip", Some(listen.sip)), ("listen.http", Some(listen.http)), ("listen.hooks", listen.hooks)];
+    let tcp: Vec<_> = tcp.into_iter().chain([("listen.admin", Some(listen.admin))]).collect();
+    for (n, (key, address)) in tcp.iter().enumerate() {
+        if let Some((other, _)) = tcp[..n].iter().find(|(_, a)| a.is_some_and(|a| a.port() != 0) && a == address) {
+            complain(key, "GW-0241", &format!("{key} is the address of {other}"));
+        }
+    }
+    if (range_all.from..=range_all.to).contains(&listen.sip.port()) {
+        complain("listen.rtp", "GW-0241", "listen.rtp.ports hold the port of listen.sip");
     }
     if listen.sip.ip().is_unspecified() && listen.sip_advertise.is_none() {
         let what = "listen.sip is a wildcard: `sip_advertise` says where peers reach us";

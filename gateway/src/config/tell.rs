@@ -67,7 +67,7 @@ fn report(problems: &[Problem], theme: GraphicalTheme, width: usize) -> String {
     let mut files: BTreeMap<&Path, NamedSource<String>> = BTreeMap::new();
     let lines = problems.iter().filter_map(|p| if let At::Line(path, _) = &p.at { Some(path) } else { None });
     for path in lines {
-        let text = || std::fs::read_to_string(path).unwrap_or_default();
+        let text = || super::read_text(path).unwrap_or_default();
         files.entry(path).or_insert_with(|| NamedSource::new(path.display().to_string(), text()));
     }
     let handler = GraphicalReportHandler::new_themed(theme).with_width(width).with_context_lines(0);

@@ -26,7 +26,7 @@ codes! {
         "correct the line; `gateway explain --page configuration` lists the keys";
     "0103": "a file that the configuration names cannot be read",
         "check its path, which is relative to the configuration, and its rights";
-    "0120": "a secret cannot be had: its file or variable is missing",
+    "0120": "a secret cannot be had: its file or variable is missing or empty",
         "set the variable in the service's environment, or write the file";
     "0201": "city.unit is not 12 digits",
         "write the reception unit of GA/T 380, 12 digits";
@@ -58,7 +58,7 @@ codes! {
         "its first line names the columns; the message says which is missing";
     "0221": "a row of a table has too few or too many fields",
         "count the commas of the line that is named";
-    "0222": "a SIP user is given out twice",
+    "0222": "a name is given out twice",
         "each seat, officer and duty room registers as a user of its own";
     "0223": "a seat's kind is unknown",
         "this gateway knows `sip`";
@@ -88,6 +88,12 @@ codes! {
         "write `true` or `false`";
     "0238": "there are more skills than can be told apart",
         "have at most 32 different names";
+    "0239": "what a row of a table is called by is no name",
+        "give it one without spaces and slashes: it stands in paths of the API";
+    "0240": "log.level is none",
+        "write `error`, `warn`, `info`, `debug` or `trace`, or `target=level` for one part";
+    "0241": "two listeners want one port",
+        "give each its own; RTP's range holds neither";
     "1001": "a shard cannot wait for its sockets",
         "the operating system refuses; look into the kernel's log and restart";
     "1002": "an address cannot be listened on",

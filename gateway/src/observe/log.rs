@@ -105,7 +105,17 @@ pub fn init(format: &str, level: &str) {
     }
 }
 
+/// Whether each part, between commas, is a level or `target=level`: any other word would be taken for a target, of which
+/// there is none, and nothing would be told any more.
+pub fn is_level(text: &str) -> bool {
+    let known = ["off", "error", "warn", "info", "debug", "trace"];
+    text.split(',').all(|part| known.contains(&part.rsplit('=').next().unwrap_or(part).trim()))
+}
+
 fn parse(level: &str) -> Result<EnvFilter, String> {
+    if !is_level(level) {
+        return Err(format!("`{level}` is neither a level nor target=level"));
+    }
     EnvFilter::builder().parse(level).map_err(|e| e.to_string())
 }
 

@@ -165,9 +165,14 @@ impl ReadModel {
         let mut newest: HashMap<i64, Newest> = HashMap::new();
         let mut read = 0;
         let mut is_another = false;
-        while read < BATCH
-            && let Some(item) = reader.next(until)?
-        {
+        while read < BATCH {
+            let item = match reader.next(until) {
+                Ok(Some(item)) => item,
+                Ok(None) => break,
+                // What was read ahead of it counts; the next time tells.
+                Err(_) if read > 0 => break,
+                Err(error) => return Err(error.into()),
+            };
             read += 1;
             match item {
                 Item::Frame(frame) if frame.kind == Kind::Event => {

@@ -19,7 +19,7 @@ const CLOSED_KEPT: usize = 5000;
 const STATE: &[u8] = b"\"state\":\"";
 
 /// What a start needs before it has read anything else.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Front {
     pub serials: Reserve,
     /// Officers whose duty was changed.
@@ -28,12 +28,6 @@ pub struct Front {
     pub bindings: BTreeMap<String, KeptBinding>,
     /// The segment in which the last whole snapshot begins; 0: there is none.
     pub snapshot: u64,
-}
-
-impl Default for Front {
-    fn default() -> Front {
-        Front { serials: Reserve::default(), duties: BTreeMap::new(), bindings: BTreeMap::new(), snapshot: 0 }
-    }
 }
 
 impl Front {

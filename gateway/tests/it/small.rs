@@ -40,6 +40,35 @@ fn a_flag_that_is_no_flag_and_too_many_skills_are_mistakes_with_their_place() {
 }
 
 #[test]
+fn what_a_table_or_an_environment_cannot_mean_is_refused_with_its_place() {
+    let dir = Gateway::prepare("meant", 16_500);
+    let head = "id,name,group,skills,kind,user,secret,max_threads\n";
+    let rows = "1001,甲,default,,sip,1001,,4\n1001,乙,default,,sip,1002,x,0\na/b,丙,default,,sip,1003,x,4\n";
+    std::fs::write(dir.join("seats.csv"), format!("{head}{rows}")).expect("written");
+    let city = std::fs::read_to_string(dir.join("city.toml")).expect("a configuration");
+    std::fs::write(dir.join("city.toml"), format!("{city}\n[log]\nlevel = 'inof'\n")).expect("written");
+    std::fs::remove_file(dir.join("keywords.csv")).expect("removed");
+    assert!(Command::new("mkfifo").arg(dir.join("keywords.csv")).status().expect("ran").success());
+    let mut check = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    let done =
+        check.args(["check", "--config"]).arg(dir.join("city.toml")).env("UNIT_SECRET", " ").output().expect("ran");
+    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert_eq!(done.status.code(), Some(78), "{said}");
+    for wrong in [
+        "user `1001` has no secret",
+        "id `1001` stands in line 2 already",
+        "max_threads `0` is not 1 to 1000",
+        "id \"a/b\" is no name",
+        "GW-0240",
+        "is no regular file",
+        "environment variable UNIT_SECRET is empty",
+    ] {
+        assert!(said.contains(wrong), "{wrong}: {said}");
+    }
+    std::fs::remove_dir_all(dir).expect("removed");
+}
+
+#[test]
 fn a_hangup_of_the_terminal_ends_no_call() {
     let gateway = Gateway::start("hangup", 15_500);
     let mut world = World::new(&gateway);

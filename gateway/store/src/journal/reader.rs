@@ -56,6 +56,8 @@ pub struct Reader {
     buffered_from: u64,
     /// How often the next frame was looked for in vain.
     missed: u32,
+    /// Behind which frame that was.
+    missed_behind: u64,
     /// Found while looking behind damage.
     ahead: VecDeque<(Item, Place)>,
 }
@@ -76,6 +78,7 @@ impl Reader {
             buffer: Vec::new(),
             buffered_from: 0,
             missed: 0,
+            missed_behind: 0,
             ahead: VecDeque::new(),
         }
     }
@@ -88,7 +91,7 @@ impl Reader {
     /// Looks anew for what a cursor names, after an error; how often it was looked for in vain still counts.
     pub fn again(&mut self, cursor: &Cursor) {
         let anew = Reader::new(Arc::clone(&self.disk), &self.dir, cursor);
-        *self = Reader { missed: self.missed, ..anew };
+        *self = Reader { missed: self.missed, missed_behind: self.missed_behind, ..anew };
     }
 
     /// Where it stands: behind the last frame that was handed out.
@@ -108,6 +111,7 @@ impl Reader {
             Err(error) => error,
         };
         self.missed += 1;
+        self.missed_behind = self.missed_behind.max(self.last);
         let later = segment::list(&*self.disk, &self.dir)?.into_iter().find(|first| *first > self.place.segment);
         match later.filter(|first| self.missed >= MISSED_MAX && *first <= until) {
             Some(later) => Ok(Some(self.pass_over(later))),
@@ -147,7 +151,11 @@ impl Reader {
             }
             if let Some((read, next)) = self.read_here()?.filter(|(read, _)| self.follows(read)) {
                 self.last_at = std::mem::replace(&mut self.place, next);
-                (self.last, self.origin, self.hash, self.missed) = (read.sequence, read.origin, None, 0);
+                (self.last, self.origin, self.hash) = (read.sequence, read.origin, None);
+                // What stands ahead of the gap is read anew with each try.
+                if self.last > self.missed_behind {
+                    self.missed = 0;
+                }
                 return Ok(Some(Item::Frame(read)));
             }
             if !self.look_on(until)? {

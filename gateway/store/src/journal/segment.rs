@@ -111,7 +111,12 @@ pub struct Damage {
 impl Damage {
     /// A segment of which nothing can be read.
     pub fn unreadable(first: u64) -> Damage {
-        Damage { at: Place { segment: first, offset: 0 }, len: 0, what: "the segment cannot be read", missing: 0 }
+        Damage { at: Place { segment: first, offset: 0 }, len: 0, what: UNREADABLE, missing: 0 }
+    }
+
+    /// Nothing of its segment can be read now.
+    pub fn is_unreadable(&self) -> bool {
+        self.what == UNREADABLE
     }
 }
 
@@ -148,6 +153,7 @@ pub struct End {
     pub torn: Option<&'static str>,
 }
 
+const UNREADABLE: &str = "the segment cannot be read";
 /// No journal comes to a number like this.
 const NUMBERS_END: u64 = 1 << 62;
 
@@ -161,6 +167,8 @@ pub struct Walk<'a> {
     numbers_end: u64,
     /// The leap to the next frame has been told already.
     told: bool,
+    /// The highest number of a sound frame that was passed over.
+    highest: u64,
     /// Up to here frames that belong together are known to be whole.
     whole: usize,
     end: Option<End>,
@@ -170,12 +178,17 @@ impl<'a> Walk<'a> {
     /// The bytes of a segment among `all`. `link`: the last frame of the one before; none where that is not known.
     pub fn new(bytes: &'a [u8], segment: u64, all: &[u64], link: Option<Link>) -> Walk<'a> {
         let numbers_end = all.iter().copied().find(|s| *s > segment).unwrap_or(NUMBERS_END);
-        Walk { bytes, segment, at: 0, link, numbers_end, told: false, whole: 0, end: None }
+        Walk { bytes, segment, at: 0, link, numbers_end, told: false, highest: 0, whole: 0, end: None }
     }
 
     /// From an offset on at which a frame is known to end.
     pub fn behind(self, offset: u64) -> Walk<'a> {
         Walk { at: (offset as usize).min(self.bytes.len()), ..self }
+    }
+
+    /// The highest number of what was passed over: it is not to be given again.
+    pub fn highest(&self) -> u64 {
+        self.highest
     }
 
     /// The last sound frame so far.
@@ -271,6 +284,10 @@ impl<'a> Iterator for Walk<'a> {
         let what = match Frame::read(rest) {
             Ok((frame, len)) => {
                 if let Some(fault) = self.fault(&frame) {
+                    let may_be = self.segment..self.numbers_end.min(self.segment + LEAP);
+                    if fault.passed_over && may_be.contains(&frame.sequence) {
+                        self.highest = self.highest.max(frame.sequence);
+                    }
                     let at = self.at;
                     let step = self.damage(if fault.passed_over { len } else { 0 }, fault.what, fault.missing);
                     self.at = if fault.passed_over { at + len } else { at };

@@ -488,7 +488,7 @@ fn a_start_begins_at_the_newest_whole_snapshot() {
     assert_eq!(read_all(&disk, 8).0.len(), 8, "readers have it all");
     // A head says by itself where the snapshot begins, and is all that opening reads.
     journal.begin_segment().expect("begins");
-    let head = codecs::record::Note::Head { serials: 5, duties: BTreeMap::new(), snapshot: 2 };
+    let head = codecs::record::Note::Head { serials: 5, dates: BTreeMap::new(), duties: BTreeMap::new(), snapshot: 2 };
     add(&mut journal, Kind::Note, &head.to_json());
     add(&mut journal, Kind::Event, b"newest");
     assert_eq!(open_with(&disk).2.len(), 2);
@@ -609,4 +609,64 @@ fn damage_within_what_belongs_together_is_told_and_the_rest_is_served() {
     let (_, opened, told) = open_with(&disk);
     assert_eq!(opened.damage.iter().map(|d| d.missing).collect::<Vec<_>>(), [1]);
     assert_eq!(told, [&b"first half"[..], b"third", b"later"]);
+}
+
+#[test]
+fn what_was_unreadable_at_one_start_and_is_readable_at_the_next_is_served_whatever_was_written_meanwhile() {
+    let disk = Memory::default();
+    // Several starts, each with a segment of its own.
+    for n in 0..3u8 {
+        let mut journal = open(&disk);
+        write(&mut journal, &[&[b'a' + n]]);
+        journal.begin_segment().expect("begins");
+        write(&mut journal, &[&[b'A' + n]]);
+    }
+    // The newest has frames of more starts than anything before it tells of.
+    for payload in [&b"d"[..], b"e", b"f"] {
+        write(&mut open(&disk), &[payload]);
+    }
+    let newest = *segments(&disk, &dir()).expect("lists").last().expect("some");
+    *disk.unreadable.lock().expect("unpoisoned") = Some(segment_of(newest));
+    let mut journal = open(&disk);
+    write(&mut journal, &[b"meanwhile"]);
+    let head = journal.last_sequence();
+    drop(journal);
+    *disk.unreadable.lock().expect("unpoisoned") = None;
+    let mut journal = open(&disk);
+    write(&mut journal, &[b"after"]);
+    assert!(journal.last_sequence() > head, "no number is given twice");
+    let (told, _) = read_all(&disk, journal.last_sequence());
+    for payload in [&b"a"[..], b"A", b"b", b"B", b"c", b"C", b"d", b"e", b"f", b"meanwhile", b"after"] {
+        assert!(told.iter().any(|t| t == payload), "{:?} is missing in {told:?}", String::from_utf8_lossy(payload));
+    }
+}
+
+#[test]
+fn a_gap_that_cannot_be_read_is_passed_over_though_whoever_reads_begins_anew_ahead_of_it_each_time() {
+    let disk = Memory::default();
+    let mut journal = open(&disk);
+    write(&mut journal, &[b"one", b"two"]);
+    for payload in [&b"lost"[..], b"later"] {
+        journal.begin_segment().expect("begins");
+        write(&mut journal, &[payload]);
+    }
+    let unreadable = segments(&disk, &dir()).expect("lists")[1];
+    *disk.unreadable.lock().expect("unpoisoned") = Some(segment_of(unreadable));
+    let until = journal.last_sequence();
+    let start = Cursor::default();
+    let mut reader = Reader::new(disk.shared(), &dir(), &start);
+    let mut tries = 0;
+    let last = loop {
+        match reader.next(until) {
+            Ok(Some(Item::Frame(read))) if read.payload == b"later" => break read.sequence,
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it is durable"),
+            Err(_) => {
+                tries += 1;
+                assert!(tries < 50, "never passed over");
+                reader.again(&start);
+            }
+        }
+    };
+    assert_eq!(last, until);
 }

@@ -20,6 +20,8 @@ static ZEROS: [u8; AHEAD as usize] = [0; AHEAD as usize];
 const GROUP: usize = 4 * 1024 * 1024;
 /// The most octets of what belongs together; beyond, a crash may leave a part of it.
 const TOGETHER: usize = 16 * 1024 * 1024;
+/// Starts that may have written what cannot be read.
+const STARTS_UNREAD: u16 = 1024;
 /// What a segment is given where there is no room for all of it.
 const LITTLE: u64 = 1024 * 1024;
 
@@ -136,7 +138,7 @@ impl Journal {
         let all = segment::list(&*disk, &self.dir)?;
         let mut opened = Opened::default();
         let (begin, mut read) = self.newest_head(&all, &mut opened);
-        let (mut link, mut last) = (None, None);
+        let (mut link, mut last, mut highest) = (None, None, 0);
         for &first in &all[begin..] {
             let Some(bytes) = read.pop().flatten() else { continue };
             let mut walk = Walk::new(&bytes, first, &all, link);
@@ -148,6 +150,7 @@ impl Journal {
             }
             opened.damage.extend(walk.damaged_end());
             link = walk.link();
+            highest = walk.highest().max(highest);
             last = Some((first, walk.end(), bytes.len()));
         }
         let mut link = link.unwrap_or(Link::NONE);
@@ -155,7 +158,13 @@ impl Journal {
         if let Some(before) = all.last().map(|first| first.saturating_sub(1)).filter(|before| *before > link.sequence) {
             link = Link { sequence: before, hash: None, ..link };
         }
-        self.origin.epoch = link.origin.epoch.wrapping_add(1);
+        // Frames that were passed over have their numbers too.
+        if highest > link.sequence {
+            link = Link { sequence: highest, hash: None, ..link };
+        }
+        // What could not be read now may be readable one day: younger starts than are known may have written it.
+        let starts = if opened.damage.iter().any(Damage::is_unreadable) { STARTS_UNREAD } else { 1 };
+        self.origin.epoch = link.origin.epoch.wrapping_add(starts);
         // A newest segment that cannot be read may hold any numbers up to as many as fit.
         let unread = all.last().filter(|first| last.as_ref().is_none_or(|(f, ..)| f < first));
         let leap = unread.map(|first| first + self.config.segment / HEADER_LEN as u64);

@@ -34,16 +34,18 @@ pub(super) struct Keeping {
     /// Octets of the last snapshot, and of the frames since.
     octets: u64,
     since: u64,
-    /// Notes that are kept for a day, oldest first.
-    remembered: VecDeque<(Wall, Note)>,
+    /// Notes that are kept for a day, of each subject the oldest first.
+    remembered: BTreeMap<String, VecDeque<(Wall, Note)>>,
 }
 
 /// Requests under a key that may be under way at one time.
 const RECENT: usize = 256;
 
-/// How long a note is remembered, in nanoseconds, and how many are.
+/// How long a note is remembered, in nanoseconds, and how many of one subject are.
 const REMEMBERED: i64 = 24 * 3_600_000_000_000;
-const REMEMBERED_MAX: usize = 100_000;
+const REMEMBERED_MAX: usize = 10_000;
+/// Subjects whose notes are.
+const SUBJECTS_MAX: usize = 4096;
 
 impl Keeping {
     /// Before anything is known of the journal.
@@ -58,7 +60,7 @@ impl Keeping {
             to_snapshot: VecDeque::new(),
             octets: 0,
             since: 0,
-            remembered: VecDeque::new(),
+            remembered: BTreeMap::new(),
         }
     }
 }
@@ -131,28 +133,28 @@ impl Casebook {
         self.answer(request, Ok(None));
     }
 
-    /// Keeps a note for a day.
+    /// Keeps a note for a day. A subject's oldest give way to its own younger ones.
     pub(super) fn remember(&mut self, at: Wall, note: Note) {
-        // What came of a request takes the place of its beginning, which is not long ago.
-        if let Note::Answered { name, .. } = &note {
-            let same = |(_, n): &(Wall, Note)| matches!(n, Note::Answered { name: other, .. } if other == name);
-            let recent = self.keeping.remembered.iter().rev().take(RECENT).position(same);
-            if let Some(back) = recent {
-                self.keeping.remembered.remove(self.keeping.remembered.len() - 1 - back);
-            }
+        let Note::Answered { subject, name, .. } = &note else { return };
+        let all = &mut self.keeping.remembered;
+        if !all.contains_key(subject) && all.len() >= SUBJECTS_MAX {
+            all.retain(|_, kept| kept.back().is_some_and(|(then, _)| at.0 - then.0 <= REMEMBERED));
         }
-        self.keeping.remembered.push_back((at, note));
-        let old = |at: &Wall, now: Wall| now.0 - at.0 > REMEMBERED;
-        while self.keeping.remembered.len() > REMEMBERED_MAX
-            || self.keeping.remembered.front().is_some_and(|(then, _)| old(then, at))
-        {
-            self.keeping.remembered.pop_front();
+        let kept = all.entry(subject.clone()).or_default();
+        // What came of a request takes the place of its beginning, which is not long ago.
+        let same = |(_, n): &(Wall, Note)| matches!(n, Note::Answered { name: other, .. } if other == name);
+        if let Some(back) = kept.iter().rev().take(RECENT).position(same) {
+            kept.remove(kept.len() - 1 - back);
+        }
+        kept.push_back((at, note));
+        while kept.len() > REMEMBERED_MAX || kept.front().is_some_and(|(then, _)| at.0 - then.0 > REMEMBERED) {
+            kept.pop_front();
         }
     }
 
     /// Notes that are kept for a day.
     pub fn remembered(&self) -> impl Iterator<Item = &Note> {
-        self.keeping.remembered.iter().map(|(_, note)| note)
+        self.keeping.remembered.values().flatten().map(|(_, note)| note)
     }
 
     /// A start found damage: it stands in the journal from now on.
@@ -183,13 +185,16 @@ impl Casebook {
         }
         (self.keeping.octets, self.keeping.since, self.keeping.begun) = (0, 0, first);
         self.frame(at, Kind::SnapshotBegin, b"begin".to_vec());
+        let begun = self.keeping.since;
         for note in self.lasting_notes() {
             self.note(at, &note);
         }
         // Each with the time that it was written at.
-        for (then, note) in self.keeping.remembered.clone() {
+        let remembered: Vec<_> = self.keeping.remembered.values().flatten().cloned().collect();
+        for (then, note) in remembered {
             self.note(then, &note);
         }
+        self.keeping.octets = self.keeping.since - begun;
         let numbers = self.alerts.open().map(|(_, r)| r).chain(self.alerts.recent());
         self.keeping.to_snapshot = numbers.filter_map(|r| AlertNo::parse(&r.id.alert_no)).collect();
         self.end_snapshot(at);

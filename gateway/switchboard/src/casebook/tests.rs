@@ -6,6 +6,7 @@ use codecs::sms::{Alphabet, Segment};
 
 use super::*;
 use crate::message::{Body, Incoming};
+use crate::replay::Front;
 use crate::replay::Replay;
 
 const WALL: Wall = Wall(1_795_276_800_000_000_000);
@@ -138,4 +139,45 @@ fn a_position_that_a_platform_tells_by_itself_moves_the_open_alert_and_begins_no
     assert_eq!(ping(&mut book, "3", 117.0), 1);
     assert_eq!(ping(&mut book, "4", 117.000_01), 0, "a metre is no move");
     assert_eq!(ping(&mut book, "5", 117.001), 1);
+}
+
+/// What a casebook wrote since the last time, in octets of notes, and how many of them are answers.
+fn notes(casebook: &mut Casebook) -> (usize, usize) {
+    let (mut octets, mut answers) = (0, 0);
+    while let Some(output) = casebook.poll_output() {
+        if let Output::Frame { kind: Kind::Note, payload, .. } = output {
+            octets += payload.len();
+            answers += usize::from(payload.starts_with(b"{\"answered\""));
+        }
+    }
+    (octets, answers)
+}
+
+fn remember(casebook: &mut Casebook, subject: &str, name: String) {
+    let note = Note::Answered {
+        subject: subject.into(),
+        name,
+        asked: "a".repeat(32),
+        status: 200,
+        kind: "application/json".into(),
+        body: "x".repeat(400),
+    };
+    casebook.handle(Mono(0), ToCasebook::Remember { at: WALL, note: Box::new(note), request: RequestId::default() });
+}
+
+#[test]
+fn one_subject_s_keys_push_nobody_elses_out_and_are_not_written_anew_with_each_segment() {
+    let mut casebook = casebook(&[]);
+    casebook.take_front(WALL, &Front::default());
+    remember(&mut casebook, "supervisor", "mine".into());
+    (0..30_000).for_each(|n| remember(&mut casebook, "officer", format!("k{n}")));
+    let kept = |name: &str| casebook.remembered().any(|n| matches!(n, Note::Answered { name: of, .. } if of == name));
+    assert!(kept("mine") && kept("k29999") && !kept("k0"));
+    assert_eq!(casebook.remembered().count(), 10_001);
+    notes(&mut casebook);
+    casebook.begin_segment(WALL, 1, false);
+    assert_eq!(notes(&mut casebook).1, 10_001, "the first snapshot has them all");
+    casebook.begin_segment(WALL, 2, false);
+    let (octets, answers) = notes(&mut casebook);
+    assert!(answers == 0 && octets < 1000, "{octets} octets, {answers} answers");
 }
