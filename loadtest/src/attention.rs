@@ -9,12 +9,10 @@ use std::collections::VecDeque;
 
 use codecs::audio::g711::Law;
 use codecs::audio::tone::goertzel;
-use codecs::audio::{FRAME, SAMPLE_RATE};
+use codecs::audio::FRAME;
 
-use crate::ear::{Code, PRESENT, power};
+use crate::voice::{BLOCK, Code, PRESENT, power};
 
-/// Samples of a block.
-pub(crate) const BLOCK: usize = SAMPLE_RATE as usize / 20;
 /// Blocks of a window, and how many later the next one begins.
 const WINDOW: usize = 10;
 const HOP: usize = 5;
@@ -207,7 +205,7 @@ pub fn hears(samples: &[i16], voices: &[Code]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ear::Voice;
+    use crate::voice::Voice;
 
     const ME: Code = Code { role: 0, call: 21 };
     const SEAT: Code = Code { role: 1, call: 21 };

@@ -18,9 +18,9 @@ use hdrhistogram::Histogram;
 use crate::api::Api;
 use crate::attention::Tally;
 use crate::clock::Clock;
-use crate::ear::Code;
 use crate::line::PartyKey;
 use crate::peers::{AgentId, Behaviour, Happening, Peers, Watched};
+use crate::voice::Code;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum MediaMode {

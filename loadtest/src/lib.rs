@@ -18,7 +18,9 @@ pub mod receiver;
 pub mod sweep;
 pub mod text;
 mod ua;
+pub mod voice;
 
-pub use ear::{Code, Ear, Voice};
+pub use ear::Ear;
 pub use line::PartyKey;
 pub use peers::{AgentId, Behaviour, Happening, Peers, Remote};
+pub use voice::{Code, Voice};

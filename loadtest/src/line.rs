@@ -6,7 +6,8 @@ use codecs::audio::FRAME;
 use codecs::rtp::{HEADER_LEN, Packet};
 use mio::net::UdpSocket;
 
-use crate::ear::{Code, Ear, Voice};
+use crate::ear::Ear;
+use crate::voice::{Code, Voice};
 
 /// Packets between one restart and the next.
 const JUMP: u32 = 25;

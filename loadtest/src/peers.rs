@@ -22,9 +22,10 @@ use remote::Command;
 pub use remote::Remote;
 
 use crate::clock::Clock;
-use crate::ear::{Code, Ear};
+use crate::ear::Ear;
 use crate::line::{Line, PartyKey};
 use crate::ua::{self, Dialog, Phase, T1};
+use crate::voice::Code;
 
 const TICK: Duration = Duration::from_millis(20);
 const QUITS_AFTER: Duration = Duration::from_millis(100);

@@ -123,9 +123,9 @@ pub fn run(plan: &Plan, mut told: impl FnMut(&Step)) -> anyhow::Result<Report> {
 /// What the load before has left to be done (recordings to cut, tables to follow) is not the next one's.
 fn settle(pid: u32) {
     for _ in 0..60 {
-        let before = cpu_seconds(pid).unwrap_or(0.0);
+        let before = crate::clock::cpu_seconds(pid).unwrap_or(0.0);
         std::thread::park_timeout(Duration::from_millis(500));
-        if cpu_seconds(pid).unwrap_or(0.0) - before < 0.02 {
+        if crate::clock::cpu_seconds(pid).unwrap_or(0.0) - before < 0.02 {
             return;
         }
     }
@@ -133,10 +133,10 @@ fn settle(pid: u32) {
 
 fn step(plan: &Plan, load: f64) -> anyhow::Result<Step> {
     settle(plan.pid);
-    let before = cpu_seconds(plan.pid).unwrap_or(0.0);
+    let before = crate::clock::cpu_seconds(plan.pid).unwrap_or(0.0);
     let used = |plan: &Plan| {
         settle(plan.pid);
-        cpu_seconds(plan.pid).unwrap_or(0.0) - before
+        crate::clock::cpu_seconds(plan.pid).unwrap_or(0.0) - before
     };
     let ms = |h: &hdrhistogram::Histogram<u64>, q: f64| h.value_at_quantile(q) as f64 / 1000.0;
     Ok(match (plan.what, &plan.messages) {
@@ -209,15 +209,6 @@ fn verdict(missing: u64, p99_ms: f64) -> String {
         (0, true) => format!("99 of 100 within {p99_ms:.0} ms only"),
         (n, _) => format!("{n} not served"),
     }
-}
-
-/// User and system time of a process so far, all its threads together.
-pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let ticks: f64 = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
-    // A tick is a hundredth of a second on every Linux of today.
-    Some(ticks / 100.0)
 }
 
 impl Report {

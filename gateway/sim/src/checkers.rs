@@ -6,9 +6,10 @@ use std::time::Duration;
 use codecs::record::{AlertNo, AlertRecord, Role, State};
 use codecs::time::Mono;
 
+use crate::cast::SEATS;
 use crate::clock::Written;
 use crate::downstream::{Entry, Sink};
-use crate::gateway::{Gateway, PORTS, SEATS};
+use crate::gateway::{Gateway, PORTS};
 use crate::rules::Rule;
 
 /// T1 and a little for the machine itself.

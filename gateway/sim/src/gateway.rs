@@ -1,6 +1,6 @@
 //! The gateway as the shell would hold it, minus the threads: shard, desk and casebook, and what passes between them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,24 +16,16 @@ use switchboard::{
     Patience, Policy, QuotaRule, Responder, Seat, SerialBlock, Shard, ShardConfig, ToShard, Trunk,
 };
 
+use crate::cast::{OFFICERS, PARTIES, SEATS, SELF};
 use crate::clock;
 use crate::phones::{REALM, SECRET, users};
 use crate::rules::Rule;
 use crate::writers::{CHANNELS, SILENT_WORD};
 
-pub const SEATS: u32 = 6;
-pub const OFFICERS: u32 = 10;
 /// The longest registration that is granted; telephones refresh at half of it.
 const EXPIRES: Duration = Duration::from_secs(120);
 pub const PORTS: u16 = 120;
 pub const UNIT: &str = "370400000000";
-pub const SELF: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), 5060);
-/// Trunk, seats, officers.
-pub const PARTIES: [SocketAddr; 3] = [
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 5060),
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 5060),
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3)), 5060),
-];
 
 pub struct Gateway {
     pub router: Router,

@@ -11,8 +11,8 @@ use sip::{CallIds, Config, Endpoint, Event, OutgoingInvite, Rules, Seed, Session
 
 use switchboard::Fact;
 
+use crate::cast::{PARTIES, SELF};
 use crate::chance::Chance;
-use crate::gateway::{PARTIES, SELF};
 use crate::voice::{self, Lie, Line, Manner, Spoken, Voice};
 
 /// Of a hundred telephones so many stand behind a router.

@@ -8,8 +8,8 @@ use codecs::sip::auth::{Algorithm, DigestFields, Proof, ha1};
 use codecs::sip::{Message, Name, Writer};
 use codecs::time::Mono;
 
+use crate::cast::{OFFICERS, PARTIES, SEATS, SELF};
 use crate::chance::Chance;
-use crate::gateway::{OFFICERS, PARTIES, SEATS, SELF};
 
 pub const REALM: &str = "sim";
 pub const SECRET: &str = "secret";

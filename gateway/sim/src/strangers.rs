@@ -7,8 +7,8 @@ use bytes::Bytes;
 use codecs::rtp::Packet;
 use codecs::sip::{Message, Method, Name, Writer};
 
+use crate::cast::{SEATS, SELF};
 use crate::chance::Chance;
-use crate::gateway::{SEATS, SELF};
 use crate::party::Live;
 use crate::phones::REALM;
 

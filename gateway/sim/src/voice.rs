@@ -6,8 +6,8 @@ use std::time::Duration;
 use codecs::rtp::Packet;
 use codecs::time::Mono;
 
+use crate::cast::SELF;
 use crate::chance::Chance;
-use crate::gateway::SELF;
 
 /// Packets that come close upon each other, at the beginning and after a router has moved.
 const DENSE: u16 = 12;

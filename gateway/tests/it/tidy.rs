@@ -218,8 +218,9 @@ fn module_graph(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn no_crate_below_the_shell_has_a_module_cycle() {
-    for krate in PURE {
+fn no_crate_has_a_module_cycle() {
+    let others = ["gateway", "gateway/sim", "gateway/store", "loadtest", "bench"];
+    for krate in PURE.into_iter().chain(others) {
         let graph = module_graph(&root().join(krate).join("src"));
         let mut left = graph.clone();
         while let Some(leaf) =
@@ -228,7 +229,7 @@ fn no_crate_below_the_shell_has_a_module_cycle() {
             left.remove(&leaf);
         }
         assert!(left.is_empty(), "{krate}: modules in a cycle: {:?}", left.keys().collect::<Vec<_>>());
-        assert!(graph.len() <= 13, "{krate} has {} top modules", graph.len());
+        assert!(others.contains(&krate) || graph.len() <= 13, "{krate} has {} top modules", graph.len());
     }
 }
 

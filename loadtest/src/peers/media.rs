@@ -8,8 +8,9 @@ use mio::net::UdpSocket;
 use mio::{Interest, Token};
 
 use super::{Happening, MEDIA, Peers};
-use crate::ear::{Code, Ear};
+use crate::ear::Ear;
 use crate::line::{Line, PartyKey};
+use crate::voice::Code;
 
 /// After this tool stood still, what it missed to say is silence for the others, and their sound comes in a rush.
 const EXCUSED: usize = SAMPLE_RATE as usize / 2;

@@ -268,10 +268,10 @@ async fn drive(plan: &Plan, clock: Clock) -> anyhow::Result<Report> {
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut run = Run::new(plan, clock)?;
-    let before = plan.pid.and_then(crate::sweep::cpu_seconds);
+    let before = plan.pid.and_then(crate::clock::cpu_seconds);
     run.place(&door, &mut happenings).await;
     run.wait(&mut happenings).await;
-    if let (Some(before), Some(after)) = (before, plan.pid.and_then(crate::sweep::cpu_seconds)) {
+    if let (Some(before), Some(after)) = (before, plan.pid.and_then(crate::clock::cpu_seconds)) {
         run.report.cpu_us = Some((after - before) * 1e6 / run.report.sent.max(1) as f64);
     }
     if let Door::Centre(centre) = &door {

@@ -9,7 +9,7 @@ use sip::Flow;
 use switchboard::{Action, RequestId, ToCasebook, ToDesk};
 
 use super::{Coming, REST, TROUBLE, World, note_arrival};
-use crate::gateway::{PARTIES, SEATS, SELF};
+use crate::cast::{PARTIES, SEATS, SELF};
 use crate::party::{self, Deed, Party};
 use crate::rules::Rule;
 use crate::strangers::{STRANGER, VOICE};

@@ -7,7 +7,7 @@ use codecs::sip::{Message, Name};
 use sip::Flow;
 
 use super::{Coming, PATH, TROUBLE, World, is_invite};
-use crate::gateway::PARTIES;
+use crate::cast::PARTIES;
 use crate::party::Live;
 use crate::rules::Rule;
 use crate::strangers::{BURST, STRANGER, Strangers};

@@ -6,7 +6,7 @@ use sip::Output as SipOutput;
 use switchboard::{DeskOutput, Observed, ShardOutput, ToCasebook, ToDesk, ToShard};
 
 use super::{Coming, World, first_line, note_answer};
-use crate::gateway::PARTIES;
+use crate::cast::PARTIES;
 use crate::rules::Rule;
 use crate::strangers::STRANGER;
 
