@@ -314,6 +314,25 @@ fn every_command_that_the_documents_name_exists() {
     }
 }
 
+#[test]
+fn every_word_of_the_glossary_stands_in_the_code_and_once_in_the_glossary() {
+    let code: Vec<String> = PURE
+        .iter()
+        .flat_map(|k| sources(&root().join(k).join("src")))
+        .chain(sources(&root().join("gateway/src")))
+        .map(|f| std::fs::read_to_string(f).expect("a source file").to_lowercase())
+        .collect();
+    let text = std::fs::read_to_string(root().join("docs/glossary.md")).expect("the glossary");
+    let mut seen = BTreeSet::new();
+    for row in text.lines().filter(|l| l.starts_with("| `")) {
+        let word = row.split('`').nth(1).expect("a word");
+        assert!(seen.insert(word), "{word} twice");
+        let written = [word.to_owned(), word.replace('_', ""), word.replace('_', " ")];
+        assert!(code.iter().any(|c| written.iter().any(|w| c.contains(w))), "nobody says {word}");
+    }
+    assert!(seen.len() >= 30, "{}", seen.len());
+}
+
 /// Words of the gateway's sources that `is` one, tests and tables aside.
 fn words(is: impl Fn(&str) -> bool, of: impl Fn(char) -> bool) -> BTreeSet<String> {
     let shell = sources(&root().join("gateway/src"));
