@@ -7,9 +7,9 @@
 
 use std::collections::VecDeque;
 
+use codecs::audio::FRAME;
 use codecs::audio::g711::Law;
 use codecs::audio::tone::goertzel;
-use codecs::audio::FRAME;
 
 use crate::voice::{BLOCK, Code, PRESENT, power};
 

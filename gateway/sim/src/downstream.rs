@@ -1,5 +1,6 @@
 //! The store over a modelled disk, and the sinks that read it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use codecs::record::CloudEvent;
 use codecs::time::Wall;
 use store::disk::Disk;
 use store::follow::{Due, Follower};
-use store::journal::{Config, Door, Journal, Replayed, Ticket, Trouble, replay};
+use store::journal::{Config, Damage, Door, Journal, Place, Replayed, Ticket, Trouble, replay};
 use switchboard::replay::{Front, Recovered, Replay};
 use switchboard::serials::Reserve;
 
@@ -67,17 +68,41 @@ pub struct Storage {
     held: Option<Given>,
     /// What is known to be wrong with the journal.
     pub faults: Vec<String>,
+    /// Where the last crash found the end of what was durable.
+    sound_until: Place,
+    /// Writes beyond it that were torn with sound frames behind: told as damage, though nobody was told of what they held.
+    torn: BTreeSet<Place>,
 }
 
 impl Storage {
     pub fn new(replicated: bool) -> Storage {
         let disk = ModelDisk::default();
         let log = replicated.then(|| Log::new(disk.clone(), &dir(), CONFIG.segment));
-        Storage { disk, log, engine: None, syncing: false, held: None, faults: Vec::new() }
+        Storage {
+            disk,
+            log,
+            engine: None,
+            syncing: false,
+            held: None,
+            faults: Vec::new(),
+            sound_until: Place::default(),
+            torn: BTreeSet::new(),
+        }
     }
 
     fn shared(&self) -> Arc<dyn Disk> {
         Arc::new(self.disk.clone())
+    }
+
+    /// What a start told as damage is a fault, but for a write that the crash cut in pieces.
+    fn damaged(&mut self, all: &[Damage]) {
+        for damage in all {
+            if damage.at >= self.sound_until {
+                self.torn.insert(damage.at);
+            } else if !self.torn.contains(&damage.at) {
+                self.faults.push(damage.to_string());
+            }
+        }
     }
 
     /// The engine at a start, and what stands at the front of what it keeps.
@@ -85,7 +110,7 @@ impl Storage {
         let Some(log) = &self.log else {
             let mut journal = Journal::shut(self.shared(), &dir(), CONFIG);
             let opened = journal.open(|frame| front.handle(frame)).expect("the disk works at a start");
-            self.faults.extend(opened.damage.iter().map(ToString::to_string));
+            self.damaged(&opened.damage);
             return Engine::Local(journal);
         };
         let replicated = Replicated::start(log, CONFIG.node, broken == Some(Rule::Fence));
@@ -108,7 +133,7 @@ impl Storage {
         if broken == Some(Rule::SerialReservation) {
             front.serials = Reserve::default();
         }
-        let (mut told, mut events) = (Replay::default(), 0);
+        let (mut told, mut events, mut damaged) = (Replay::default(), 0, Vec::new());
         let met = |met: Replayed<'_>| match met {
             Replayed::Frame(frame) => {
                 events += u32::from(frame.kind == Kind::Event);
@@ -117,9 +142,10 @@ impl Storage {
                     told.handle(frame);
                 }
             }
-            Replayed::Damage(damage) => self.faults.push(damage.to_string()),
+            Replayed::Damage(damage) => damaged.push(damage.clone()),
         };
         replay(&self.disk, &dir(), head, false, met).expect("the disk works at a start");
+        self.damaged(&damaged);
         let recovered = told.finish();
         self.faults.extend(recovered.unreadable.iter().map(|u| format!("frame {}: {}", u.sequence, u.what)));
         self.engine = Some(engine);
@@ -222,6 +248,9 @@ impl Storage {
         } else if self.waiting() > 0 && chance.percent(50) {
             self.disk.fail_after(chance.below(4) as u32);
             let _ = self.commit();
+        }
+        if let Some(Engine::Local(journal)) = &self.engine {
+            self.sound_until = journal.place();
         }
         self.engine = None;
         self.syncing = false;
