@@ -109,9 +109,12 @@ impl Follower {
             if self.health.well(PART) {
                 tracing::info!("the read model follows the journal again");
             }
-            if self.runtime.block_on(self.durable.changed()).is_err() {
+            // Looked after by itself as well: somebody may remove the file while nothing happens.
+            let changed = async { tokio::time::timeout(RETRY, self.durable.changed()).await };
+            if self.runtime.block_on(changed).is_ok_and(|changed| changed.is_err()) {
                 return Ok(());
             }
+            model.look()?;
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum Error {
         seen: u64,
         head: u64,
     },
+    /// Somebody has removed its file.
+    Removed,
 }
 
 impl std::fmt::Display for Error {
@@ -31,6 +33,7 @@ impl std::fmt::Display for Error {
         match self {
             Error::Sqlite(error) => error.fmt(f),
             Error::Journal(error) => error.fmt(f),
+            Error::Removed => f.write_str("the read model's file was removed"),
             Error::Ahead { seen, head } => {
                 write!(f, "the read model has seen frame {seen}, the journal ends at {head}")
             }
@@ -107,9 +110,17 @@ fn key_of(no: &str) -> Option<i64> {
 const UNIT_DIGITS: usize = 12;
 const KEY_DIGITS: usize = 18;
 
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
+}
+
 /// The one that writes.
 pub struct ReadModel {
     db: Connection,
+    path: PathBuf,
+    /// Which file it is, by device and inode.
+    file: Option<(u64, u64)>,
     cursor: Cursor,
 }
 
@@ -127,7 +138,8 @@ impl ReadModel {
         if cursor.sequence > head {
             return Err(Error::Ahead { seen: cursor.sequence, head });
         }
-        Ok(ReadModel { cursor, db })
+        let path = path(data);
+        Ok(ReadModel { cursor, db, file: file_at(&path), path })
     }
 
     /// Moves the file out of the way, as `read-model.NAME`; one that stands there already is left as it is.
@@ -151,6 +163,14 @@ impl ReadModel {
         self.db.execute_batch("BEGIN IMMEDIATE; DELETE FROM alert; DELETE FROM cursor; COMMIT")?;
         self.cursor = Cursor::default();
         Ok(())
+    }
+
+    /// Whether its file is still where it was: what is written to one that was removed nobody reads.
+    ///
+    /// # Errors
+    /// `Removed`.
+    pub fn look(&self) -> Result<(), Error> {
+        if file_at(&self.path) == self.file { Ok(()) } else { Err(Error::Removed) }
     }
 
     pub fn cursor(&self) -> &Cursor {

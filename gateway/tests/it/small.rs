@@ -157,6 +157,13 @@ fn a_spoilt_read_model_is_kept_beside_and_made_anew() {
     assert!(again.dir.join("data/read-model.damaged").exists());
     let (status, said) = loadtest::api::Api::new(again.admin, "").request("GET", "/readyz", "").expect("answered");
     assert!(status == 200 && !said.contains("read-model"), "{said}");
+    // Removed while it runs, it is made anew as well.
+    for part in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(again.dir.join(format!("data/read-model.sqlite{part}")));
+    }
+    let mut api = again.api();
+    let mut list = || api.request("GET", "/v1/alerts", "").ok().filter(|(status, _)| *status == 200);
+    eventually(&mut world, || list().filter(|(_, said)| said.contains(&no)).map(drop));
 }
 
 #[test]
