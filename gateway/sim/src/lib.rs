@@ -4,7 +4,7 @@
 //! One seed, one history, to the byte. The checkers run all the time and once more at the end; `--break RULE` turns
 //! one rule off, and the seeds must notice.
 
-mod cast;
+pub mod cast;
 mod chance;
 mod checkers;
 mod clock;
