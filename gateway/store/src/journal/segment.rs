@@ -68,9 +68,9 @@ fn is_zero_from(file: &dyn DiskFile, mut at: u64) -> io::Result<bool> {
     }
 }
 
-/// Whether a segment tells by itself what every start needs at once.
-pub fn begins_with_head(bytes: &[u8]) -> bool {
-    let Ok((frame, _)) = Frame::read(bytes) else { return false };
+/// Whether a segment tells by itself what every start needs at once: all of it, not only its first frame.
+pub fn begins_with_head(bytes: &[u8], segment: u64) -> bool {
+    let Some(Step::Frame { frame, .. }) = Walk::new(bytes, segment, &[], None).next() else { return false };
     match frame.kind {
         codecs::journal::Kind::Note => matches!(Note::parse(frame.payload), Some(Note::Head { .. })),
         // As 0.1.0 wrote them: a snapshot's beginning, a grant, the duties.

@@ -670,3 +670,31 @@ fn a_gap_that_cannot_be_read_is_passed_over_though_whoever_reads_begins_anew_ahe
     };
     assert_eq!(last, until);
 }
+
+#[test]
+fn a_head_of_which_a_crash_left_a_part_is_none_and_the_one_before_counts() {
+    let head = |serials: u64| {
+        let head = codecs::record::Note::Head { serials, dates: BTreeMap::new(), duties: BTreeMap::new(), snapshot: 0 };
+        head.to_json()
+    };
+    let disk = Memory::default();
+    let mut journal = open(&disk);
+    for payload in [head(5), b"{\"binding\":1}".to_vec()] {
+        journal.append(Wall(1), Kind::Note, payload);
+    }
+    journal.end_batch();
+    journal.commit().expect("writes");
+    journal.begin_segment().expect("begins");
+    let second = journal.place().segment;
+    let first_len = HEADER_LEN + head(6).len();
+    for payload in [head(6), b"{\"binding\":2}".to_vec()] {
+        journal.append(Wall(1), Kind::Note, payload);
+    }
+    journal.end_batch();
+    journal.commit().expect("writes");
+    drop(journal);
+    disk.change(&segment_of(second), |bytes| bytes[first_len..].fill(0));
+    let (_, opened, told) = open_with(&disk);
+    assert_eq!((opened.head, opened.damage.len()), (2, 0));
+    assert_eq!(told, [head(5), b"{\"binding\":1}".to_vec()]);
+}

@@ -189,7 +189,7 @@ impl Journal {
             if bytes.is_none() {
                 opened.damage.push(Damage::unreadable(first));
             }
-            let is_head = bytes.as_deref().is_some_and(segment::begins_with_head);
+            let is_head = bytes.as_deref().is_some_and(|bytes| segment::begins_with_head(bytes, first));
             read.push(bytes);
             if is_head {
                 return (i, read);
