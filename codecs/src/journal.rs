@@ -23,7 +23,7 @@ pub type Hash = [u8; 32];
 pub enum Kind {
     /// A CloudEvent in JSON, byte for byte what sinks send.
     Event = 1,
-    /// A block of alert serials reserved: JSON `{"date":…,"until":…}`.
+    /// A block of alert serials reserved for the frame's date: the first that is not, as a number.
     Grant = 2,
     /// One alert's record in JSON as it is at this point.
     Snapshot = 3,

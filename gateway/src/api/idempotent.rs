@@ -1,7 +1,5 @@
 //! `Idempotency-Key`: the same request asked again gets the same answer, and the work is done once; over a restart too.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -124,12 +122,7 @@ pub(super) async fn once(State(state): State<Api>, request: Request, next: Next)
 
 /// Whether the journal has told which keys were used.
 async fn is_taken_up(state: &Api) -> bool {
-    let waited = async {
-        while state.health.of(RECOVERY).is_some() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(super::PATIENCE, waited).await.is_ok()
+    tokio::time::timeout(super::PATIENCE, state.health.until_well(RECOVERY)).await.is_ok()
 }
 
 async fn carry_out(

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
+
 /// A part that has a complaint, and which.
 #[derive(Clone, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<&'static str, Complaint>>>);
+pub struct Health(Arc<Mutex<BTreeMap<&'static str, Complaint>>>, Arc<Notify>);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Complaint {
@@ -24,7 +26,20 @@ impl Health {
     /// All is well with it. `true`: it was not until now.
     pub fn well(&self, part: &'static str) -> bool {
         metrics::gauge!("gateway_degraded", "part" => part).set(0.0);
-        self.0.lock().is_ok_and(|mut all| all.remove(part).is_some())
+        let was = self.0.lock().is_ok_and(|mut all| all.remove(part).is_some());
+        self.1.notify_waiters();
+        was
+    }
+
+    /// Waits until the part has no complaint.
+    pub async fn until_well(&self, part: &str) {
+        loop {
+            let changed = self.1.notified();
+            if self.of(part).is_none() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub fn of(&self, part: &str) -> Option<Complaint> {
@@ -41,6 +56,27 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_part_goes_on_when_it_is_well_and_not_when_another_is() {
+        let health = Health::default();
+        health.until_well("recovery").await;
+        health.worse("recovery", "GW-3107", "under way");
+        let waiting = health.until_well("recovery");
+        tokio::pin!(waiting);
+        health.worse("journal", "GW-3101", "no space left");
+        tokio::select! {
+            biased;
+            () = &mut waiting => panic!("it is not well"),
+            () = async { health.well("journal"); } => {}
+        }
+        tokio::select! {
+            biased;
+            () = &mut waiting => panic!("it is not well"),
+            () = async { health.well("recovery"); } => {}
+        }
+        waiting.await;
+    }
 
     #[test]
     fn a_complaint_stands_until_its_part_is_well_again() {

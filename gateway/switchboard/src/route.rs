@@ -100,7 +100,7 @@ impl ToShard {
     }
 }
 
-/// The most shards: more cores than that on one node have other limits, and each has a slice of the serials.
+/// The most shards: more cores than that on one node have other limits.
 pub const SHARDS_MAX: u16 = 64;
 
 // Pages are told apart from other requests by high bits, which a shard's number must not touch.
