@@ -210,9 +210,55 @@ fn polygon(rings: Vec<Vec<Vec<f64>>>) -> Option<Polygon> {
     Some(Polygon { rings })
 }
 
+/// Where a ring crosses itself; its last point may repeat the first.
+pub fn crossing(ring: &[Point]) -> Option<Point> {
+    let mut corners: Vec<Point> = ring.to_vec();
+    corners.dedup();
+    if corners.len() > 1 && corners.first() == corners.last() {
+        corners.pop();
+    }
+    let sides = corners.len();
+    let side = |i: usize| (corners[i], corners[(i + 1) % sides]);
+    let mut from_west: Vec<usize> = (0..sides).collect();
+    let west = |i: usize| side(i).0.lon.min(side(i).1.lon);
+    from_west.sort_by(|a, b| west(*a).total_cmp(&west(*b)));
+    for (n, &i) in from_west.iter().enumerate() {
+        let (a, b) = side(i);
+        for &j in from_west[n + 1..].iter().take_while(|j| west(**j) <= a.lon.max(b.lon)) {
+            let are_neighbours = (i + 1) % sides == j || (j + 1) % sides == i;
+            let (c, d) = side(j);
+            if !are_neighbours && do_cross(a, b, c, d) {
+                return Some(c);
+            }
+        }
+    }
+    None
+}
+
+/// Whether two lines have a point inside both.
+fn do_cross(a: Point, b: Point, c: Point, d: Point) -> bool {
+    let turn = |a: Point, b: Point, c: Point| (b.lon - a.lon) * (c.lat - a.lat) - (b.lat - a.lat) * (c.lon - a.lon);
+    turn(a, b, c) * turn(a, b, d) < 0.0 && turn(c, d, a) * turn(c, d, b) < 0.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ring_that_crosses_itself_is_found_and_one_that_touches_or_repeats_itself_does_not() {
+        let ring = |corners: &[(f64, f64)]| corners.iter().map(|&(lon, lat)| Point { lon, lat }).collect::<Vec<_>>();
+        assert!(crossing(&ring(&[(0.0, 0.0), (2.0, 2.0), (2.0, 0.0), (0.0, 2.0)])).is_some());
+        for simple in [
+            &[(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0), (0.0, 0.0)][..],
+            &[(0.0, 0.0), (2.0, 0.0), (2.0, 0.0), (1.0, 0.5), (2.0, 2.0), (0.0, 2.0)],
+            &[(0.0, 0.0), (2.0, 0.0), (1.0, 0.0), (1.0, 1.0)],
+            &[(0.0, 0.0)],
+            &[],
+        ] {
+            assert_eq!(crossing(&ring(simple)), None, "{simple:?}");
+        }
+    }
 
     #[test]
     fn the_datums_of_the_maps_agree_with_the_published_vectors() {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use codecs::geo::{Point, parse_geojson};
+use codecs::geo::{self, Point, parse_geojson};
 use codecs::record::Role;
 use codecs::sip::auth::ha1;
 use switchboard::{
@@ -311,7 +311,7 @@ fn trunks(
             default_grid: t.default_grid.clone(),
             outbound: t.outbound,
             attendant_user: t.attendant_user.clone(),
-            skills: t.skill.as_deref().map_or(0, |s| skills.bit(s)),
+            skills: skills.wanted(t.skill.as_ref(), &format!("trunk.{name}"), p),
             message_channel: config.channel.iter().find(|(_, c)| writes(c)).map(|(n, _)| n.clone()),
         });
     }
@@ -343,7 +343,7 @@ fn channels(
             name: name.clone(),
             channel: c.recorded(),
             group,
-            skills: c.skill.as_deref().map_or(0, |s| skills.bit(s)),
+            skills: skills.wanted(c.skill.as_ref(), &format!("channel.{name}"), p),
             receipt: c.receipt_text(),
             default_grid: c.default_grid.clone(),
             user_is_phone: c.user_is_phone(),
@@ -364,6 +364,16 @@ struct Skills(Vec<String>);
 const SKILLS_MAX: usize = 32;
 
 impl Skills {
+    /// What somebody who comes in needs of a taker. The seats have been read: what none of them has is a mistake.
+    fn wanted(&mut self, name: Option<&String>, table: &str, p: &mut Vec<Problem>) -> u32 {
+        let Some(name) = name else { return 0 };
+        if !self.0.contains(name) {
+            let what = format!("no seat has the skill `{name}`; there are: {}", self.0.join(", "));
+            p.push(Problem { code: "GW-0243", at: At::Key(format!("{table}.skill")), what });
+        }
+        self.bit(name)
+    }
+
     fn bit(&mut self, name: &str) -> u32 {
         if name.is_empty() {
             return 0;
@@ -458,6 +468,10 @@ fn grids(file: &Path, units: &BTreeMap<String, crate::config::Unit>, p: &mut Vec
             let what =
                 format!("feature {i}: grid_id `{id}`, unit `{unit}`: both must be there, and the unit in [unit.…]");
             p.push(Problem { code: "GW-0225", at: At::File(file.to_owned()), what });
+        }
+        if let Some(at) = feature.areas.iter().flat_map(|a| &a.rings).find_map(|ring| geo::crossing(ring)) {
+            let what = format!("feature {i}: grid_id `{id}`: its line crosses itself near {} {}", at.lon, at.lat);
+            p.push(Problem { code: "GW-0244", at: At::File(file.to_owned()), what });
         }
         if !seen.insert(id.clone()) {
             let what = format!("feature {i}: grid_id `{id}` stands in an earlier one already");

@@ -76,6 +76,9 @@ pub struct Api {
 /// A call of which nothing has come for so long is over, or is not recorded.
 const STILL_TALKING: Duration = Duration::from_secs(5);
 
+/// What a read model is given to follow the journal, after a start and after a fault.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(2);
+
 /// How often a quiet stream says that it is still there.
 const STILL_HERE: Duration = Duration::from_secs(15);
 
@@ -301,7 +304,11 @@ async fn ask_read_model<T: Send + 'static>(
     work: impl FnOnce(&std::path::Path) -> Result<T, read_model::Error> + Send + 'static,
 ) -> Result<T, Problem> {
     let unavailable = |what: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "GW-3401", what);
-    if let Some(complaint) = state.health.of(crate::thread::read_model::PART) {
+    for part in [crate::thread::read_model::START, crate::thread::read_model::PART] {
+        let _ = tokio::time::timeout(FOLLOWS_WITHIN, state.health.until_well(part)).await;
+    }
+    let complaint = state.health.of(crate::thread::read_model::PART);
+    if let Some(complaint) = complaint.or_else(|| state.health.of(crate::thread::read_model::START)) {
         return Err(unavailable(format!("the read model does not follow: {}", complaint.what)));
     }
     let data = state.data.clone();

@@ -25,6 +25,7 @@ impl Spawner {
         durable: watch::Receiver<Reached>,
         runtime: &tokio::runtime::Runtime,
     ) -> anyhow::Result<JoinHandle<()>> {
+        base.health.worse(read_model::START, "GW-3401", "it has not read the journal yet");
         let follower = read_model::Follower {
             disk: Arc::clone(&base.disk),
             data: base.data.clone(),

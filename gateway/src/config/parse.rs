@@ -1,5 +1,6 @@
 //! Reading a configuration: every mistake with its place and what would be right.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -114,6 +115,15 @@ fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
     for (name, trunk) in config.trunk.iter().filter(|(_, t)| !config.group.contains_key(&t.group)) {
         let what = format!("trunk.{name}: group `{}` does not exist; there are: {known}", trunk.group);
         complain(format!("trunk.{name}.group"), "GW-0210", what);
+    }
+    let mut taken = BTreeMap::new();
+    for (name, trunk) in &config.trunk {
+        for source in trunk.sources.iter().map(|source| source.0) {
+            if let Some(other) = taken.insert(source, name).filter(|other| *other != name) {
+                let what = format!("trunk.{name}: calls from {source} are trunk.{other}'s");
+                complain(format!("trunk.{name}.sources"), "GW-0242", what);
+            }
+        }
     }
     for (name, channel) in &config.channel {
         if !config.group.contains_key(&channel.group) {

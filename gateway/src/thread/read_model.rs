@@ -19,6 +19,8 @@ const APART: Duration = Duration::from_millis(25);
 const RETRY: Duration = Duration::from_secs(1);
 
 pub const PART: &str = "read-model";
+/// Its first reading after a start.
+pub const START: &str = "read-model-start";
 
 pub struct Follower {
     pub disk: Arc<dyn Disk>,
@@ -106,6 +108,7 @@ impl Follower {
                     _ => self.runtime.block_on(async { tokio::time::sleep(APART).await }),
                 }
             }
+            self.health.well(START);
             if self.health.well(PART) {
                 tracing::info!("the read model follows the journal again");
             }

@@ -324,7 +324,7 @@ impl Casebook {
             ToCasebook::Duty { at, officer, on_duty, request } => self.change_duty(at, officer, on_duty, request),
             ToCasebook::Remember { at, note, request } => {
                 self.note(at, &note);
-                self.remember(at, *note);
+                self.remember(self.now, at, *note);
                 self.answer(request, Ok(None));
             }
             ToCasebook::WantSerials { at, shard } => self.reserve(at, Some(shard)),

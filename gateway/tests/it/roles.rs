@@ -170,6 +170,15 @@ fn an_area_bounds_what_is_seen_and_every_act_bears_its_actor() {
     let (_, list) = ask("3705", "/v1/alerts");
     assert!(list.contains("\"alerts\":[]"), "{list}");
 
+    // An answer that is kept under a key is no way around the area.
+    let said_under_a_key = |area: &str| {
+        let token = token(&data, &["--role", "supervisor", "--subject", "chief", "--area", area]);
+        std::thread::park_timeout(Duration::from_millis(1100));
+        let body = r#"{"by":"caller","body":"x"}"#;
+        crate::rude::keyed_as(&gateway, &token, &format!("{alert}/transcript"), "k", body, true).0
+    };
+    assert_eq!(["3704", "3705", "3704"].map(said_under_a_key), [200, 404, 200]);
+
     let seat = world.seen.iter().find_map(|h| match h {
         loadtest::Happening::PickedUp { user, .. } => Some(if user == "1001" { "S01" } else { "S02" }),
         _ => None,

@@ -177,12 +177,24 @@ fn whoever_waits_for_a_file_keeps_no_call_hook_or_probe_waiting() {
 /// A keyed request by hand, whose answer is read or left.
 fn keyed(gateway: &Gateway, path: &str, key: &str, body: &str, read: bool) -> (u16, serde_json::Value) {
     let token = std::fs::read_to_string(gateway.dir.join("data/token")).expect("a token");
+    keyed_as(gateway, token.trim(), path, key, body, read)
+}
+
+/// The same under another token. `read`: the answer is waited for.
+pub fn keyed_as(
+    gateway: &Gateway,
+    token: &str,
+    path: &str,
+    key: &str,
+    body: &str,
+    read: bool,
+) -> (u16, serde_json::Value) {
     let mut stream = TcpStream::connect(gateway.http).expect("connected");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nIdempotency-Key: {key}\r\n\
          Content-Length: {}\r\n\r\n{body}",
-        token.trim(),
+        token,
         body.len()
     );
     stream.write_all(head.as_bytes()).expect("written");
@@ -322,6 +334,8 @@ fn whatever_is_refused_is_a_problem_with_a_code_and_whoever_has_hung_up_half_is_
         assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {said}");
         assert!(said.contains("application/problem+json") && said.contains("\"code\":\"GW-"), "{line}: {said}");
     }
-    assert!(ask("HEAD /v1/alerts", "\r\n", false).starts_with("HTTP/1.1 200 "));
-    assert!(ask("GET /v1/alerts", "\r\n", true).contains("\"alerts\":[]"));
+    let said = ask("HEAD /v1/alerts", "\r\n", false);
+    assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+    let said = ask("GET /v1/alerts", "\r\n", true);
+    assert!(said.contains("\"alerts\":[]"), "{said}");
 }

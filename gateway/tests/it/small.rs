@@ -46,7 +46,11 @@ fn what_a_table_or_an_environment_cannot_mean_is_refused_with_its_place() {
     let rows = "1001,甲,default,,sip,1001,,4\n1001,乙,default,,sip,1002,x,0\na/b,丙,default,,sip,1003,x,4\n";
     std::fs::write(dir.join("seats.csv"), format!("{head}{rows}")).expect("written");
     let city = std::fs::read_to_string(dir.join("city.toml")).expect("a configuration");
-    std::fs::write(dir.join("city.toml"), format!("{city}\n[log]\nlevel = 'inof'\n")).expect("written");
+    let twin = "[trunk.twin]\nsources = ['127.0.0.0/8']\ngroup = 'default'\nskill = 'sgining'\n";
+    std::fs::write(dir.join("city.toml"), format!("{city}\n{twin}[log]\nlevel = 'inof'\n")).expect("written");
+    let bow = "{\"type\":\"FeatureCollection\",\"features\":[{\"type\":\"Feature\",\"properties\":{\"grid_id\":\"370402-001\",\
+        \"unit\":\"370402510000\"},\"geometry\":{\"type\":\"Polygon\",\"coordinates\":[[[117,34],[118,35],[118,34],[117,35]]]}}]}";
+    std::fs::write(dir.join("grids.geojson"), bow).expect("written");
     std::fs::remove_file(dir.join("keywords.csv")).expect("removed");
     assert!(Command::new("mkfifo").arg(dir.join("keywords.csv")).status().expect("ran").success());
     let mut check = Command::new(env!("CARGO_BIN_EXE_gateway"));
@@ -60,6 +64,9 @@ fn what_a_table_or_an_environment_cannot_mean_is_refused_with_its_place() {
         "max_threads `0` is not 1 to 1000",
         "id \"a/b\" is no name",
         "GW-0240",
+        "trunk.twin: calls from 127.0.0.0/8 are trunk.telecom's",
+        "no seat has the skill `sgining`",
+        "grid_id `370402-001`: its line crosses itself near",
         "is no regular file",
         "environment variable UNIT_SECRET is empty",
     ] {

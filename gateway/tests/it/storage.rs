@@ -1,5 +1,7 @@
 //! Disks that fail, and what of it the callers notice: nothing.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -102,6 +104,25 @@ fn a_flipped_bit_costs_its_own_frame_is_named_everywhere_and_nothing_else_is_los
     assert_eq!(set_aside.filter_map(|e| damaged(e).then_some(())).count(), 1, "the damaged octets are set aside");
     let log = std::fs::read_to_string(again.dir.join("stderr.log")).expect("a log");
     assert!(log.contains("GW-3105"), "{log}");
+
+    // Whoever follows from the beginning is told of the gap, and gets what came behind it.
+    let token = std::fs::read_to_string(again.dir.join("data/token")).expect("a token");
+    let mut stream = TcpStream::connect(again.http).expect("connected");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    let token = token.trim();
+    let head = format!("Host: x\r\nAuthorization: Bearer {token}\r\nLast-Event-ID: 0\r\n");
+    stream.write_all(format!("GET /v1/events HTTP/1.1\r\n{head}\r\n").as_bytes()).expect("asked");
+    let mut told = Vec::new();
+    let whole = |told: &[u8]| {
+        let text = String::from_utf8_lossy(told);
+        text.contains("\n: ") && text.contains("13800000039") && text.matches("\"state\":\"closed\"").count() >= 3
+    };
+    while !whole(&told) {
+        let mut piece = [0; 4096];
+        let count = stream.read(&mut piece).unwrap_or(0);
+        assert!(count > 0, "no more than {}", String::from_utf8_lossy(&told));
+        told.extend_from_slice(&piece[..count]);
+    }
 }
 
 #[test]

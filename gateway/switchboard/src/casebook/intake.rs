@@ -318,7 +318,7 @@ impl Casebook {
                 let outbound = super::Outbound { notice, ..plain };
                 self.restored_outbound.insert(line, outbound);
             }
-            answered @ Note::Answered { .. } => self.remember(then, answered),
+            answered @ Note::Answered { .. } => self.remember(instant, then, answered),
             // The front has them.
             Note::Binding { .. } | Note::Unbound { .. } | Note::Head { .. } | Note::Damaged { .. } => {}
         }

@@ -2,6 +2,7 @@
 //! with, and snapshots in portions.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use codecs::journal::Kind;
 use codecs::record::{AlertNo, AlertRecord, Duty, Note};
@@ -35,14 +36,21 @@ pub(super) struct Keeping {
     octets: u64,
     since: u64,
     /// Notes that are kept for a day, of each subject the oldest first.
-    remembered: BTreeMap<String, VecDeque<(Wall, Note)>>,
+    remembered: BTreeMap<String, VecDeque<Remembered>>,
 }
 
 /// Requests under a key that may be under way at one time.
 const RECENT: usize = 256;
 
-/// How long a note is remembered, in nanoseconds, and how many of one subject are.
-const REMEMBERED: i64 = 24 * 3_600_000_000_000;
+/// A note that is kept: since when, and the time that it was written at.
+struct Remembered {
+    since: Mono,
+    then: Wall,
+    note: Note,
+}
+
+/// How long a note is remembered, and how many of one subject are.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 const REMEMBERED_MAX: usize = 10_000;
 /// Subjects whose notes are.
 const SUBJECTS_MAX: usize = 4096;
@@ -133,28 +141,28 @@ impl Casebook {
         self.answer(request, Ok(None));
     }
 
-    /// Keeps a note for a day. A subject's oldest give way to its own younger ones.
-    pub(super) fn remember(&mut self, at: Wall, note: Note) {
+    /// Keeps a note, written at `then`, for a day from `since`. A subject's oldest give way to its own younger ones.
+    pub(super) fn remember(&mut self, since: Mono, then: Wall, note: Note) {
         let Note::Answered { subject, name, .. } = &note else { return };
-        let all = &mut self.keeping.remembered;
+        let (now, all) = (self.now, &mut self.keeping.remembered);
         if !all.contains_key(subject) && all.len() >= SUBJECTS_MAX {
-            all.retain(|_, kept| kept.back().is_some_and(|(then, _)| at.0 - then.0 <= REMEMBERED));
+            all.retain(|_, kept| kept.back().is_some_and(|kept| now <= kept.since + REMEMBERED));
         }
         let kept = all.entry(subject.clone()).or_default();
         // What came of a request takes the place of its beginning, which is not long ago.
-        let same = |(_, n): &(Wall, Note)| matches!(n, Note::Answered { name: other, .. } if other == name);
+        let same = |kept: &Remembered| matches!(&kept.note, Note::Answered { name: other, .. } if other == name);
         if let Some(back) = kept.iter().rev().take(RECENT).position(same) {
             kept.remove(kept.len() - 1 - back);
         }
-        kept.push_back((at, note));
-        while kept.len() > REMEMBERED_MAX || kept.front().is_some_and(|(then, _)| at.0 - then.0 > REMEMBERED) {
+        kept.push_back(Remembered { since, then, note });
+        while kept.len() > REMEMBERED_MAX || kept.front().is_some_and(|kept| now > kept.since + REMEMBERED) {
             kept.pop_front();
         }
     }
 
     /// Notes that are kept for a day.
     pub fn remembered(&self) -> impl Iterator<Item = &Note> {
-        self.keeping.remembered.values().flatten().map(|(_, note)| note)
+        self.keeping.remembered.values().flatten().map(|kept| &kept.note)
     }
 
     /// A start found damage: it stands in the journal from now on.
@@ -190,8 +198,8 @@ impl Casebook {
             self.note(at, &note);
         }
         // Each with the time that it was written at.
-        let remembered: Vec<_> = self.keeping.remembered.values().flatten().cloned().collect();
-        for (then, note) in remembered {
+        let remembered = self.keeping.remembered.values().flatten().map(|kept| (kept.then, kept.note.clone()));
+        for (then, note) in remembered.collect::<Vec<_>>() {
             self.note(then, &note);
         }
         self.keeping.octets = self.keeping.since - begun;

@@ -6,8 +6,8 @@ use codecs::sms::{Alphabet, Segment};
 
 use super::*;
 use crate::message::{Body, Incoming};
-use crate::replay::Front;
 use crate::replay::Replay;
+use crate::replay::{Front, Recovered};
 
 const WALL: Wall = Wall(1_795_276_800_000_000_000);
 
@@ -154,6 +154,10 @@ fn notes(casebook: &mut Casebook) -> (usize, usize) {
 }
 
 fn remember(casebook: &mut Casebook, subject: &str, name: String) {
+    remember_at(casebook, WALL, subject, name);
+}
+
+fn remember_at(casebook: &mut Casebook, at: Wall, subject: &str, name: String) {
     let note = Note::Answered {
         subject: subject.into(),
         name,
@@ -162,7 +166,7 @@ fn remember(casebook: &mut Casebook, subject: &str, name: String) {
         kind: "application/json".into(),
         body: "x".repeat(400),
     };
-    casebook.handle(Mono(0), ToCasebook::Remember { at: WALL, note: Box::new(note), request: RequestId::default() });
+    casebook.handle(Mono(0), ToCasebook::Remember { at, note: Box::new(note), request: RequestId::default() });
 }
 
 #[test]
@@ -180,4 +184,31 @@ fn one_subject_s_keys_push_nobody_elses_out_and_are_not_written_anew_with_each_s
     casebook.begin_segment(WALL, 2, false);
     let (octets, answers) = notes(&mut casebook);
     assert!(answers == 0 && octets < 1000, "{octets} octets, {answers} answers");
+}
+
+#[test]
+fn a_clock_that_leaps_by_days_forgets_no_key_neither_at_once_nor_at_the_next_start() {
+    let day = 24 * 3_600_000_000_000;
+    let leapt = Wall(WALL.0 + 3 * day);
+    let mut casebook = casebook(&[]);
+    casebook.take_front(WALL, &Front::default());
+    remember_at(&mut casebook, WALL, "seat:1", "before".into());
+    remember_at(&mut casebook, leapt, "seat:1", "behind".into());
+    remember_at(&mut casebook, Wall(WALL.0 - 3 * day), "seat:1", "back".into());
+    let written: Vec<(Wall, Note)> = std::iter::from_fn(|| casebook.poll_output())
+        .filter_map(|output| match output {
+            Output::Frame { at, kind: Kind::Note, payload } => Some((at, Note::parse(&payload)?)),
+            _ => None,
+        })
+        .collect();
+    let names = |casebook: &Casebook| {
+        let name =
+            |n: &Note| matches!(n, Note::Answered { name, .. } if ["before", "behind", "back"].contains(&&**name));
+        casebook.remembered().filter(|n| name(n)).count()
+    };
+    assert_eq!(names(&casebook), 3);
+    let mut started = self::casebook(&[]);
+    let recovered = Recovered { notes: written, ..Recovered::default() };
+    started.take_up(Mono(0) + Duration::from_secs(90_000), leapt, recovered);
+    assert_eq!(names(&started), 3);
 }
