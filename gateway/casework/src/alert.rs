@@ -3,8 +3,11 @@
 mod call;
 mod dispatch;
 mod incident;
+mod lines;
 mod text;
 mod timers;
+
+pub use lines::{Apart, Lost, NotWritten, Standing, is_written_to, proven_phone, unsent, untold_answer, writers};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -127,7 +130,7 @@ impl Alerts {
         if is_call_unfinished(&record) {
             self.recordings.insert(no, 1);
         }
-        if !record.reporter.channels.is_empty() && record.state != State::Ended {
+        if is_written_to(&record) {
             self.talks.insert(no);
         }
         self.open.insert(no, Arc::new(record));

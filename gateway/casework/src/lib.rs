@@ -13,6 +13,9 @@ mod alert;
 mod fact;
 mod keyword;
 
-pub use alert::{Alerts, Fetch, Output, Say, is_call_unfinished};
+pub use alert::{
+    Alerts, Apart, Fetch, Lost, NotWritten, Output, Say, Standing, is_call_unfinished, is_written_to, proven_phone,
+    unsent, untold_answer, writers,
+};
 pub use fact::{Arrival, Belongings, Fact, Message, Place};
 pub use keyword::{Keyword, KeywordTable};

@@ -250,7 +250,7 @@ impl City {
                 self.gateway.casebook.handle(now, given);
             }
             DeskOutput::TakenBack { alert, seat } => {
-                self.gateway.casebook.handle(now, ToCasebook::ConversationTakenBack { alert, seat });
+                self.gateway.casebook.handle(now, ToCasebook::ConversationTakenBack { at, alert, seat });
             }
             DeskOutput::CallBackDropped { no, joined } => {
                 self.gateway.casebook.handle(now, ToCasebook::CallBackDropped { at, no, joined });

@@ -30,7 +30,7 @@ pub(super) async fn seat_events(
         return Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such seat"));
     }
     let listener = state.notices.listen(&seat);
-    let _ = state.casebook.send(Input::Message(ToCasebook::Tell { seat }));
+    let _ = state.casebook.send(Input::Message(ToCasebook::Tell { at: state.clock.wall(), seat }));
     let standing = Standing::of(&state, &headers);
     let feed = stream::unfold((listener, standing), |(mut listener, mut standing)| async move {
         if !standing.holds() {

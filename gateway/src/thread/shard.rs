@@ -468,7 +468,8 @@ impl ShardThread {
                         self.tell_casebook(ToCasebook::ConversationGiven { at, alert, seat, overflow });
                     }
                     DeskOutput::TakenBack { alert, seat } => {
-                        self.tell_casebook(ToCasebook::ConversationTakenBack { alert, seat });
+                        let at = self.clock.wall();
+                        self.tell_casebook(ToCasebook::ConversationTakenBack { at, alert, seat });
                     }
                     DeskOutput::CallBackDropped { no, joined } => {
                         let at = self.clock.wall();

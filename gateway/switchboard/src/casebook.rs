@@ -10,7 +10,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,15 +20,14 @@ use codecs::time::{Mono, Wall};
 
 use casework::{Alerts, Fetch, KeywordTable, Output as AlertOutput};
 use dispatch::callback::CallBack;
-use dispatch::conversation::{Assembly, Lately, Quota, QuotaRule, Seen, Threads};
+use dispatch::conversation::{Assembly, Conversations, Lately, Outlet, QuotaRule, Rules, Seen};
+pub use dispatch::conversation::{News, Notice};
 use dispatch::nearest::GridMap;
 use dispatch::seat::GroupId;
 
 use crate::message::{Failure, KeptBinding, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
 use crate::serials::{Holder, Serials};
 use crate::shard::Subscriber;
-use talk::Talk;
-pub use talk::{News, Notice};
 
 /// A channel by which people write, as the casebook needs to know it.
 #[derive(Clone, Debug)]
@@ -52,6 +51,15 @@ pub struct ChannelRule {
 }
 
 impl ChannelRule {
+    fn outlet(&self) -> Outlet {
+        Outlet {
+            name: self.name.clone(),
+            quota: self.quota,
+            has_template: self.has_template,
+            is_sms: self.channel == Channel::Sms12110,
+        }
+    }
+
     /// Of a channel that the configuration no longer has, and of which something was still to come.
     fn gone(name: &str) -> ChannelRule {
         ChannelRule {
@@ -185,17 +193,11 @@ enum Deferred {
 pub struct Casebook {
     config: CasebookConfig,
     alerts: Alerts,
-    threads: Threads,
+    talks: Conversations,
     seen: Seen,
     /// Names made of the content: held for minutes.
     seen_lately: Lately,
     assembly: Assembly,
-    quota: Quota,
-    talks: BTreeMap<AlertNo, Talk>,
-    /// First lines that are owed, by their deadline.
-    owed: BTreeSet<(Mono, AlertNo)>,
-    /// Conversations by the time of their last word.
-    idle: BTreeSet<(Mono, AlertNo)>,
     /// The monotonic instant of the input being handled.
     now: Mono,
     /// Octets of revisions so far, and of each sender today.
@@ -228,14 +230,14 @@ impl Casebook {
         let keywords = std::mem::replace(&mut config.keywords, KeywordTable::empty());
         Casebook {
             alerts: Alerts::new(config.source.clone(), config.node.to_string(), keywords),
-            threads: Threads::default(),
+            talks: Conversations::new(Rules {
+                idle: config.patience.idle,
+                join_within: config.patience.join_within,
+                outlets: config.channels.iter().map(ChannelRule::outlet).collect(),
+            }),
             seen: Seen::new(NAMES_KEPT),
             seen_lately: Lately::new(Duration::from_secs(10 * 60)),
             assembly: Assembly::new(config.patience.parts_within, Duration::from_secs(600)),
-            quota: Quota::default(),
-            talks: BTreeMap::new(),
-            owed: BTreeSet::new(),
-            idle: BTreeSet::new(),
             now: Mono(0),
             written: 0,
             stored: stored::Stored::default(),
@@ -268,13 +270,13 @@ impl Casebook {
                 return;
             }
             ToCasebook::Fact { no, at, fact, request } => {
-                if let casework::Fact::Arrived(arrival) = &fact {
-                    self.call_arrives(no, &arrival.caller.clone());
-                }
                 if let casework::Fact::Fetched { stored, .. } = &fact {
                     self.charge_file(at, no, *stored);
                 }
-                let joins = self.joined_by_call(no, &fact);
+                let joins = match &fact {
+                    casework::Fact::Arrived(arrival) => self.call_arrives(no, &arrival.caller),
+                    _ => None,
+                };
                 let taken = self.fact(at, no, fact);
                 if let Some(from) = joins {
                     // Both are open, as was just seen.
@@ -289,14 +291,17 @@ impl Casebook {
                 Some(full) => self.answer(request, Err(full)),
                 None => self.incoming(at, *message, request),
             },
-            ToCasebook::ConversationGiven { at, alert, seat, overflow } => self.given(at, alert, seat, overflow),
-            ToCasebook::ConversationTakenBack { alert, seat } => self.taken_back(alert, seat),
+            ToCasebook::ConversationGiven { at, alert, seat, overflow } => {
+                self.talks.given(alert, seat, overflow);
+                self.follow_talks(at);
+            }
+            ToCasebook::ConversationTakenBack { at, alert, seat } => {
+                self.talks.taken_back(alert, seat);
+                self.follow_talks(at);
+            }
             ToCasebook::Say(say) => self.say(*say),
             ToCasebook::Done { at, no, seat, request } => {
-                let result = self.holds(no, &seat).map(|()| {
-                    self.end_talk(at, no);
-                    Some(no)
-                });
+                let result = self.done(at, no, &seat);
                 self.answer(request, result);
             }
             ToCasebook::Join { at, from, to, request } => {
@@ -320,7 +325,10 @@ impl Casebook {
                 self.fact(at, no, casework::Fact::Mark("call_back_given_up"));
                 self.fact(at, no, casework::Fact::Unreached);
             }
-            ToCasebook::Tell { seat } => self.tell(&seat),
+            ToCasebook::Tell { at, seat } => {
+                self.talks.tell_all(&seat);
+                self.follow_talks(at);
+            }
             ToCasebook::Duty { at, officer, on_duty, request } => self.change_duty(at, officer, on_duty, request),
             ToCasebook::Remember { at, note, request } => {
                 self.note(at, &note);
@@ -367,7 +375,7 @@ impl Casebook {
                 }
                 AlertOutput::Say(say) => self.queue_line(at, *say),
                 AlertOutput::Fetch(fetch) => self.fetch(at, fetch),
-                AlertOutput::Released { no } => self.forget_talk(no),
+                AlertOutput::Released { no } => self.talks.forget(no),
             }
         }
         while let Some((no, fact)) = self.refused_files.pop_front() {
@@ -444,23 +452,15 @@ impl Casebook {
 
     pub fn handle_timeout(&mut self, now: Mono, at: Wall) {
         self.now = now;
-        self.talk_timeouts(at);
+        self.talks.handle_timeout(now);
+        self.follow_talks(at);
         self.parts_timeouts(at);
-        self.threads.forget(now, self.config.patience.join_within, |no| self.talks.contains_key(&no));
         self.release();
     }
 
     pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
-        let first = |set: &BTreeSet<(Mono, AlertNo)>| set.first().map(|(at, _)| *at);
-        [
-            first(&self.owed).map(|at| (at, "first line")),
-            first(&self.idle).map(|at| (at + self.config.patience.idle, "conversation idle")),
-            self.assembly.next_due().map(|at| (at, "missing parts")),
-            self.threads.next_forgotten(self.config.patience.join_within).map(|at| (at, "thread forgotten")),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let parts = self.assembly.next_due().map(|at| (at, "missing parts"));
+        [self.talks.poll_timeout(), parts].into_iter().flatten().min()
     }
 
     /// The instant of something of which only the wall time is known: as long ago as the clocks say, and never ahead.

@@ -332,6 +332,7 @@ pub enum ToCasebook {
     },
     /// It was taken back from a seat; another has it, or none yet.
     ConversationTakenBack {
+        at: Wall,
         alert: AlertNo,
         seat: String,
     },
@@ -389,6 +390,7 @@ pub enum ToCasebook {
     },
     /// Tell a seat what it holds, once more.
     Tell {
+        at: Wall,
         seat: String,
     },
     /// A change of duty, to be kept over a restart; answered when it is durable.

@@ -1,5 +1,6 @@
 //! What happened, and where: the incident, location and transcript sections of the record.
 
+use codecs::geo::distance_m;
 use codecs::record::{AlertRecord, IncidentKind, KeywordHit, Location, Ownership, Stamp, State, Step, TextLine};
 
 use super::{LEGS_MAX, LINES_MAX, LOCATIONS_MAX, NAME_MAX, TEXT_MAX, advance, bound, mark};
@@ -26,7 +27,16 @@ pub(super) fn located(record: &mut AlertRecord, at: Stamp, place: &Place) -> Opt
     Some(Step::Located)
 }
 
+/// What a device tells by itself is believed to be a move from here on.
+const MOVED_M: f64 = 50.0;
+
 pub(super) fn tracked(record: &mut AlertRecord, location: &Location) -> Option<Step> {
+    let last = record.location.first().and_then(|l| l.wgs84);
+    if let (Some(before), Some(now)) = (last, location.wgs84)
+        && distance_m(before, now) < MOVED_M
+    {
+        return None;
+    }
     add_location(record, location.clone());
     Some(Step::Located)
 }

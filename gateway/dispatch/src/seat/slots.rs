@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use codecs::record::AlertNo;
+use codecs::record::{AlertNo, Channel};
 use codecs::time::Mono;
 
 use super::{GroupId, SeatId};
@@ -26,6 +26,16 @@ pub enum Class {
 
 impl Class {
     pub const ALL: [Class; 4] = [Class::LifeThreat, Class::Silent, Class::Sms, Class::Other];
+
+    /// Of a report in writing (decision 2): danger to life, those who must not be heard, SMS, everything else.
+    pub fn in_writing(channel: Channel, is_danger: bool, is_silent: bool) -> Class {
+        match (is_danger, is_silent, channel) {
+            (true, ..) => Class::LifeThreat,
+            (_, true, _) => Class::Silent,
+            (.., Channel::Sms12110 | Channel::SipMessage) => Class::Sms,
+            _ => Class::Other,
+        }
+    }
 
     pub fn text(self) -> &'static str {
         match self {

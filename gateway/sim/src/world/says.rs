@@ -162,7 +162,8 @@ impl World {
             DeskOutput::TakenBack { alert, seat } => {
                 self.reach("conversation taken back");
                 if let Some(gateway) = &mut self.gateway {
-                    gateway.casebook.handle(now, ToCasebook::ConversationTakenBack { alert, seat });
+                    let taken = ToCasebook::ConversationTakenBack { at: wall, alert, seat };
+                    gateway.casebook.handle(now, taken);
                 }
                 self.settle_casebook();
             }

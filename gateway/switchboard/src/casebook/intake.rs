@@ -1,10 +1,8 @@
 //! Messages in: known or new, whole or in parts, and to which alert they belong.
 
 use codecs::chat::SharedLocation;
-use codecs::geo::{distance_m, to_wgs84};
-use codecs::record::{
-    Address, AlertNo, Channel, Location, LocationSource, Note, Original, Stamp, Subscriber as RecordSubscriber,
-};
+use codecs::geo::to_wgs84;
+use codecs::record::{AlertNo, Location, LocationSource, Note, Original, Stamp, Subscriber as RecordSubscriber};
 use codecs::sms::decode;
 use codecs::time::Wall;
 
@@ -16,9 +14,6 @@ use super::{Casebook, ChannelRule, Output};
 use crate::limits::{self, Cutter};
 use crate::message::{Body, Failure, Incoming, RequestId};
 use crate::{is_telephone, telephone};
-
-/// A device that tells its position by itself is believed to have moved from here on.
-const MOVED_M: f64 = 50.0;
 
 impl Casebook {
     pub(super) fn incoming(&mut self, at: Wall, mut message: Incoming, request: RequestId) {
@@ -46,7 +41,7 @@ impl Casebook {
             return self.answer(request, Err(Failure::Quota));
         }
         self.count(&channel, "received");
-        self.note_heard(&message.from);
+        self.talks.note_heard(self.now, &message.from);
         let (before, from, session) = (self.written, message.from.clone(), message.session);
         let no = match message.body.clone() {
             Body::Text(text) => Some(self.deliver(at, message, text, marks)),
@@ -140,17 +135,10 @@ impl Casebook {
 
     /// Where somebody is who has an alert open: no report, and no line of theirs.
     fn ping(&mut self, at: Wall, message: &Incoming) {
-        let alert = self.threads.get(&message.from).map(|t| t.alert).filter(|no| self.talks.contains_key(no));
+        let alert = self.talks.threads().get(&message.from).map(|t| t.alert).filter(|no| self.talks.contains(*no));
         let (Some(no), Some(shared)) = (alert, &message.location) else { return };
         let place = self.place_of(at, shared);
-        let last = self.alerts.get(no).and_then(|r| r.location.first().and_then(|l| l.wgs84));
-        let moved = match (last, place.location.wgs84) {
-            (Some(a), Some(b)) => distance_m(a, b) >= MOVED_M,
-            _ => true,
-        };
-        if moved {
-            self.fact(at, no, Fact::Tracked { location: place.location });
-        }
+        self.fact(at, no, Fact::Tracked { location: place.location });
     }
 
     /// A whole message goes to its sender's alert, or begins one.
@@ -165,9 +153,7 @@ impl Casebook {
         let claimed = claimed.filter(|n| is_telephone(n) && own_number.is_none());
         // Their own thread's alert; where that is long over, the one that their telephone is heard of in. A number that
         // is only claimed finds nobody.
-        let by_thread = self.threads.get(&m.from).map(|t| t.alert);
-        let by_phone = own_number.as_deref().and_then(|p| self.threads.of_phone(p));
-        let known = [by_thread, by_phone].into_iter().flatten().find(|no| self.alerts.is_within_reach(*no));
+        let known = self.talks.alert_of(&m.from, own_number.as_deref(), |no| self.alerts.is_within_reach(no));
         let full = known.filter(|no| self.alerts.is_full(*no));
         let place = m.location.as_ref().map(|l| self.place_of(at, l));
         let address = m.from.clone();
@@ -199,7 +185,7 @@ impl Casebook {
                 no
             }
         };
-        self.threads.note(self.now, &address, own_number.as_deref(), no);
+        self.talks.note_thread(self.now, &address, own_number.as_deref(), no);
         self.heard(at, no, &rule);
         if let Some(full) = full {
             self.end_talk(at, full);
@@ -272,22 +258,11 @@ impl Casebook {
         self.outputs.push_back(Output::Counted { channel: channel.to_owned(), what });
     }
 
-    /// A call: texts of the same number belong to it. Whoever withholds their number is nobody's acquaintance.
-    pub(super) fn call_arrives(&mut self, no: AlertNo, caller: &str) {
-        let phone = telephone(caller);
-        let earlier = self.threads.of_phone(&phone).filter(|n| self.talks.contains_key(n));
-        if earlier.is_none() && is_telephone(&phone) {
-            self.threads.note_phone(self.now, &phone, no);
-        }
-    }
-
-    /// The open written alert of whoever calls; it goes on as the call's.
-    pub(super) fn joined_by_call(&mut self, no: AlertNo, fact: &Fact) -> Option<AlertNo> {
-        let Fact::Arrived(arrival) = fact else { return None };
-        let phone = telephone(&arrival.caller);
-        let earlier = self.threads.of_phone(&phone).filter(|n| *n != no && self.talks.contains_key(n))?;
-        self.threads.note_phone(self.now, &phone, no);
-        Some(earlier)
+    /// A call: the open written alert of the same number goes on as the call's. Whoever withholds their number is
+    /// nobody's acquaintance.
+    pub(super) fn call_arrives(&mut self, no: AlertNo, caller: &str) -> Option<AlertNo> {
+        let phone = Some(telephone(caller)).filter(|phone| is_telephone(phone))?;
+        self.talks.call_arrives(self.now, &phone, no)
     }
 
     /// Takes up what the journal noted at `then`; before the records. `at` is now.
@@ -393,17 +368,4 @@ pub(super) fn part_note(part: &Part) -> Note {
 fn unhex(text: &str) -> Vec<u8> {
     let pair = |p: &[u8]| std::str::from_utf8(p).ok().and_then(|t| u8::from_str_radix(t, 16).ok());
     text.as_bytes().chunks(2).filter_map(pair).collect()
-}
-
-/// The class under overload of a channel that nothing more is known about.
-pub(super) fn class_of(channel: Channel) -> dispatch::seat::Class {
-    match channel {
-        Channel::Sms12110 | Channel::SipMessage => dispatch::seat::Class::Sms,
-        _ => dispatch::seat::Class::Other,
-    }
-}
-
-/// Whoever wrote a line of theirs, for a restart.
-pub(super) fn senders(record: &codecs::record::AlertRecord) -> impl Iterator<Item = &Address> {
-    record.reporter.channels.iter()
 }

@@ -1,182 +1,88 @@
-//! Conversations: their taker, the first line that is owed, lines out, and two that become one.
+//! Where conversations meet alerts: what each of the two says goes to the other, to the desk and to channels.
 
 use std::collections::BTreeSet;
 
 use codecs::record::{
-    Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, Relation, SeatInfo, Stamp, State, TextLine,
+    Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, Relation, Stamp, TextLine,
 };
-use codecs::time::{Mono, Wall};
+use codecs::time::Wall;
 
-use casework::{Fact, Say, is_call_unfinished};
-use dispatch::conversation::{QuotaRule, Seen};
-use dispatch::policy::ANSWER_WITHIN;
-use dispatch::seat::{Class, GroupId};
+use casework::{Apart, Fact, NotWritten, Say, is_written_to, proven_phone, unsent, untold_answer, writers};
+use dispatch::conversation::{FirstLine, Needs, NotHeld, Output as Talk, Report, Return, Seen, Unreached, Way};
+use dispatch::seat::Class;
 
-use super::intake::{class_of, senders};
 use super::{Casebook, ChannelRule, Deferred, Outbound, Output, is_final};
 use crate::message::{Failure, SayRequest, ToDesk};
 use crate::{is_telephone, telephone};
 
-/// Alerts that went on as one another, at most.
-const JOINED_MAX: usize = 8;
-
-/// An alert in which people write.
-pub(super) struct Talk {
-    arrived: Mono,
-    last: Mono,
-    group: GroupId,
-    skills: u32,
-    class: Class,
-    seat: Option<SeatInfo>,
-    overflow: bool,
-    answered: bool,
-}
-
-/// News for a seat; what it says is read from the record when it is told.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Notice {
-    pub seat: String,
-    pub alert: AlertNo,
-    pub what: News,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum News {
-    /// The conversation is this seat's.
-    Given,
-    /// The reporter has written.
-    Line,
-    /// A line of ours has got somewhere, or nowhere.
-    State,
-    TakenBack,
-    Ended,
-}
-
-impl News {
-    pub fn text(self) -> &'static str {
-        match self {
-            News::Given => "given",
-            News::Line => "line",
-            News::State => "state",
-            News::TakenBack => "taken_back",
-            News::Ended => "ended",
-        }
-    }
-}
-
 impl Casebook {
     /// The reporter has written: somebody is to read it.
     pub(super) fn heard(&mut self, at: Wall, no: AlertNo, rule: &ChannelRule) {
-        let now = self.now;
-        let Some(record) = self.alerts.get(no) else { return };
-        let class = class_under_overload(record, rule);
-        if let Some(talk) = self.talks.get_mut(&no) {
-            self.idle.remove(&(talk.last, no));
-            talk.last = now;
-            talk.class = talk.class.min(class);
-            self.idle.insert((now, no));
-            if let Some(seat) = talk.seat.clone() {
-                self.notice(&seat.no, no, News::Line);
+        let Some(standing) = self.alerts.standing(no) else { return };
+        let class = Class::in_writing(rule.channel, standing.is_danger, standing.is_silent);
+        let first_line = match standing {
+            _ if standing.is_answered => FirstLine::Said,
+            _ if standing.is_missed => FirstLine::Missed,
+            _ => FirstLine::Owed,
+        };
+        let arrived = standing.arrived.map_or(self.now, |s| self.instant_of(at, s.0));
+        let needs = Needs { group: rule.group, skills: rule.skills, class };
+        let report = Report { arrived, needs, first_line, speaks_with: standing.speaks_with };
+        self.talks.heard(self.now, no, report);
+        self.follow_talks(at);
+    }
+
+    /// Hands on what conversations want.
+    pub(super) fn follow_talks(&mut self, at: Wall) {
+        while let Some(output) = self.talks.poll_output() {
+            match output {
+                Talk::Want { alert, needs, within, prefer } => {
+                    let Needs { group, skills, class } = needs;
+                    self.desk(ToDesk::WantConversation { alert, group, class, within, prefer, skills });
+                }
+                Talk::Release { alert } => self.desk(ToDesk::ReleaseConversation { alert }),
+                Talk::Said { alert } => self.desk(ToDesk::ConversationAnswered { alert }),
+                Talk::Held { alert, seat } => drop(self.fact(at, alert, Fact::Held { seat })),
+                Talk::Answered { alert, mode, after } => {
+                    let after_ms = after.as_millis() as u64;
+                    self.fact(at, alert, Fact::AnsweredInWriting { mode, after_ms });
+                }
+                Talk::Breach { alert } => {
+                    self.fact(at, alert, Fact::Breach { timer: "T1" });
+                    let channel = self.alerts.get(alert).map(|r| r.source.trunk.clone()).unwrap_or_default();
+                    self.count(&channel, "breach");
+                }
+                Talk::Ended { alert } => drop(self.fact(at, alert, Fact::ConversationEnded)),
+                Talk::Notice(notice) => self.outputs.push_back(Output::Notice(notice)),
             }
-            return;
-        }
-        let answered = record.call.t.answer.is_some();
-        let missed = record.timers.iter().any(|t| t.name == "T1" && (t.breach || t.met_at.is_some()));
-        let live = is_call_unfinished(record) && record.call.t.end.is_none();
-        let prefer = record.call.seat.as_ref().filter(|_| live).map(|s| s.no.clone());
-        let talk = Talk {
-            arrived: record.call.t.arrive.map_or(now, |s| self.instant_of(at, s.0)),
-            last: now,
-            group: rule.group,
-            skills: rule.skills,
-            class,
-            seat: None,
-            overflow: false,
-            answered,
-        };
-        // A promise that was missed before is told once.
-        if !answered && !missed {
-            self.owed.insert((talk.arrived + ANSWER_WITHIN, no));
-        }
-        self.idle.insert((now, no));
-        self.want(no, &talk, prefer);
-        self.talks.insert(no, talk);
-    }
-
-    fn want(&mut self, alert: AlertNo, talk: &Talk, prefer: Option<String>) {
-        let within = (talk.arrived + ANSWER_WITHIN).since(self.now);
-        let (group, class, skills) = (talk.group, talk.class, talk.skills);
-        self.outputs.push_back(Output::Desk(ToDesk::WantConversation { alert, group, class, within, prefer, skills }));
-    }
-
-    pub(super) fn given(&mut self, at: Wall, no: AlertNo, seat: SeatInfo, overflow: bool) {
-        let Some(talk) = self.talks.get_mut(&no) else {
-            // It ended while the desk looked for a seat.
-            return self.outputs.push_back(Output::Desk(ToDesk::ReleaseConversation { alert: no }));
-        };
-        (talk.seat, talk.overflow) = (Some(seat.clone()), overflow);
-        let number = seat.no.clone();
-        self.fact(at, no, Fact::Held { seat });
-        self.notice(&number, no, News::Given);
-    }
-
-    pub(super) fn taken_back(&mut self, no: AlertNo, seat: String) {
-        if let Some(talk) = self.talks.get_mut(&no)
-            && talk.seat.as_ref().is_some_and(|s| s.no == seat)
-        {
-            talk.seat = None;
-        }
-        self.notice(&seat, no, News::TakenBack);
-    }
-
-    pub(super) fn notice(&mut self, seat: &str, alert: AlertNo, what: News) {
-        self.outputs.push_back(Output::Notice(Notice { seat: seat.to_owned(), alert, what }));
-    }
-
-    pub(super) fn tell(&mut self, seat: &str) {
-        let held: Vec<AlertNo> = self
-            .talks
-            .iter()
-            .filter(|(_, t)| t.seat.as_ref().is_some_and(|s| s.no == seat))
-            .map(|(no, _)| *no)
-            .collect();
-        for no in held {
-            self.notice(seat, no, News::Given);
         }
     }
 
-    pub(super) fn holds(&self, no: AlertNo, seat: &str) -> Result<(), Failure> {
-        let talk = self.talks.get(&no).ok_or(Failure::Conflict("nobody writes on this alert"))?;
-        if talk.seat.as_ref().is_some_and(|s| s.no == seat) {
-            Ok(())
-        } else {
-            Err(Failure::Conflict("the conversation is not at this seat"))
-        }
+    fn desk(&mut self, message: ToDesk) {
+        self.outputs.push_back(Output::Desk(message));
+    }
+
+    pub(super) fn end_talk(&mut self, at: Wall, no: AlertNo) {
+        self.talks.end(no);
+        self.follow_talks(at);
     }
 
     pub(super) fn say(&mut self, say: SayRequest) {
         let SayRequest { at, no, seat, body, channel, answers, done, despite_silence, request } = say;
-        let allowed = self.holds(no, &seat).and_then(|()| {
-            if self.alerts.is_silent(no) && !despite_silence {
-                return Err(Failure::Silent);
-            }
-            match (&channel, self.alerts.get(no)) {
-                (Some(c), Some(r)) if !senders(r).any(|a| a.channel == *c) => {
-                    Err(Failure::Conflict("the reporter has not written by this channel"))
-                }
-                _ => Ok(()),
-            }
+        let holder = self.talks.held_by(no, &seat).cloned().map_err(not_held);
+        let allowed = holder.and_then(|seat| {
+            let may = self.alerts.may_be_written_to(no, channel.as_deref(), despite_silence);
+            may.map(|()| seat).map_err(|why| match why {
+                NotWritten::Silent => Failure::Silent,
+                NotWritten::OtherChannel => Failure::Conflict("the reporter has not written by this channel"),
+            })
         });
-        if let Err(failure) = allowed {
-            return self.answer(request, Err(failure));
-        }
-        let now = self.now;
-        let Some(talk) = self.talks.get_mut(&no) else { return };
-        let Some(seat) = talk.seat.clone() else { return };
-        self.idle.remove(&(talk.last, no));
-        talk.last = now;
-        self.idle.insert((now, no));
-        self.outputs.push_back(Output::Desk(ToDesk::ConversationAnswered { alert: no }));
+        let seat = match allowed {
+            Ok(seat) => seat,
+            Err(failure) => return self.answer(request, Err(failure)),
+        };
+        self.talks.said(self.now, no);
+        self.follow_talks(at);
         self.fact(at, no, Fact::Replied { seat, body, channel, answers });
         if done {
             self.end_talk(at, no);
@@ -184,45 +90,27 @@ impl Casebook {
         self.answer(request, Ok(Some(no)));
     }
 
-    /// A human's line has been taken by its channel: the first one is the answer.
-    fn taken_by_channel(&mut self, at: Wall, no: AlertNo, line: &str) {
-        let Some(record) = self.alerts.get(no) else { return };
-        let human = record.text.iter().rev().any(|l| l.message_id == line && l.by == "seat");
-        if !human || record.call.t.answer.is_some() {
-            return;
-        }
-        let arrived = record.call.t.arrive.map_or(at, |s| s.0);
-        let talk = self.talks.get_mut(&no);
-        let overflow = talk.as_ref().is_some_and(|t| t.overflow);
-        let since = match talk {
-            Some(talk) => {
-                talk.answered = true;
-                talk.arrived
-            }
-            None => self.instant_of(at, arrived),
-        };
-        self.owed.remove(&(since + ANSWER_WITHIN, no));
-        let after_ms = self.now.since(since).as_millis() as u64;
-        let mode = if overflow { AnswerMode::Overflow } else { AnswerMode::Seat };
-        self.fact(at, no, Fact::AnsweredInWriting { mode, after_ms });
+    pub(super) fn done(&mut self, at: Wall, no: AlertNo, seat: &str) -> Result<Option<AlertNo>, Failure> {
+        self.talks.held_by(no, seat).map_err(not_held)?;
+        self.end_talk(at, no);
+        Ok(Some(no))
     }
 
     /// A line of an alert goes to its channel once it is durable, if the channel still allows one.
     pub(super) fn queue_line(&mut self, at: Wall, say: Say) {
-        let urgent = self.talks.get(&say.no).is_some_and(|t| t.class <= Class::Silent);
         let outbound = Outbound {
             line: say.line,
             to: say.address,
             body: say.body,
             reply_to: say.reply_to,
-            urgent,
+            urgent: self.talks.is_urgent(say.no),
             notice: false,
             templated: false,
             arrived: say.arrived.0,
             is_receipt: say.is_receipt,
             is_answer: say.is_answer,
         };
-        match self.take_quota(&outbound.to) {
+        match self.take_way(&outbound.to) {
             Some(templated) => self.defer(Deferred::Outbound(Box::new(Outbound { templated, ..outbound }))),
             None => {
                 self.line_state(at, outbound.line, LineState::Failed, "the platform allows no further reply".into())
@@ -230,62 +118,26 @@ impl Casebook {
         }
     }
 
-    /// A channel without a quota needs no count.
-    pub(super) fn note_heard(&mut self, from: &Address) {
-        if self.channel(&from.channel).is_some_and(|c| c.quota != QuotaRule::default()) {
-            self.quota.heard(self.now, from);
-        }
-    }
-
     /// Counts a line to `to`: whether it goes as a template, or not at all.
-    fn take_quota(&mut self, to: &Address) -> Option<bool> {
-        let rule = self.channel(&to.channel)?;
-        let (quota, has_template) = (rule.quota, rule.has_template);
-        if self.quota.take(self.now, to, quota).is_ok() {
-            return Some(false);
+    fn take_way(&mut self, to: &Address) -> Option<bool> {
+        let way = self.talks.take_way(self.now, to);
+        if matches!(way, Way::Template | Way::Spent) {
+            self.count(&to.channel, "quota_spent");
         }
-        self.count(&to.channel.clone(), "quota_spent");
-        has_template.then_some(true)
-    }
-
-    /// Where else the reporter can be written to: by a channel they wrote by, or by SMS to their mobile telephone. Not
-    /// by one that failed for these words before, and never unasked to whoever must not be heard.
-    fn other_way(&self, record: &AlertRecord, line: &str) -> Option<Address> {
-        let failed_before = |l: &TextLine| l.message_id == line && l.state == Some(LineState::Failed);
-        if record.reporter.safety.silent || record.text.iter().any(failed_before) {
-            return None;
-        }
-        let mut tried = Vec::new();
-        let mut name = line;
-        while let Some(found) = record.text.iter().rev().find(|l| !name.is_empty() && l.message_id == name) {
-            tried.push(found.channel.as_str());
-            name = &found.instead_of;
-        }
-        let mobile = telephone(&record.reporter.phone);
-        // A number that is only claimed may be anybody's.
-        let proven = !record.marks.iter().any(|m| m == "phone_unproven");
-        let is_mobile = proven && mobile.len() == 11 && mobile.starts_with('1');
-        let sms = self.config.channels.iter().filter(|c| is_mobile && c.channel == codecs::record::Channel::Sms12110);
-        let by_sms = sms.map(|c| Address { channel: c.name.clone(), user: mobile.clone() });
-        let mut ways = senders(record).cloned().chain(by_sms).filter(|a| !tried.contains(&a.channel.as_str()));
-        ways.find(|a| {
-            self.channel(&a.channel).is_some_and(|c| c.has_template || self.quota.allows(self.now, a, c.quota).is_ok())
-        })
+        matches!(way, Way::Plain | Way::Template).then_some(way == Way::Template)
     }
 
     pub(super) fn line_state(&mut self, at: Wall, line: String, state: LineState, why: String) {
-        let Some(no) = line.get(..30).and_then(AlertNo::parse) else {
-            // A line without an alert: its sender asks for its state by name.
-            return self.note(at, &Note::Line { line, state });
-        };
         self.note(at, &Note::Line { line: line.clone(), state });
-        let mut holders = self.holders(no, &line);
+        // A line without an alert: its sender asks for its state by name.
+        let Some(no) = line.get(..30).and_then(AlertNo::parse) else { return };
+        let mut holders = self.alerts.holders(no, &line);
         let Some(no) = holders.pop() else { return };
         for former in holders {
             self.fact(at, former, Fact::LineState { line: line.clone(), state, why: why.clone() });
         }
         if state == LineState::Failed
-            && let Some(to) = self.alerts.get(no).and_then(|record| self.other_way(record, &line))
+            && let Some(to) = self.other_way(no, &line)
             && self.fact(at, no, Fact::SentAgain { line: line.clone(), to: to.clone() })
         {
             return self.count(&to.channel, "sent_again");
@@ -293,28 +145,20 @@ impl Casebook {
         if !self.fact(at, no, Fact::LineState { line: line.clone(), state, why }) {
             return;
         }
-        if matches!(state, LineState::Sent | LineState::Delivered) {
-            self.taken_by_channel(at, no, &line);
+        if matches!(state, LineState::Sent | LineState::Delivered) && self.alerts.would_answer(no, &line) {
+            let arrived = self.alerts.get(no).and_then(|r| r.call.t.arrive).map_or(at, |s| s.0);
+            self.talks.line_taken(self.now, no, self.instant_of(at, arrived));
         }
-        if let (true, Some(seat)) = (is_final(state), self.talks.get(&no).and_then(|t| t.seat.clone())) {
-            self.notice(&seat.no, no, News::State);
+        if is_final(state) {
+            self.talks.line_ended(no);
         }
+        self.follow_talks(at);
     }
 
-    /// The alerts in which a line stands: the one that it was written in, and those that this went on as.
-    fn holders(&self, mut no: AlertNo, line: &str) -> Vec<AlertNo> {
-        let mut holders = Vec::new();
-        while let Some(record) = self.alerts.get(no).filter(|_| holders.len() < JOINED_MAX && !holders.contains(&no)) {
-            if record.text.iter().any(|l| l.message_id == line) {
-                holders.push(no);
-            }
-            let joined = record.id.related.iter().rev().find(|r| r.kind == Relation::Duplicate);
-            match joined.and_then(|r| AlertNo::parse(&r.alert_no)) {
-                Some(other) => no = other,
-                None => break,
-            }
-        }
-        holders
+    fn other_way(&self, no: AlertNo, line: &str) -> Option<Address> {
+        let lost = self.alerts.lost(no, line)?;
+        let (tried, writes_by, phone) = (lost.tried, lost.writes_by, lost.phone.map(telephone));
+        self.talks.other_way(self.now, &Unreached { tried, writes_by, phone, is_silent: lost.is_silent })
     }
 
     /// A line to anybody. What must not be heard is not written to unasked.
@@ -331,11 +175,11 @@ impl Casebook {
         if phone.as_deref().is_some_and(|p| !is_telephone(p)) {
             return Err(Failure::Conflict("this is no telephone number"));
         }
-        let alert = self.threads.find(&to, phone.as_deref());
+        let alert = self.talks.threads().find(&to, phone.as_deref());
         if alert.is_some_and(|no| self.alerts.is_silent(no)) {
             return Err(Failure::Silent);
         }
-        let Some(templated) = self.take_quota(&to) else {
+        let Some(templated) = self.take_way(&to) else {
             return Err(Failure::Conflict("the platform allows no further message to this user now"));
         };
         let by = self.acting.clone();
@@ -345,78 +189,35 @@ impl Casebook {
         Ok(())
     }
 
-    pub(super) fn end_talk(&mut self, at: Wall, no: AlertNo) {
-        let seat = self.talks.get(&no).and_then(|t| t.seat.clone());
-        self.forget_talk(no);
-        self.fact(at, no, Fact::ConversationEnded);
-        if let Some(seat) = seat {
-            self.notice(&seat.no, no, News::Ended);
-        }
-    }
-
-    pub(super) fn forget_talk(&mut self, no: AlertNo) {
-        if let Some(talk) = self.talks.remove(&no) {
-            self.owed.remove(&(talk.arrived + ANSWER_WITHIN, no));
-            self.idle.remove(&(talk.last, no));
-            self.outputs.push_back(Output::Desk(ToDesk::ReleaseConversation { alert: no }));
-        }
-    }
-
     /// `from` goes on as `to`: its lines, its senders and its taker.
     pub(super) fn join(&mut self, at: Wall, from: AlertNo, to: AlertNo) -> Result<(), Failure> {
         if from == to {
             return Err(Failure::Conflict("an alert is not joined to itself"));
         }
-        let reach = |no| self.alerts.is_within_reach(no);
-        if !reach(to) {
+        if !self.alerts.is_within_reach(to) {
             return Err(Failure::NotFound("no open alert with this number"));
         }
         let belongings = self.alerts.belongings(from).ok_or(Failure::NotFound("no open alert to be joined"))?;
-        // Taken out first: with the join its alert ends.
-        let moved = self.talks.remove(&from);
-        let seat = moved.as_ref().and_then(|t| t.seat.clone());
+        let spoken = self.alerts.get(to).map(|r| (r.call.t.answer.is_some(), r.call.seat.clone()));
+        let (is_answered, seat) = spoken.unwrap_or_default();
+        // First the conversation: with the join its alert ends.
+        self.talks.join(self.now, from, to, is_answered, seat.map(|seat| seat.no));
         self.fact(at, from, Fact::JoinedTo { other: to });
-        if let Some(talk) = &moved {
-            self.owed.remove(&(talk.arrived + ANSWER_WITHIN, from));
-            self.idle.remove(&(talk.last, from));
-            self.outputs.push_back(Output::Desk(ToDesk::ReleaseConversation { alert: from }));
-        }
         self.fact(at, to, Fact::Absorbed { other: from, belongings: Box::new(belongings) });
-        self.threads.join(from, to);
-        if let Some(seat) = &seat {
-            self.notice(&seat.no, from, News::Ended);
-        }
-        match (moved, self.talks.contains_key(&to)) {
-            (Some(talk), false) => {
-                // The promise counts from the first of the two; a call that was answered has kept it.
-                let answered = talk.answered || self.alerts.get(to).is_some_and(|r| r.call.t.answer.is_some());
-                let prefer = self.alerts.get(to).and_then(|r| r.call.seat.clone()).or(seat).map(|s| s.no);
-                let talk = Talk { seat: None, answered, ..talk };
-                if !answered {
-                    self.owed.insert((talk.arrived + ANSWER_WITHIN, to));
-                }
-                self.idle.insert((talk.last, to));
-                self.want(to, &talk, prefer);
-                self.talks.insert(to, talk);
-            }
-            (_, true) => {
-                if let Some(seat) = self.talks[&to].seat.clone() {
-                    self.notice(&seat.no, to, News::Line);
-                }
-            }
-            (None, false) => {}
-        }
+        self.follow_talks(at);
         Ok(())
     }
 
     /// A sender's messages leave `no` for the alert that they began, or a new one. Returns its number.
     pub(super) fn split(&mut self, at: Wall, no: AlertNo, sender: &Address) -> Result<AlertNo, Failure> {
-        let thread =
-            *self.threads.get(sender).filter(|t| t.alert == no).ok_or(Failure::NotFound("no such sender here"))?;
+        let leaves = self.talks.leaves_for(no, sender, |own| self.alerts.is_within_reach(own));
+        let leaves = leaves.ok_or(Failure::NotFound("no such sender here"))?;
         let rule = self.channel(&sender.channel).ok_or(Failure::NotFound("no such channel"))?.clone();
-        let returns = thread.own != no && self.alerts.is_within_reach(thread.own);
-        let to = if returns { thread.own } else { self.new_from(at, no, sender, &rule)? };
-        self.threads.split(sender, to);
+        let to = match leaves {
+            Return::Own(own) => own,
+            Return::New => self.new_from(at, no, sender, &rule)?,
+        };
+        self.talks.split(sender, to);
         self.fact(at, no, Fact::SplitOff { other: to, address: sender.clone() });
         self.fact(at, to, Fact::SplitFrom { other: no });
         self.heard(at, to, &rule);
@@ -425,58 +226,13 @@ impl Casebook {
 
     /// An alert made of one sender's lines of another.
     fn new_from(&mut self, at: Wall, no: AlertNo, sender: &Address, rule: &ChannelRule) -> Result<AlertNo, Failure> {
-        let record = self.alerts.get(no).ok_or(Failure::NotFound("no open alert with this number"))?;
-        let theirs: Vec<_> = record
-            .text
-            .iter()
-            .filter(|l| l.channel == sender.channel && l.dir == Some(Direction::In))
-            .cloned()
-            .collect();
-        let first = theirs.first().cloned().ok_or(Failure::Conflict("this sender has not written here"))?;
-        let arrival = casework::Arrival {
-            channel: rule.channel,
-            caller: if rule.user_is_phone { telephone(&sender.user) } else { String::new() },
-            called: record.source.called_number.clone(),
-            trunk: rule.name.clone(),
-            message_id: first.message_id.clone(),
-            subscriber: None,
-            location: record.location.first().cloned(),
-            jurisdiction: record.route.jurisdiction.clone(),
-            owner: record.route.owner.clone(),
-            marks: Vec::new(),
-            follows: None,
-        };
-        let message = casework::Message {
-            address: sender.clone(),
-            message_id: first.message_id,
-            body: first.body,
-            forms: vec![codecs::record::Form::Text],
-            attachments: first.attachments,
-            place: None,
-            receipt: None,
-            silent: record.reporter.safety.silent,
-            marks: Vec::new(),
-        };
+        let caller = if rule.user_is_phone { telephone(&sender.user) } else { String::new() };
+        let apart = Apart { sender, channel: rule.channel, by: &rule.name, caller };
+        let report = self.alerts.taken_apart(no, apart);
+        let (arrival, message) = report.ok_or(Failure::Conflict("this sender has not written here"))?;
         let (to, _) = self.mint_number(at);
         self.fact(at, to, Fact::Written(Box::new(arrival), Box::new(message)));
         Ok(to)
-    }
-
-    pub(super) fn talk_timeouts(&mut self, at: Wall) {
-        while let Some(&(due, no)) = self.owed.first()
-            && due <= self.now
-        {
-            self.owed.pop_first();
-            self.fact(at, no, Fact::Breach { timer: "T1" });
-            let channel = self.alerts.get(no).map(|r| r.source.trunk.clone()).unwrap_or_default();
-            self.count(&channel, "breach");
-        }
-        while let Some(&(last, no)) = self.idle.first()
-            && last + self.config.patience.idle <= self.now
-        {
-            self.idle.pop_first();
-            self.end_talk(at, no);
-        }
     }
 
     /// Names, threads and numbers of a record that the journal had.
@@ -491,15 +247,14 @@ impl Casebook {
         }
         let last = record.text.last().map(|l| l.at).or(record.call.t.arrive).unwrap_or(Stamp(Wall(0))).0;
         let last = self.instant_of(at, last);
-        let joined = record.id.related.iter().find(|r| r.kind == codecs::record::Relation::Duplicate);
+        let joined = record.id.related.iter().find(|r| r.kind == Relation::Duplicate);
         let alert = joined.and_then(|r| AlertNo::parse(&r.alert_no)).unwrap_or(no);
-        let proven = !record.marks.iter().any(|m| m == "phone_unproven");
-        let phone = Some(telephone(&record.reporter.phone)).filter(|p| proven && is_telephone(p));
-        for sender in senders(record) {
-            self.threads.note(last, sender, phone.as_deref(), alert);
+        let phone = proven_phone(record).map(telephone).filter(|p| is_telephone(p));
+        for sender in writers(record) {
+            self.talks.note_thread(last, sender, phone.as_deref(), alert);
         }
         if let Some(phone) = phone {
-            self.threads.note_phone(last, &phone, alert);
+            self.talks.note_call(last, &phone, alert);
         }
     }
 
@@ -511,19 +266,20 @@ impl Casebook {
             }
         }
         self.restored_lines.clear();
-        let open: Vec<(AlertNo, Vec<Outbound>, Option<ChannelRule>)> =
-            self.alerts.open().map(|(no, r)| (*no, unsent(r), self.rule_of(r))).collect();
+        let out = |(line, to): (&TextLine, &Address)| {
+            Outbound::plain(line.message_id.clone(), to.clone(), line.body.clone(), line.at.0)
+        };
+        let of = |(no, r): (&AlertNo, &AlertRecord)| (*no, unsent(r).map(out).collect(), self.rule_of(r));
+        let open: Vec<(AlertNo, Vec<Outbound>, Option<ChannelRule>)> = self.alerts.open().map(of).collect();
         // A line stands in two alerts where one went on as the other; it leaves once.
         let mut left = BTreeSet::new();
         for (no, lines, rule) in open {
             self.answered_before(at, no);
             for line in lines.into_iter().filter(|l| left.insert(l.line.clone())) {
-                self.note_heard(&line.to);
+                self.talks.note_heard(self.now, &line.to);
                 self.defer(Deferred::Outbound(Box::new(line)));
             }
-            let writes =
-                self.alerts.get(no).is_some_and(|r| !r.reporter.channels.is_empty() && r.state != State::Ended);
-            if let (true, Some(rule)) = (writes, rule) {
+            if let (true, Some(rule)) = (self.alerts.get(no).is_some_and(is_written_to), rule) {
                 self.heard(at, no, &rule);
             }
         }
@@ -531,39 +287,21 @@ impl Casebook {
 
     /// A line that its channel had taken when the process died, before that could be told.
     fn answered_before(&mut self, at: Wall, no: AlertNo) {
-        let Some(record) = self.alerts.get(no).filter(|r| r.call.t.answer.is_none()) else { return };
-        let taken = |l: &&TextLine| l.by == "seat" && l.state.is_some_and(|s| s >= LineState::Sent) && !failed(l);
-        let Some(line) = record.text.iter().find(taken) else { return };
-        let arrived = record.call.t.arrive.map_or(line.at.0, |s| s.0);
-        let after_ms = u64::try_from((line.at.0.0 - arrived.0) / 1_000_000).unwrap_or(0);
+        let Some(record) = self.alerts.get(no) else { return };
+        let Some(said) = untold_answer(record) else { return };
+        let arrived = record.call.t.arrive.unwrap_or(said);
+        let after_ms = u64::try_from((said.0.0 - arrived.0.0) / 1_000_000).unwrap_or(0);
         self.fact(at, no, Fact::AnsweredInWriting { mode: AnswerMode::Seat, after_ms });
     }
 
     fn rule_of(&self, record: &AlertRecord) -> Option<ChannelRule> {
-        self.channel(&senders(record).next()?.channel).cloned()
+        self.channel(&writers(record).next()?.channel).cloned()
     }
 }
 
-fn failed(line: &TextLine) -> bool {
-    line.state == Some(LineState::Failed)
-}
-
-/// Lines of ours that no channel had taken when the process died.
-fn unsent(record: &AlertRecord) -> Vec<Outbound> {
-    let queued = record.text.iter().filter(|l| l.state == Some(LineState::Queued));
-    let lines = queued.filter_map(|l| {
-        let to = record.reporter.channels.iter().find(|a| a.channel == l.channel)?.clone();
-        Some(Outbound::plain(l.message_id.clone(), to, l.body.clone(), l.at.0))
-    });
-    lines.collect()
-}
-
-/// The order under overload (decision 2): danger to life, those who must not be heard, SMS, everything else.
-fn class_under_overload(record: &AlertRecord, rule: &ChannelRule) -> Class {
-    let danger = record.incident.keywords.iter().any(|k| k.level == 1);
-    match (danger, record.reporter.safety.silent) {
-        (true, _) => Class::LifeThreat,
-        (_, true) => Class::Silent,
-        _ => class_of(rule.channel),
-    }
+fn not_held(why: NotHeld) -> Failure {
+    Failure::Conflict(match why {
+        NotHeld::NobodyWrites => "nobody writes on this alert",
+        NotHeld::OtherSeat => "the conversation is not at this seat",
+    })
 }

@@ -1,5 +1,7 @@
 //! A casebook, people who write to it, and a start that knows what the journal tells.
 
+use std::collections::BTreeSet;
+
 use codecs::journal::Frame;
 use codecs::record::{Form, Step};
 use codecs::sms::{Alphabet, Segment};
