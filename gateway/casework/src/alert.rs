@@ -3,9 +3,9 @@
 mod call;
 mod dispatch;
 mod incident;
+mod join;
 mod lines;
 mod text;
-mod timers;
 
 pub use lines::{Apart, Lost, NotWritten, Standing, is_written_to, proven_phone, unsent, untold_answer, writers};
 
@@ -13,12 +13,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use codecs::record::{
-    Address, AlertNo, AlertRecord, CallInfo, CallTimes, CloudEvent, Dispatch, Form, Identity, Incident, Ownership,
-    Related, Relation, Reporter, Role, Route, Safety, Source, Stamp, State, Step, Validity, alert_id,
+    Address, AlertNo, AlertRecord, CallInfo, CallTimes, CloudEvent, Form, Identity, Incident, Ownership, Related,
+    Relation, Reporter, Role, Route, Safety, Source, Stamp, State, Step, Validity, alert_id,
 };
-use codecs::time::Wall;
+use codecs::time::{Mono, Wall};
 
-use crate::fact::{Arrival, Fact};
+use crate::deadline::{self, Deadlines};
+use crate::fact::{Arrival, CallFact, Fact, IncidentFact, JoinFact, TextFact};
 use crate::keyword::KeywordTable;
 
 /// The longest text of a report (BJNR).
@@ -94,6 +95,7 @@ pub struct Alerts {
     recent_order: VecDeque<AlertNo>,
     /// Alerts whose record is as large as one may be.
     full: BTreeSet<AlertNo>,
+    deadlines: Deadlines,
     /// Whose act the present fact is.
     actor: Option<String>,
     outputs: VecDeque<Output>,
@@ -111,6 +113,7 @@ impl Alerts {
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),
             full: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             actor: None,
             outputs: VecDeque::new(),
         }
@@ -122,7 +125,7 @@ impl Alerts {
     }
 
     /// Takes up an alert where its last revision left it, after a restart.
-    pub fn restore(&mut self, record: AlertRecord) {
+    pub fn restore(&mut self, now: Mono, at: Wall, record: AlertRecord) {
         let Some(no) = AlertNo::parse(&record.id.alert_no) else { return };
         if record.state == State::Closed {
             return self.keep_recent(no, Arc::new(record));
@@ -133,6 +136,7 @@ impl Alerts {
         if is_written_to(&record) {
             self.talks.insert(no);
         }
+        self.deadlines.watch(now, at, no, &record, 0);
         self.open.insert(no, Arc::new(record));
     }
 
@@ -187,71 +191,103 @@ impl Alerts {
     }
 
     /// Takes one fact. `false`: the alert is not open and the fact was not taken.
-    pub fn handle_fact(&mut self, at: Wall, no: AlertNo, fact: Fact) -> bool {
+    pub fn handle_fact(&mut self, now: Mono, at: Wall, no: AlertNo, fact: Fact) -> bool {
         debug_assert!(self.outputs.is_empty(), "drain every output before the next fact");
-        let stamp = Stamp(at);
-        let fact = match fact {
-            Fact::Arrived(arrival) => {
-                self.arrive(stamp, no, *arrival);
-                return true;
-            }
-            Fact::Written(arrival, message) => {
-                self.write(stamp, no, *arrival, *message);
-                return true;
-            }
-            other => other,
-        };
-        let was_over = !self.open.contains_key(&no);
-        match fact {
-            // What was said is often written down after the call, what was sent often comes later.
-            Fact::Said { .. } | Fact::Fetched { .. } => self.reopen(no),
-            Fact::Received(_) | Fact::Absorbed { .. } | Fact::SplitFrom { .. } => self.reopen(no),
-            _ => {}
+        let was_open = self.open.contains_key(&no);
+        if reopens(&fact) {
+            self.reopen(no);
         }
-        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return false };
+        let begins = matches!(fact, Fact::Arrived(_) | Fact::Written(..));
+        let Some(timers) = self.open.get(&no).map(|r| r.timers.len()).or(begins.then_some(0)) else { return false };
+        let stamp = Stamp(at);
         match fact {
-            Fact::Received(message) => self.receive(stamp, no, *message),
-            Fact::Held { seat } => text::hold(record, &seat),
-            Fact::Replied { .. } => self.reply(stamp, no, fact),
-            Fact::AnsweredInWriting { mode, after_ms } => self.answered_in_writing(stamp, no, mode, after_ms),
-            Fact::CalledBackAs { other } => self.called_back_as(stamp, no, other),
-            Fact::LineState { line, state, why: _ } => self.line_state(stamp, no, &line, state),
-            Fact::SentAgain { line, to } => self.send_again(stamp, no, &line, to),
-            Fact::Fetched { .. } => {
-                self.fetched(stamp, no, fact);
-                self.try_close(no, stamp);
-            }
-            Fact::Said { .. } => {
-                self.call_fact(stamp, no, fact);
-                if was_over {
-                    self.close_again(no, stamp);
-                }
-            }
-            Fact::JoinedTo { other } => self.join(stamp, no, other),
-            Fact::Absorbed { other, belongings } => self.absorb(stamp, no, other, *belongings),
-            Fact::SplitOff { other, address } => self.split_off(stamp, no, other, &address),
-            Fact::SplitFrom { other } => self.split_from(stamp, no, other),
-            Fact::ConversationEnded => self.conversation_ended(stamp, no),
-            other => self.call_fact(stamp, no, other),
+            Fact::Arrived(arrival) => self.arrive(stamp, no, *arrival),
+            Fact::Written(arrival, message) => self.write(stamp, no, *arrival, *message),
+            Fact::Call(fact) => self.call(stamp, no, &fact),
+            Fact::Text(fact) => self.text(stamp, no, fact, !was_open),
+            Fact::Incident(fact) => self.incident(stamp, no, &fact),
+            Fact::Dispatch(fact) => self.timed_step(stamp, no, |record| dispatch::apply(record, stamp, fact)),
+            Fact::Join(fact) => self.join(stamp, no, fact),
+            Fact::Breach { timer } => self.breach(stamp, no, timer),
+            Fact::Mark(text) => self.step(stamp, no, |record| {
+                mark(record, text);
+                Some(Step::Updated)
+            }),
+        }
+        if let Some(record) = self.open.get(&no) {
+            self.deadlines.watch(now, at, no, record, timers);
         }
         true
     }
 
-    fn call_fact(&mut self, stamp: Stamp, no: AlertNo, fact: Fact) {
+    /// Why and when the clock is wanted next.
+    pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
+        self.deadlines.next().map(|due| (due, "a promise is due"))
+    }
+
+    pub fn handle_timeout(&mut self, now: Mono, at: Wall) {
+        while let Some((no, index)) = self.deadlines.pop_due(now) {
+            if let Some(timer) = self.open.get(&no).and_then(|record| deadline::broken(record, index)) {
+                self.breach(Stamp(at), no, timer);
+            }
+        }
+    }
+
+    fn record_mut(&mut self, no: AlertNo) -> Option<&mut AlertRecord> {
+        self.open.get_mut(&no).map(Arc::make_mut)
+    }
+
+    /// Moves the record, and tells of it if that makes a revision of its own.
+    fn step(&mut self, at: Stamp, no: AlertNo, apply: impl FnOnce(&mut AlertRecord) -> Option<Step>) {
+        if let Some(step) = self.record_mut(no).and_then(apply) {
+            self.emit(no, step, at, None);
+        }
+    }
+
+    /// A step that may keep a promise: one that comes too late is told as broken, if nobody has.
+    fn timed_step(&mut self, at: Stamp, no: AlertNo, apply: impl FnOnce(&mut AlertRecord) -> Option<Step>) {
+        let before = self.open.get(&no).map_or(0, |record| deadline::breaches(record));
+        self.step(at, no, apply);
+        let late = self.open.get(&no).map(|record| deadline::newly_broken(record, before));
+        late.into_iter().flatten().for_each(|timer| self.emit(no, Step::DeadlineBreach, at, Some(timer)));
+    }
+
+    fn breach(&mut self, at: Stamp, no: AlertNo, timer: &'static str) {
+        if self.record_mut(no).is_some_and(|record| deadline::breach(record, timer)) {
+            self.emit(no, Step::DeadlineBreach, at, Some(timer));
+        }
+    }
+
+    fn call(&mut self, at: Stamp, no: AlertNo, fact: &CallFact) {
+        if *fact == CallFact::Interrupted {
+            // What was owed while the process was away is owed no more; that it was is told.
+            let overdue = self.open.get(&no).map(|record| deadline::overdue(record, at));
+            overdue.into_iter().flatten().for_each(|timer| self.breach(at, no, timer));
+        }
+        self.timed_step(at, no, |record| call::apply(record, at, fact));
+        self.follow_up(no, at, fact);
+    }
+
+    fn incident(&mut self, at: Stamp, no: AlertNo, fact: &IncidentFact) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        let mut hits = Vec::new();
-        let step = apply(record, stamp, &fact);
-        if let Some((text, source)) = incident::text_of(&fact) {
-            hits = incident::note_keywords(record, stamp, &self.keywords, text, source).0;
-        }
+        let step = incident::apply(record, at, fact);
+        let hits = match fact {
+            IncidentFact::Triaged { text, .. } => {
+                incident::note_keywords(record, at, &self.keywords, text, "triage".into()).0
+            }
+            IncidentFact::Located(_) | IncidentFact::Tracked { .. } => Vec::new(),
+        };
         if let Some(step) = step {
-            let deadline = if let Fact::Breach { timer } = fact { Some(timer) } else { None };
-            self.emit(no, step, stamp, deadline);
+            self.emit(no, step, at, None);
         }
+        self.warn(no, at, &hits);
+    }
+
+    /// Words that are warned of were found.
+    fn warn(&mut self, no: AlertNo, at: Stamp, hits: &[String]) {
         if !hits.is_empty() {
-            self.emit(no, Step::KeywordWarning, stamp, None);
+            self.emit(no, Step::KeywordWarning, at, None);
         }
-        self.follow_up(no, stamp, &fact);
     }
 
     fn arrive(&mut self, at: Stamp, no: AlertNo, arrival: Arrival) {
@@ -301,7 +337,7 @@ impl Alerts {
                 owner_history: vec![Ownership { owner: arrival.owner, from: at }],
             },
             dispatch: Vec::new(),
-            timers: timers::arrived(at),
+            timers: deadline::arrived(at),
             marks: arrival.marks,
         }
     }
@@ -319,28 +355,29 @@ impl Alerts {
         self.outputs.push_back(Output::Event(Box::new(event)));
     }
 
-    fn follow_up(&mut self, no: AlertNo, at: Stamp, fact: &Fact) {
+    /// What a call's fact begins or brings to its end.
+    fn follow_up(&mut self, no: AlertNo, at: Stamp, fact: &CallFact) {
         match fact {
-            Fact::CallingBack => *self.recordings.entry(no).or_default() += 1,
-            Fact::Recorded { .. } => {
+            CallFact::CallingBack => *self.recordings.entry(no).or_default() += 1,
+            CallFact::Recorded { .. } => {
                 let left = self.recordings.entry(no).or_default();
                 *left = left.saturating_sub(1);
             }
             _ => {}
         }
         let Some(record) = self.open.get(&no) else { return };
-        match fact {
-            Fact::Abandoned { .. } | Fact::Refused { .. } if may_be_called_back(record) => {
-                let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
-                self.outputs.push_back(Output::CallBack { no, number, trunk });
-            }
+        let call_back = match fact {
+            CallFact::Abandoned { .. } | CallFact::Refused { .. } => may_be_called_back(record),
             // The call-back that was owed or under way died with the process.
-            Fact::Interrupted if record.state == State::Abandoned && may_be_called_back(record) => {
-                let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
-                self.outputs.push_back(Output::CallBack { no, number, trunk });
-            }
-            Fact::Recorded { .. } | Fact::Unreached => self.try_close(no, at),
-            _ => {}
+            CallFact::Interrupted => record.state == State::Abandoned && may_be_called_back(record),
+            _ => false,
+        };
+        if call_back {
+            let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
+            self.outputs.push_back(Output::CallBack { no, number, trunk });
+        }
+        if matches!(fact, CallFact::Recorded { .. } | CallFact::Unreached) {
+            self.try_close(no, at);
         }
     }
 
@@ -388,69 +425,14 @@ fn is_finished(record: &AlertRecord) -> bool {
     nobody_to_call || matches!(record.state, State::Ended | State::Unreached)
 }
 
-/// Moves the record by one fact; returns the step to publish, if the fact makes a revision of its own.
-fn apply(record: &mut AlertRecord, at: Stamp, fact: &Fact) -> Option<Step> {
-    match fact {
-        Fact::Arrived(_)
-        | Fact::Written(..)
-        | Fact::Received(_)
-        | Fact::Held { .. }
-        | Fact::Replied { .. }
-        | Fact::AnsweredInWriting { .. }
-        | Fact::CalledBackAs { .. }
-        | Fact::LineState { .. }
-        | Fact::SentAgain { .. }
-        | Fact::Fetched { .. }
-        | Fact::JoinedTo { .. }
-        | Fact::Absorbed { .. }
-        | Fact::SplitOff { .. }
-        | Fact::SplitFrom { .. }
-        // Taken by `handle_fact`.
-        | Fact::ConversationEnded => None,
-
-        Fact::Offered { leg, seat } => call::offered(record, at, *leg, seat),
-        Fact::SeatFailed { leg, why } => call::seat_failed(record, at, *leg, why),
-        Fact::TakenOver { leg, seat } => call::taken_over(record, at, *leg, seat),
-        Fact::Refused { code, reason } => call::refused(record, at, *code, reason),
-        Fact::AttendantAnswered => call::attendant_answered(record, at),
-        Fact::Answered { leg, seat, mode, after_ms } => call::answered(record, at, *leg, seat, *mode, *after_ms),
-        Fact::TwoWay => call::two_way(record, at),
-        Fact::Silent => call::silent(record),
-        Fact::LegEnded { leg, cause, .. } => call::leg_ended(record, at, *leg, cause),
-        Fact::Abandoned { .. } => call::abandoned(record),
-        Fact::CallingBack => call::calling_back(record),
-        Fact::Unreached => call::unreached(record),
-        Fact::Ended => call::ended(record, at),
-        Fact::Interrupted => call::interrupted(record, at),
-        Fact::Recorded { media } => call::recorded(record, media),
-
-        Fact::Triaged { kind, category, level, text } => incident::triaged(record, *kind, category, *level, text),
-        Fact::Located(place) => incident::located(record, at, place),
-        Fact::Tracked { location } => incident::tracked(record, location),
-        Fact::Said { by, body } => incident::said(record, at, by, body),
-
-        Fact::ResponderWanted { .. } => dispatch::wanted(record, at),
-        Fact::Tried { leg, unit, officer, role, reason } => {
-            dispatch::tried(record, at, *leg, Dispatch {
-                unit: unit.clone(),
-                officer: officer.clone(),
-                role: *role,
-                reason: reason.clone(),
-                tried_at: at,
-                result: None,
-            })
-        }
-        Fact::TryEnded { leg, officer, result } => dispatch::try_ended(record, at, *leg, officer, *result),
-        Fact::Bridged { after_ms, .. } => dispatch::bridged(record, at, *after_ms),
-        Fact::NobodyLeft => dispatch::nobody_left(record),
-
-        Fact::Breach { timer } => timers::breached(record, timer),
-        Fact::Mark(text) => {
-            mark(record, text);
-            Some(Step::Updated)
-        }
-        Fact::Listened => Some(Step::Listened),
-    }
+/// Whether a fact takes up again an alert that was over: what was said is often written down after the call, what was
+/// sent often comes later.
+fn reopens(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::Text(TextFact::Said { .. } | TextFact::Fetched { .. } | TextFact::Received(_))
+            | Fact::Join(JoinFact::Absorbed { .. } | JoinFact::SplitFrom { .. })
+    )
 }
 
 /// Room for one more: the oldest but the first gives way.

@@ -60,77 +60,29 @@ pub struct Belongings {
     pub silent: bool,
 }
 
+/// What can happen to an alert, by the section of its record.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Fact {
     Arrived(Box<Arrival>),
     /// A report by message: its first.
     Written(Box<Arrival>, Box<Message>),
-    /// A further message of somebody who has an alert.
-    Received(Box<Message>),
+    Call(CallFact),
+    Text(TextFact),
+    Incident(IncidentFact),
+    Dispatch(DispatchFact),
+    Join(JoinFact),
+    /// A promise was not kept; told once.
+    Breach {
+        timer: &'static str,
+    },
+    Mark(&'static str),
+}
+
+/// What happens in the call of an alert, and to its recording.
+#[derive(Clone, PartialEq, Debug)]
+pub enum CallFact {
     /// Somebody listens to the call while it goes on.
     Listened,
-    /// A seat has the conversation.
-    Held {
-        seat: SeatInfo,
-    },
-    /// A human's line to the reporter, by the channel used last or the one named. It is an answer once its channel has
-    /// taken it.
-    Replied {
-        seat: SeatInfo,
-        body: String,
-        channel: Option<String>,
-        /// The line that it answers: it goes to whoever wrote that.
-        answers: Option<String>,
-    },
-    /// The first human line has been taken by its channel.
-    AnsweredInWriting {
-        mode: AnswerMode,
-        after_ms: u64,
-    },
-    /// What became of a line of ours.
-    LineState {
-        line: String,
-        state: LineState,
-        why: String,
-    },
-    /// A line of ours that its channel does not take goes by another of the reporter's.
-    SentAgain {
-        line: String,
-        to: Address,
-    },
-    /// Where the reporter is now, as their device says by itself: nobody's words.
-    Tracked {
-        location: Location,
-    },
-    /// A file that came with a message has been fetched, or never will be.
-    Fetched {
-        vendor_id: String,
-        uri: String,
-        sha256: String,
-        kind: String,
-        lost: String,
-        /// Octets that it takes here.
-        stored: u64,
-    },
-    /// This alert goes on as another: the first one keeps the reporter (首问负责).
-    JoinedTo {
-        other: AlertNo,
-    },
-    /// Another alert goes on as this one.
-    Absorbed {
-        other: AlertNo,
-        belongings: Box<Belongings>,
-    },
-    /// A sender's messages are an alert of their own (again).
-    SplitOff {
-        other: AlertNo,
-        address: Address,
-    },
-    SplitFrom {
-        other: AlertNo,
-    },
-    /// The conversation is over.
-    ConversationEnded,
     Offered {
         leg: u32,
         seat: SeatInfo,
@@ -150,10 +102,6 @@ pub enum Fact {
         code: u16,
         reason: &'static str,
     },
-    /// Its reporter is called back for another alert of the same number.
-    CalledBackAs {
-        other: AlertNo,
-    },
     AttendantAnswered,
     Answered {
         leg: u32,
@@ -163,34 +111,6 @@ pub enum Fact {
     },
     TwoWay,
     Silent,
-    Triaged {
-        kind: IncidentKind,
-        category: Option<String>,
-        level: Option<u8>,
-        text: String,
-    },
-    /// The reporter is here, as somebody established.
-    Located(Box<Place>),
-    ResponderWanted {
-        why: &'static str,
-    },
-    Tried {
-        leg: u32,
-        unit: String,
-        officer: String,
-        role: Role,
-        reason: String,
-    },
-    TryEnded {
-        leg: u32,
-        officer: String,
-        result: TryResult,
-    },
-    Bridged {
-        officer: String,
-        after_ms: u64,
-    },
-    NobodyLeft,
     LegEnded {
         leg: u32,
         role: Role,
@@ -203,19 +123,101 @@ pub enum Fact {
     /// A call-back is on its way to the reporter.
     CallingBack,
     Unreached,
-    Breach {
-        timer: &'static str,
-    },
-    /// A line of what was said, from a transcriber or by hand.
-    Said {
-        by: String,
-        body: String,
-    },
-    Mark(&'static str),
     Ended,
     /// The process died with this alert open; whatever was up is over.
     Interrupted,
     Recorded {
         media: Vec<Media>,
+    },
+}
+
+/// What is written and said, and what becomes of it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum TextFact {
+    /// A further message of somebody who has an alert.
+    Received(Box<Message>),
+    /// A seat has the conversation.
+    Held { seat: SeatInfo },
+    /// A human's line to the reporter, by the channel used last or the one named. It is an answer once its channel has
+    /// taken it.
+    Replied {
+        seat: SeatInfo,
+        body: String,
+        channel: Option<String>,
+        /// The line that it answers: it goes to whoever wrote that.
+        answers: Option<String>,
+    },
+    /// The first human line has been taken by its channel.
+    AnsweredInWriting { mode: AnswerMode, after_ms: u64 },
+    /// What became of a line of ours.
+    LineState { line: String, state: LineState, why: String },
+    /// A line of ours that its channel does not take goes by another of the reporter's.
+    SentAgain { line: String, to: Address },
+    /// A file that came with a message has been fetched, or never will be.
+    Fetched {
+        vendor_id: String,
+        uri: String,
+        sha256: String,
+        kind: String,
+        lost: String,
+        /// Octets that it takes here.
+        stored: u64,
+    },
+    /// The conversation is over.
+    ConversationEnded,
+    /// A line of what was said, from a transcriber or by hand.
+    Said { by: String, body: String },
+}
+
+/// What is established about the event, and where it is.
+#[derive(Clone, PartialEq, Debug)]
+pub enum IncidentFact {
+    /// Where the reporter is now, as their device says by itself: nobody's words.
+    Tracked {
+        location: Location,
+    },
+    Triaged {
+        kind: IncidentKind,
+        category: Option<String>,
+        level: Option<u8>,
+        text: String,
+    },
+    /// The reporter is here, as somebody established.
+    Located(Box<Place>),
+}
+
+/// Who is sought for the reporter, and who came.
+#[derive(Clone, PartialEq, Debug)]
+pub enum DispatchFact {
+    ResponderWanted { why: &'static str },
+    Tried { leg: u32, unit: String, officer: String, role: Role, reason: String },
+    TryEnded { leg: u32, officer: String, result: TryResult },
+    Bridged { officer: String, after_ms: u64 },
+    NobodyLeft,
+}
+
+/// Alerts that become one, or two again.
+#[derive(Clone, PartialEq, Debug)]
+pub enum JoinFact {
+    /// This alert goes on as another: the first one keeps the reporter (首问负责).
+    JoinedTo {
+        other: AlertNo,
+    },
+    /// Another alert goes on as this one.
+    Absorbed {
+        other: AlertNo,
+        belongings: Box<Belongings>,
+    },
+    /// A sender's messages are an alert of their own (again).
+    SplitOff {
+        other: AlertNo,
+        address: Address,
+    },
+    SplitFrom {
+        other: AlertNo,
+    },
+    /// Its reporter is called back for another alert of the same number.
+    CalledBackAs {
+        other: AlertNo,
     },
 }

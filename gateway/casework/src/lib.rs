@@ -10,6 +10,7 @@
 )]
 
 mod alert;
+mod deadline;
 mod fact;
 mod keyword;
 
@@ -17,5 +18,5 @@ pub use alert::{
     Alerts, Apart, Fetch, Lost, NotWritten, Output, Say, Standing, is_call_unfinished, is_written_to, proven_phone,
     unsent, untold_answer, writers,
 };
-pub use fact::{Arrival, Belongings, Fact, Message, Place};
+pub use fact::{Arrival, Belongings, CallFact, DispatchFact, Fact, IncidentFact, JoinFact, Message, Place, TextFact};
 pub use keyword::{Keyword, KeywordTable};

@@ -230,7 +230,7 @@ impl City {
             }
             ShardOutput::WantSerials => self.gateway.casebook.handle(now, ToCasebook::WantSerials { at, shard: 0 }),
             ShardOutput::RecordingEnded { no, .. } => {
-                let fact = switchboard::Fact::Recorded { media: Vec::new() };
+                let fact = switchboard::Fact::Call(switchboard::CallFact::Recorded { media: Vec::new() });
                 self.gateway.casebook.handle(now, ToCasebook::Fact { no, at, fact, request: RequestId(0) });
             }
             ShardOutput::Observed(observed) => {

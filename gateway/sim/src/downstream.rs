@@ -72,6 +72,11 @@ pub struct Storage {
     sound_until: Place,
     /// Writes beyond it that were torn with sound frames behind: told as damage, though nobody was told of what they held.
     torn: BTreeSet<Place>,
+    /// How many frames stood in the journal at the start, how many were given to it since, and after how many of them
+    /// what one input made ends.
+    base: u64,
+    given: u64,
+    ends: BTreeSet<u64>,
 }
 
 impl Storage {
@@ -87,6 +92,9 @@ impl Storage {
             faults: Vec::new(),
             sound_until: Place::default(),
             torn: BTreeSet::new(),
+            base: 0,
+            given: 0,
+            ends: BTreeSet::from([0]),
         }
     }
 
@@ -146,6 +154,10 @@ impl Storage {
         };
         replay(&self.disk, &dir(), head, false, met).expect("the disk works at a start");
         self.damaged(&damaged);
+        if damaged.is_empty() && !self.is_replicated() {
+            self.ended_after(head - self.base);
+        }
+        (self.base, self.given, self.ends) = (head, 0, BTreeSet::from([0]));
         let recovered = told.finish();
         self.faults.extend(recovered.unreadable.iter().map(|u| format!("frame {}: {}", u.sequence, u.what)));
         self.engine = Some(engine);
@@ -161,6 +173,7 @@ impl Storage {
         }
         for (at, kind, payload) in std::iter::once(given).chain(self.held.take()) {
             engine.door_mut().append(at, kind, payload);
+            self.given += 1;
             if broken == Some(Rule::Together) {
                 engine.door_mut().end_batch();
             }
@@ -171,6 +184,15 @@ impl Storage {
     pub fn end_batch(&mut self) {
         if let Some(engine) = &mut self.engine {
             engine.door_mut().end_batch();
+            self.ends.insert(self.given);
+        }
+    }
+
+    /// So many of the frames that were given to it are in the journal: what one input made is there whole or not at all.
+    fn ended_after(&mut self, count: u64) {
+        if !self.ends.contains(&count) {
+            self.faults
+                .push(format!("it has {count} frames of a process, the last in the middle of what one input made"));
         }
     }
 
@@ -235,6 +257,8 @@ impl Storage {
     pub fn lose_the_lead(&mut self, at: Wall, chance: &mut Chance) {
         if let Some(Engine::Replicated(replicated)) = &mut self.engine {
             replicated.cut_off(chance);
+            let taken = replicated.taken();
+            self.ended_after(taken);
         }
         if let Some(log) = &self.log {
             log.lead_by_another(at, chance);
@@ -245,6 +269,8 @@ impl Storage {
     pub fn crash(&mut self, chance: &mut Chance) {
         if let Some(Engine::Replicated(replicated)) = &mut self.engine {
             replicated.cut_off(chance);
+            let taken = replicated.taken();
+            self.ended_after(taken);
         } else if self.waiting() > 0 && chance.percent(50) {
             self.disk.fail_after(chance.below(4) as u32);
             let _ = self.commit();

@@ -110,6 +110,8 @@ pub struct Replicated {
     flying: usize,
     tickets: Ticket,
     durable: Ticket,
+    /// So many of ours were taken, told or not.
+    taken: u64,
     /// Broken, one that does not lead any more goes on as if it did.
     unfenced: bool,
 }
@@ -132,6 +134,7 @@ impl Replicated {
             flying: 0,
             tickets: 0,
             durable: 0,
+            taken: 0,
             unfenced,
         }
     }
@@ -158,6 +161,7 @@ impl Replicated {
             self.durable += 1;
             if leads {
                 locked(&self.log.0).take(self.origin, &given, more);
+                self.taken += 1;
             }
         }
     }
@@ -172,7 +176,13 @@ impl Replicated {
             for (n, (_, given)) in self.waiting.iter().take(taken).enumerate() {
                 locked(&self.log.0).take(self.origin, given, self.belong_together(n));
             }
+            self.taken += taken as u64;
         }
+    }
+
+    /// So many of this process's frames the log has.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Whether the one that waits at this place and the next are of one batch.

@@ -9,7 +9,7 @@ use codecs::sdp::Sdp;
 use codecs::time::Mono;
 use sip::{CallIds, Config, Endpoint, Event, OutgoingInvite, Rules, Seed, SessionId};
 
-use switchboard::Fact;
+use switchboard::{CallFact, Fact};
 
 use crate::cast::{PARTIES, SELF};
 use crate::chance::Chance;
@@ -30,7 +30,7 @@ pub fn recorded(no: AlertNo) -> Fact {
         offset_ms: 0,
         duration_ms: 1000,
     };
-    Fact::Recorded { media: vec![mix] }
+    Fact::Call(CallFact::Recorded { media: vec![mix] })
 }
 
 /// What one of these endpoints is about to do.

@@ -31,7 +31,7 @@ use serde::Deserialize;
 use serde_json::json;
 use store::journal::{Item, Reader};
 use store::read_model;
-use switchboard::{Action, Fact, Failure, Place, RequestId, ToCasebook, ToDesk};
+use switchboard::{Action, CallFact, Fact, Failure, Place, RequestId, TextFact, ToCasebook, ToDesk};
 use tokio::sync::watch;
 
 use crate::channel::Channels;
@@ -369,7 +369,7 @@ async fn add_transcript(
     }
     let no = number(&state, &who, no).await?;
     let at = state.clock.wall();
-    let fact = Fact::Said { by: line.by, body: line.body };
+    let fact = Fact::Text(TextFact::Said { by: line.by, body: line.body });
     let request = state.new_request();
     ask(&state, request, || state.tell(&who, ToCasebook::Fact { no, at, fact, request })).await
 }
@@ -384,7 +384,10 @@ async fn tap_audio(
     let no = number(&state, &who, no).await?;
     // First who listens, and whether there is a call to listen to: an alert that is over has none.
     let (at, request) = (state.clock.wall(), state.new_request());
-    ask(&state, request, || state.tell(&who, ToCasebook::Fact { no, at, fact: Fact::Listened, request })).await?;
+    ask(&state, request, || {
+        state.tell(&who, ToCasebook::Fact { no, at, fact: Fact::Call(CallFact::Listened), request })
+    })
+    .await?;
     let tap = state.taps.listen(no.as_str(), &leg);
     let standing = who::Standing::of(&state, &headers);
     let audio = stream::unfold((tap, standing), |(mut tap, mut standing)| async move {

@@ -12,7 +12,7 @@ use hyper::Request;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
 use store::files;
-use switchboard::{Fact, Fetch, Outbound, RequestId, ToCasebook};
+use switchboard::{Fact, Fetch, Outbound, RequestId, TextFact, ToCasebook};
 use tokio::sync::{Mutex, mpsc};
 
 use super::{HttpDevice, Kind, QqDevice, Shared, Template, ToChannel, WechatApp, WechatDevice, WeiboDevice};
@@ -333,7 +333,7 @@ impl Web {
     fn tell_fetched(&self, wanted: &Fetch, stored: files::Stored, kind: &str, lost: String) {
         let files::Stored { uri, sha256, len } = stored;
         let vendor_id = wanted.vendor_id.clone();
-        let fact = Fact::Fetched { vendor_id, uri, sha256, kind: kind.to_owned(), lost, stored: len };
+        let fact = Fact::Text(TextFact::Fetched { vendor_id, uri, sha256, kind: kind.to_owned(), lost, stored: len });
         let at = self.shared.clock.wall();
         self.shared.tell(ToCasebook::Fact { no: wanted.no, at, fact, request: RequestId::default() });
     }

@@ -10,7 +10,7 @@ use codecs::audio::chunk::{Chunk, PIECE_HEAD, pieces};
 use codecs::audio::g711::Law;
 use codecs::sdp::Sdp;
 use codecs::sip::Message;
-use switchboard::{Fact, ShardOutput, ToCasebook, track_name};
+use switchboard::{Fact, IncidentFact, ShardOutput, ToCasebook, track_name};
 
 use crate::thread::Saboteur;
 
@@ -93,7 +93,7 @@ fn silence_officer(chunk: &mut Chunk) {
 fn lose_words(message: &mut ToCasebook) {
     match message {
         ToCasebook::By { message, .. } => lose_words(message),
-        ToCasebook::Fact { fact: Fact::Triaged { text, .. }, .. } => text.clear(),
+        ToCasebook::Fact { fact: Fact::Incident(IncidentFact::Triaged { text, .. }), .. } => text.clear(),
         _ => {}
     }
 }

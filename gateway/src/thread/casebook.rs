@@ -18,7 +18,7 @@ use codecs::time::{Mono, Wall};
 use store::disk::Disk;
 use store::journal::{Damage, Door as _, Journal, Replayed, replay, set_aside};
 use switchboard::replay::{Front, Replay};
-use switchboard::{Casebook, CasebookConfig, CasebookOutput, Fact, RequestId, ToCasebook, ToDesk, ToShard};
+use switchboard::{CallFact, Casebook, CasebookConfig, CasebookOutput, Fact, RequestId, ToCasebook, ToDesk, ToShard};
 use tokio::sync::watch;
 
 use crate::channel::{Channels, Outbox};
@@ -209,7 +209,7 @@ impl CasebookThread {
         if after_a_crash {
             self.interrupted = unfinished.into_iter().collect();
             for no in self.interrupted.clone() {
-                self.fact(no, Fact::Interrupted);
+                self.fact(no, Fact::Call(CallFact::Interrupted));
             }
             self.recovered_all();
         }
@@ -339,7 +339,7 @@ impl CasebookThread {
     }
 
     fn recorded(&mut self, no: AlertNo, media: Vec<Media>) {
-        self.fact(no, Fact::Recorded { media });
+        self.fact(no, Fact::Call(CallFact::Recorded { media }));
     }
 
     /// How long the disk can wait for more to come, if at all. Idle, what somebody waits for is synced at once; while one

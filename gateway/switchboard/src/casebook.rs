@@ -270,7 +270,7 @@ impl Casebook {
                 return;
             }
             ToCasebook::Fact { no, at, fact, request } => {
-                if let casework::Fact::Fetched { stored, .. } = &fact {
+                if let casework::Fact::Text(casework::TextFact::Fetched { stored, .. }) = &fact {
                     self.charge_file(at, no, *stored);
                 }
                 let joins = match &fact {
@@ -319,11 +319,11 @@ impl Casebook {
             }
             ToCasebook::Binding { at, user, binding } => self.note_binding(at, user, binding),
             ToCasebook::CallBackDropped { at, no, joined: Some(other) } => {
-                self.fact(at, no, casework::Fact::CalledBackAs { other });
+                self.fact(at, no, casework::Fact::Join(casework::JoinFact::CalledBackAs { other }));
             }
             ToCasebook::CallBackDropped { at, no, joined: None } => {
                 self.fact(at, no, casework::Fact::Mark("call_back_given_up"));
-                self.fact(at, no, casework::Fact::Unreached);
+                self.fact(at, no, casework::Fact::Call(casework::CallFact::Unreached));
             }
             ToCasebook::Tell { at, seat } => {
                 self.talks.tell_all(&seat);
@@ -354,10 +354,16 @@ impl Casebook {
         self.note(at, &note);
     }
 
-    /// Feeds one fact; what comes of it is queued in the journal's order.
+    /// Feeds one fact.
     fn fact(&mut self, at: Wall, no: AlertNo, fact: casework::Fact) -> bool {
         self.keeping.given(no);
-        let taken = self.alerts.handle_fact(at, no, fact);
+        let taken = self.alerts.handle_fact(self.now, at, no, fact);
+        self.follow_alerts(at);
+        taken
+    }
+
+    /// Hands on what alerts want; what comes of it is queued in the journal's order.
+    fn follow_alerts(&mut self, at: Wall) {
         while let Some(output) = self.alerts.poll_output() {
             match output {
                 AlertOutput::Event(event) => {
@@ -381,7 +387,6 @@ impl Casebook {
         while let Some((no, fact)) = self.refused_files.pop_front() {
             self.fact(at, no, fact);
         }
-        taken
     }
 
     /// Answers a request once everything queued so far is on disk. A refusal needs no disk.
@@ -454,13 +459,15 @@ impl Casebook {
         self.now = now;
         self.talks.handle_timeout(now);
         self.follow_talks(at);
+        self.alerts.handle_timeout(now, at);
+        self.follow_alerts(at);
         self.parts_timeouts(at);
         self.release();
     }
 
     pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
         let parts = self.assembly.next_due().map(|at| (at, "missing parts"));
-        [self.talks.poll_timeout(), parts].into_iter().flatten().min()
+        [self.talks.poll_timeout(), self.alerts.poll_timeout(), parts].into_iter().flatten().min()
     }
 
     /// The instant of something of which only the wall time is known: as long ago as the clocks say, and never ahead.

@@ -37,7 +37,7 @@ pub(crate) fn is_telephone(number: &str) -> bool {
 }
 
 pub use casebook::{Casebook, CasebookConfig, ChannelRule, News, Notice, Outbound, Output as CasebookOutput, Patience};
-pub use casework::{Fact, Fetch, Keyword, KeywordTable, is_call_unfinished};
+pub use casework::{CallFact, Fact, Fetch, IncidentFact, Keyword, KeywordTable, TextFact, is_call_unfinished};
 pub use desk::{Desk, DeskConfig, Gauges, Output as DeskOutput};
 pub use dispatch::callback::CallBack;
 pub use dispatch::conversation::QuotaRule;

@@ -232,7 +232,7 @@ mod tests {
             marks: Vec::new(),
             follows: None,
         };
-        alerts.handle_fact(Wall(1), no(n), casework::Fact::Arrived(Box::new(arrival)));
+        alerts.handle_fact(codecs::time::Mono(0), Wall(1), no(n), casework::Fact::Arrived(Box::new(arrival)));
         alerts.get(no(n)).expect("it is open").clone()
     }
 

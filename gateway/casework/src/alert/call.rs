@@ -2,9 +2,33 @@
 
 use codecs::record::{AlertRecord, AnswerMode, Leg, Media, Role, SeatInfo, Stamp, State, Step, Validity};
 
-use super::{LEGS_MAX, advance, bound, mark, timers};
+use super::{LEGS_MAX, advance, bound, mark};
+use crate::deadline;
+use crate::fact::CallFact;
 
-pub(super) fn offered(record: &mut AlertRecord, at: Stamp, number: u32, seat: &SeatInfo) -> Option<Step> {
+/// Moves the record; the step to publish, if the fact makes a revision of its own.
+pub(super) fn apply(record: &mut AlertRecord, at: Stamp, fact: &CallFact) -> Option<Step> {
+    match fact {
+        CallFact::Offered { leg, seat } => offered(record, at, *leg, seat),
+        CallFact::SeatFailed { leg, why } => seat_failed(record, at, *leg, why),
+        CallFact::TakenOver { leg, seat } => taken_over(record, at, *leg, seat),
+        CallFact::Refused { code, reason } => refused(record, at, *code, reason),
+        CallFact::AttendantAnswered => attendant_answered(record, at),
+        CallFact::Answered { leg, seat, mode, after_ms } => answered(record, at, *leg, seat, *mode, *after_ms),
+        CallFact::TwoWay => two_way(record, at),
+        CallFact::Silent => silent(record),
+        CallFact::LegEnded { leg, cause, .. } => leg_ended(record, at, *leg, cause),
+        CallFact::Abandoned { .. } => abandoned(record),
+        CallFact::CallingBack => calling_back(record),
+        CallFact::Unreached => unreached(record),
+        CallFact::Ended => ended(record, at),
+        CallFact::Interrupted => interrupted(record, at),
+        CallFact::Recorded { media } => recorded(record, media),
+        CallFact::Listened => Some(Step::Listened),
+    }
+}
+
+fn offered(record: &mut AlertRecord, at: Stamp, number: u32, seat: &SeatInfo) -> Option<Step> {
     record.call.t.ring.get_or_insert(at);
     record.call.seat = Some(seat.clone());
     add_leg(record, leg(number, Role::Taker, seat.no.clone(), at));
@@ -12,18 +36,18 @@ pub(super) fn offered(record: &mut AlertRecord, at: Stamp, number: u32, seat: &S
     Some(Step::Offered)
 }
 
-pub(super) fn seat_failed(record: &mut AlertRecord, at: Stamp, number: u32, why: &str) -> Option<Step> {
+fn seat_failed(record: &mut AlertRecord, at: Stamp, number: u32, why: &str) -> Option<Step> {
     end_leg(record, number, at, why);
     None
 }
 
-pub(super) fn taken_over(record: &mut AlertRecord, at: Stamp, number: u32, seat: &SeatInfo) -> Option<Step> {
+fn taken_over(record: &mut AlertRecord, at: Stamp, number: u32, seat: &SeatInfo) -> Option<Step> {
     record.call.seat = Some(seat.clone());
     take_leg(record, number, at);
     Some(Step::Updated)
 }
 
-pub(super) fn refused(record: &mut AlertRecord, at: Stamp, code: u16, reason: &str) -> Option<Step> {
+fn refused(record: &mut AlertRecord, at: Stamp, code: u16, reason: &str) -> Option<Step> {
     mark(record, &format!("refused_{code}"));
     end_leg(record, 0, at, reason);
     record.call.t.end = Some(at);
@@ -31,14 +55,14 @@ pub(super) fn refused(record: &mut AlertRecord, at: Stamp, code: u16, reason: &s
     Some(Step::Abandoned)
 }
 
-pub(super) fn attendant_answered(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
+fn attendant_answered(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
     record.call.t.attendant = Some(at);
     record.call.mode = Some(AnswerMode::Attendant);
     answer_leg(record, 0, at);
     Some(Step::AttendantAnswered)
 }
 
-pub(super) fn answered(
+fn answered(
     record: &mut AlertRecord,
     at: Stamp,
     number: u32,
@@ -52,7 +76,7 @@ pub(super) fn answered(
     record.call.answer_ms = Some(after_ms);
     answer_leg(record, 0, at);
     take_leg(record, number, at);
-    timers::answered(record, at, after_ms);
+    deadline::answered(record, at, after_ms);
     if record.source.validity == Validity::Abandoned {
         record.source.validity = Validity::Valid;
     }
@@ -60,40 +84,40 @@ pub(super) fn answered(
     Some(Step::Answered)
 }
 
-pub(super) fn two_way(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
+fn two_way(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
     record.call.t.two_way = Some(at);
     None
 }
 
-pub(super) fn silent(record: &mut AlertRecord) -> Option<Step> {
+fn silent(record: &mut AlertRecord) -> Option<Step> {
     record.source.validity = Validity::Silent;
     None
 }
 
-pub(super) fn leg_ended(record: &mut AlertRecord, at: Stamp, number: u32, cause: &str) -> Option<Step> {
+fn leg_ended(record: &mut AlertRecord, at: Stamp, number: u32, cause: &str) -> Option<Step> {
     end_leg(record, number, at, cause);
     Some(Step::LegEnded)
 }
 
-pub(super) fn abandoned(record: &mut AlertRecord) -> Option<Step> {
+fn abandoned(record: &mut AlertRecord) -> Option<Step> {
     record.source.validity = Validity::Abandoned;
     record.state = State::Abandoned;
     Some(Step::Abandoned)
 }
 
-pub(super) fn calling_back(record: &mut AlertRecord) -> Option<Step> {
+fn calling_back(record: &mut AlertRecord) -> Option<Step> {
     record.state = State::Callback;
     // The alert has a call again, which a crash may cut off like the first.
     record.call.t.end = None;
     Some(Step::Callback)
 }
 
-pub(super) fn unreached(record: &mut AlertRecord) -> Option<Step> {
+fn unreached(record: &mut AlertRecord) -> Option<Step> {
     record.state = State::Unreached;
     Some(Step::Callback)
 }
 
-pub(super) fn ended(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
+fn ended(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
     end_call(record, at);
     if !matches!(record.state, State::Abandoned | State::Unreached) {
         record.state = State::Ended;
@@ -105,7 +129,7 @@ pub(super) fn ended(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
 /// there may be what ends it.
 const CUT_OFF: [&str; 3] = ["call_back_interrupted", "call_back_interrupted_again", "call_back_given_up"];
 
-pub(super) fn interrupted(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
+fn interrupted(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
     if record.state == State::Callback && record.call.t.end.is_none() {
         let seen = CUT_OFF.iter().find(|cut| !record.marks.iter().any(|m| m == *cut));
         mark(record, seen.copied().unwrap_or(CUT_OFF[2]));
@@ -126,7 +150,7 @@ pub(super) fn interrupted(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
     live.then_some(Step::Updated)
 }
 
-pub(super) fn recorded(record: &mut AlertRecord, media: &[Media]) -> Option<Step> {
+fn recorded(record: &mut AlertRecord, media: &[Media]) -> Option<Step> {
     record.media.extend(media.iter().cloned());
     // Where there was nothing to record, nothing was.
     (!media.is_empty()).then_some(Step::Recorded)

@@ -3,30 +3,39 @@
 use codecs::record::{AlertRecord, Dispatch, Stamp, State, Step, TryResult};
 
 use super::call::{add_leg, answer_leg, end_leg, leg};
-use super::{LEGS_MAX, advance, bound, mark, timers};
+use super::{LEGS_MAX, advance, bound, mark};
+use crate::deadline;
+use crate::fact::DispatchFact;
 
-pub(super) fn wanted(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
+/// Moves the record; the step to publish, if the fact makes a revision of its own.
+pub(super) fn apply(record: &mut AlertRecord, at: Stamp, fact: DispatchFact) -> Option<Step> {
+    match fact {
+        DispatchFact::ResponderWanted { .. } => wanted(record, at),
+        DispatchFact::Tried { leg, unit, officer, role, reason } => {
+            tried(record, at, leg, Dispatch { unit, officer, role, reason, tried_at: at, result: None })
+        }
+        DispatchFact::TryEnded { leg, officer, result } => try_ended(record, at, leg, &officer, result),
+        DispatchFact::Bridged { after_ms, .. } => bridged(record, at, after_ms),
+        DispatchFact::NobodyLeft => nobody_left(record),
+    }
+}
+
+fn wanted(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
     let again = record.state == State::Bridging;
     record.call.t.bridge_ask.get_or_insert(at);
-    timers::responder_wanted(record);
+    deadline::responder_wanted(record);
     advance(record, State::Bridging);
     (!again).then_some(Step::Bridging)
 }
 
-pub(super) fn tried(record: &mut AlertRecord, at: Stamp, number: u32, tried: Dispatch) -> Option<Step> {
+fn tried(record: &mut AlertRecord, at: Stamp, number: u32, tried: Dispatch) -> Option<Step> {
     add_leg(record, leg(number, tried.role, tried.officer.clone(), at));
     bound(&mut record.dispatch, LEGS_MAX);
     record.dispatch.push(tried);
     Some(Step::Bridging)
 }
 
-pub(super) fn try_ended(
-    record: &mut AlertRecord,
-    at: Stamp,
-    number: u32,
-    officer: &str,
-    result: TryResult,
-) -> Option<Step> {
+fn try_ended(record: &mut AlertRecord, at: Stamp, number: u32, officer: &str, result: TryResult) -> Option<Step> {
     if let Some(tried) = record.dispatch.iter_mut().rev().find(|d| d.officer == officer && d.result.is_none()) {
         tried.result = Some(result);
     }
@@ -37,15 +46,15 @@ pub(super) fn try_ended(
     None
 }
 
-pub(super) fn bridged(record: &mut AlertRecord, at: Stamp, after_ms: u64) -> Option<Step> {
+fn bridged(record: &mut AlertRecord, at: Stamp, after_ms: u64) -> Option<Step> {
     record.call.t.bridge_ok = Some(at);
     record.call.officer_ms = Some(after_ms);
-    timers::bridged(record, at, after_ms);
+    deadline::bridged(record, at, after_ms);
     advance(record, State::Bridged);
     Some(Step::Bridged)
 }
 
-pub(super) fn nobody_left(record: &mut AlertRecord) -> Option<Step> {
+fn nobody_left(record: &mut AlertRecord) -> Option<Step> {
     mark(record, "no_officer_reached");
     Some(Step::Bridging)
 }

@@ -1,13 +1,22 @@
 //! What happened, and where: the incident, location and transcript sections of the record.
 
 use codecs::geo::distance_m;
-use codecs::record::{AlertRecord, IncidentKind, KeywordHit, Location, Ownership, Stamp, State, Step, TextLine};
+use codecs::record::{AlertRecord, IncidentKind, KeywordHit, Location, Ownership, Stamp, State, Step};
 
-use super::{LEGS_MAX, LINES_MAX, LOCATIONS_MAX, NAME_MAX, TEXT_MAX, advance, bound, mark};
-use crate::fact::{Fact, Place};
+use super::{LEGS_MAX, LOCATIONS_MAX, TEXT_MAX, advance, bound};
+use crate::fact::{IncidentFact, Place};
 use crate::keyword::KeywordTable;
 
-pub(super) fn triaged(
+/// Moves the record; the step to publish, if the fact makes a revision of its own.
+pub(super) fn apply(record: &mut AlertRecord, at: Stamp, fact: &IncidentFact) -> Option<Step> {
+    match fact {
+        IncidentFact::Triaged { kind, category, level, text } => triaged(record, *kind, category, *level, text),
+        IncidentFact::Located(place) => located(record, at, place),
+        IncidentFact::Tracked { location } => tracked(record, location),
+    }
+}
+
+fn triaged(
     record: &mut AlertRecord,
     kind: IncidentKind,
     category: &Option<String>,
@@ -22,7 +31,7 @@ pub(super) fn triaged(
     Some(Step::Classified)
 }
 
-pub(super) fn located(record: &mut AlertRecord, at: Stamp, place: &Place) -> Option<Step> {
+fn located(record: &mut AlertRecord, at: Stamp, place: &Place) -> Option<Step> {
     place_at(record, at, place);
     Some(Step::Located)
 }
@@ -30,7 +39,7 @@ pub(super) fn located(record: &mut AlertRecord, at: Stamp, place: &Place) -> Opt
 /// What a device tells by itself is believed to be a move from here on.
 const MOVED_M: f64 = 50.0;
 
-pub(super) fn tracked(record: &mut AlertRecord, location: &Location) -> Option<Step> {
+fn tracked(record: &mut AlertRecord, location: &Location) -> Option<Step> {
     let last = record.location.first().and_then(|l| l.wgs84);
     if let (Some(before), Some(now)) = (last, location.wgs84)
         && distance_m(before, now) < MOVED_M
@@ -39,17 +48,6 @@ pub(super) fn tracked(record: &mut AlertRecord, location: &Location) -> Option<S
     }
     add_location(record, location.clone());
     Some(Step::Located)
-}
-
-pub(super) fn said(record: &mut AlertRecord, at: Stamp, by: &str, body: &str) -> Option<Step> {
-    let full = record.marks.iter().any(|m| m == "record_full");
-    if record.text.len() >= LINES_MAX || full {
-        mark(record, "transcript_full");
-        return None;
-    }
-    let short = |text: &str, max| text.chars().take(max).collect();
-    record.text.push(TextLine::said(at, short(by, NAME_MAX), short(body, TEXT_MAX)));
-    Some(Step::Transcript)
 }
 
 /// Where the reporter is, with the units that follow from it.
@@ -71,15 +69,6 @@ fn own(record: &mut AlertRecord, at: Stamp, owner: &str) {
         record.route.owner = owner.to_owned();
         bound(&mut record.route.owner_history, LEGS_MAX);
         record.route.owner_history.push(Ownership { owner: owner.to_owned(), from: at });
-    }
-}
-
-/// The text of a fact that the keyword warning reads, and where it is from.
-pub(super) fn text_of(fact: &Fact) -> Option<(&str, String)> {
-    match fact {
-        Fact::Triaged { text, .. } => Some((text, "triage".into())),
-        Fact::Said { by, body } => Some((body, format!("transcript:{by}"))),
-        _ => None,
     }
 }
 

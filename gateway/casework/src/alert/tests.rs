@@ -1,6 +1,7 @@
 use codecs::record::{AnswerMode, Channel, IncidentKind, Media, SeatInfo, TryResult};
 
 use super::*;
+use crate::fact::DispatchFact;
 use crate::keyword::Keyword;
 
 pub(super) const T0: i64 = 1_795_276_800_000_000_000;
@@ -39,7 +40,7 @@ fn recorded() -> Fact {
         offset_ms: 0,
         duration_ms: 4000,
     };
-    Fact::Recorded { media: vec![mix] }
+    Fact::Call(CallFact::Recorded { media: vec![mix] })
 }
 
 fn seat() -> SeatInfo {
@@ -54,7 +55,8 @@ fn feed(a: &mut Alerts, facts: Vec<Fact>) -> (Vec<String>, Vec<AlertRecord>) {
 pub(super) fn feed_to(a: &mut Alerts, no: AlertNo, facts: Vec<Fact>) -> (Vec<String>, Vec<AlertRecord>) {
     let (mut types, mut revisions) = (Vec::new(), Vec::new());
     for (i, fact) in facts.into_iter().enumerate() {
-        assert!(a.handle_fact(Wall(T0 + i as i64 * 1_000_000_000), no, fact));
+        let seconds = i as i64 * 1_000_000_000;
+        assert!(a.handle_fact(Mono(seconds as u64), Wall(T0 + seconds), no, fact));
         while let Some(output) = a.poll_output() {
             match output {
                 Output::Event(e) => {
@@ -84,14 +86,25 @@ pub(super) fn feed_to(a: &mut Alerts, no: AlertNo, facts: Vec<Fact>) -> (Vec<Str
 fn a_call_with_an_officer_goes_through_its_steps_in_a_sealed_chain() {
     let facts = vec![
         arrival(),
-        Fact::Offered { leg: 1, seat: seat() },
-        Fact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 370 },
-        Fact::Triaged { kind: IncidentKind::Report, category: None, level: None, text: "有人持刀".into() },
-        Fact::ResponderWanted { why: "triage" },
-        Fact::Tried { leg: 2, unit: "U".into(), officer: "2001".into(), role: Role::Officer, reason: "nearest".into() },
-        Fact::TryEnded { leg: 2, officer: "2001".into(), result: TryResult::Answered },
-        Fact::Bridged { officer: "2001".into(), after_ms: 7000 },
-        Fact::Ended,
+        Fact::Call(CallFact::Offered { leg: 1, seat: seat() }),
+        Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 370 }),
+        Fact::Incident(IncidentFact::Triaged {
+            kind: IncidentKind::Report,
+            category: None,
+            level: None,
+            text: "有人持刀".into(),
+        }),
+        Fact::Dispatch(DispatchFact::ResponderWanted { why: "triage" }),
+        Fact::Dispatch(DispatchFact::Tried {
+            leg: 2,
+            unit: "U".into(),
+            officer: "2001".into(),
+            role: Role::Officer,
+            reason: "nearest".into(),
+        }),
+        Fact::Dispatch(DispatchFact::TryEnded { leg: 2, officer: "2001".into(), result: TryResult::Answered }),
+        Fact::Dispatch(DispatchFact::Bridged { officer: "2001".into(), after_ms: 7000 }),
+        Fact::Call(CallFact::Ended),
         recorded(),
     ];
     let mut a = alerts();
@@ -128,12 +141,15 @@ fn a_call_with_an_officer_goes_through_its_steps_in_a_sealed_chain() {
 #[test]
 fn an_abandoned_call_keeps_its_number_and_is_called_back() {
     let mut a = alerts();
-    let (types, _) = feed(&mut a, vec![arrival(), Fact::Abandoned { attended: false }, Fact::Ended, recorded()]);
+    let (types, _) = feed(
+        &mut a,
+        vec![arrival(), Fact::Call(CallFact::Abandoned { attended: false }), Fact::Call(CallFact::Ended), recorded()],
+    );
     assert_eq!(types, ["arrived", "abandoned", "call back 13800138000", "recorded"]);
     let later = vec![
-        Fact::CallingBack,
-        Fact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 9000 },
-        Fact::Ended,
+        Fact::Call(CallFact::CallingBack),
+        Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 9000 }),
+        Fact::Call(CallFact::Ended),
         recorded(),
     ];
     let (types, revisions) = feed(&mut a, later);
@@ -144,8 +160,15 @@ fn an_abandoned_call_keeps_its_number_and_is_called_back() {
 #[test]
 fn a_call_that_left_no_audio_ends_without_saying_that_it_was_recorded() {
     let mut a = alerts();
-    let (types, revisions) =
-        feed(&mut a, vec![arrival(), Fact::AttendantAnswered, Fact::Ended, Fact::Recorded { media: vec![] }]);
+    let (types, revisions) = feed(
+        &mut a,
+        vec![
+            arrival(),
+            Fact::Call(CallFact::AttendantAnswered),
+            Fact::Call(CallFact::Ended),
+            Fact::Call(CallFact::Recorded { media: vec![] }),
+        ],
+    );
     assert_eq!(types, ["arrived", "attendant_answered", "ended", "released"]);
     let last = revisions.last().expect("some");
     assert!(last.call.t.end.is_some() && last.media.is_empty());
@@ -154,9 +177,17 @@ fn a_call_that_left_no_audio_ends_without_saying_that_it_was_recorded() {
 #[test]
 fn a_missed_deadline_is_an_event_and_stays_on_the_record() {
     let mut a = alerts();
-    let late = Fact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Overflow, after_ms: 4000 };
-    let (types, revisions) =
-        feed(&mut a, vec![arrival(), Fact::AttendantAnswered, Fact::Breach { timer: "T1" }, Fact::TwoWay, late]);
+    let late = Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Overflow, after_ms: 4000 });
+    let (types, revisions) = feed(
+        &mut a,
+        vec![
+            arrival(),
+            Fact::Call(CallFact::AttendantAnswered),
+            Fact::Breach { timer: "T1" },
+            Fact::Call(CallFact::TwoWay),
+            late,
+        ],
+    );
     assert_eq!(types, ["arrived", "attendant_answered", "deadline.breach", "answered"]);
     assert!(revisions.last().expect("some").timers[0].breach);
 }
@@ -164,7 +195,7 @@ fn a_missed_deadline_is_an_event_and_stays_on_the_record() {
 #[test]
 fn a_word_warns_once_however_often_it_is_said() {
     let mut a = alerts();
-    let said = || Fact::Said { by: "caller".into(), body: "他持刀!".into() };
+    let said = || Fact::Text(TextFact::Said { by: "caller".into(), body: "他持刀!".into() });
     let (types, revisions) = feed(&mut a, vec![arrival(), said(), said()]);
     assert_eq!(types, ["arrived", "transcript", "warning.keyword", "transcript"]);
     assert_eq!(revisions.last().expect("some").incident.keywords[0].source, "transcript:caller");
@@ -172,21 +203,21 @@ fn a_word_warns_once_however_often_it_is_said() {
 
 #[test]
 fn facts_of_an_alert_that_is_not_open_are_refused() {
-    assert!(!alerts().handle_fact(Wall(T0), no(), Fact::TwoWay));
+    assert!(!alerts().handle_fact(Mono(0), Wall(T0), no(), Fact::Call(CallFact::TwoWay)));
 }
 
 #[test]
 fn a_record_survives_json_and_goes_on_after_a_restart() {
     let mut a = alerts();
-    let (_, revisions) = feed(&mut a, vec![arrival(), Fact::Offered { leg: 1, seat: seat() }]);
+    let (_, revisions) = feed(&mut a, vec![arrival(), Fact::Call(CallFact::Offered { leg: 1, seat: seat() })]);
     let json = serde_json::to_string(revisions.last().expect("some")).expect("serialises");
     let back: AlertRecord = serde_json::from_str(&json).expect("parses");
     assert_eq!(Some(&back), revisions.last());
     let mut b = alerts();
-    b.restore(back);
-    assert!(b.handle_fact(Wall(T0 + 9_000_000_000), no(), Fact::Ended));
+    b.restore(Mono(0), Wall(T0), back);
+    assert!(b.handle_fact(Mono(9), Wall(T0 + 9_000_000_000), no(), Fact::Call(CallFact::Ended)));
     let next = recorded();
-    assert!(b.handle_fact(Wall(T0 + 9_000_000_000), no(), next));
+    assert!(b.handle_fact(Mono(9), Wall(T0 + 9_000_000_000), no(), next));
     let Some(Output::Event(event)) = b.poll_output() else { panic!("an event") };
     assert_eq!((event.data.rev, event.data.prev_hash.as_str()), (3, revisions[1].hash.as_str()));
 }
@@ -194,12 +225,20 @@ fn a_record_survives_json_and_goes_on_after_a_restart() {
 #[test]
 fn a_call_back_that_died_with_the_process_is_owed_again() {
     let mut a = alerts();
-    feed(&mut a, vec![arrival(), Fact::Abandoned { attended: false }, Fact::Ended, Fact::CallingBack]);
-    let (types, _) = feed(&mut a, vec![Fact::Interrupted, recorded()]);
+    feed(
+        &mut a,
+        vec![
+            arrival(),
+            Fact::Call(CallFact::Abandoned { attended: false }),
+            Fact::Call(CallFact::Ended),
+            Fact::Call(CallFact::CallingBack),
+        ],
+    );
+    let (types, _) = feed(&mut a, vec![Fact::Call(CallFact::Interrupted), recorded()]);
     assert_eq!(types, ["updated", "call back 13800138000", "recorded"]);
     let mut b = alerts();
-    feed(&mut b, vec![arrival(), Fact::Offered { leg: 1, seat: seat() }]);
-    let (types, revisions) = feed(&mut b, vec![Fact::Interrupted, recorded()]);
+    feed(&mut b, vec![arrival(), Fact::Call(CallFact::Offered { leg: 1, seat: seat() })]);
+    let (types, revisions) = feed(&mut b, vec![Fact::Call(CallFact::Interrupted), recorded()]);
     assert_eq!(types, ["updated", "recorded", "ended", "released"]);
     assert_eq!(revisions[0].marks, ["interrupted_by_restart"]);
 }
@@ -210,13 +249,13 @@ fn a_seat_that_was_passed_over_stays_on_the_record_beside_the_one_that_took_the_
     let other = || SeatInfo { no: "1102".into(), taker_name: "李".into() };
     let facts = vec![
         arrival(),
-        Fact::Offered { leg: 1, seat: seat() },
-        Fact::SeatFailed { leg: 1, why: "no_audio" },
-        Fact::Offered { leg: 2, seat: other() },
-        Fact::Answered { leg: 2, seat: other(), mode: AnswerMode::Seat, after_ms: 900 },
-        Fact::LegEnded { leg: 2, role: Role::Taker, cause: "vanished" },
-        Fact::Offered { leg: 3, seat: seat() },
-        Fact::TakenOver { leg: 3, seat: seat() },
+        Fact::Call(CallFact::Offered { leg: 1, seat: seat() }),
+        Fact::Call(CallFact::SeatFailed { leg: 1, why: "no_audio" }),
+        Fact::Call(CallFact::Offered { leg: 2, seat: other() }),
+        Fact::Call(CallFact::Answered { leg: 2, seat: other(), mode: AnswerMode::Seat, after_ms: 900 }),
+        Fact::Call(CallFact::LegEnded { leg: 2, role: Role::Taker, cause: "vanished" }),
+        Fact::Call(CallFact::Offered { leg: 3, seat: seat() }),
+        Fact::Call(CallFact::TakenOver { leg: 3, seat: seat() }),
     ];
     let (_, revisions) = feed(&mut a, facts);
     let last = revisions.last().expect("some");
@@ -237,14 +276,15 @@ fn a_seat_that_was_passed_over_stays_on_the_record_beside_the_one_that_took_the_
 #[test]
 fn a_refused_call_is_an_alert_with_its_reason_and_is_called_back() {
     let mut a = alerts();
-    let refused = Fact::Refused { code: 488, reason: "no_common_codec" };
-    let facts = vec![arrival(), Fact::Breach { timer: "T1" }, refused, Fact::Recorded { media: vec![] }];
+    let refused = Fact::Call(CallFact::Refused { code: 488, reason: "no_common_codec" });
+    let facts =
+        vec![arrival(), Fact::Breach { timer: "T1" }, refused, Fact::Call(CallFact::Recorded { media: vec![] })];
     let (types, revisions) = feed(&mut a, facts);
     assert_eq!(types, ["arrived", "deadline.breach", "abandoned", "call back 13800138000"]);
     let last = revisions.last().expect("some");
     assert_eq!((last.marks.as_slice(), last.timers[0].breach), (&["refused_488".to_owned()][..], true));
     assert_eq!(last.call.legs[0].cause.as_deref(), Some("no_common_codec"));
-    let (types, _) = feed(&mut a, vec![Fact::CalledBackAs { other: AlertNo::LOWEST }]);
+    let (types, _) = feed(&mut a, vec![Fact::Join(JoinFact::CalledBackAs { other: AlertNo::LOWEST })]);
     assert_eq!(types, ["joined", "ended", "released"]);
 }
 
@@ -254,7 +294,12 @@ fn a_clock_that_was_set_meanwhile_neither_breaks_a_promise_nor_keeps_one() {
         let mut a = alerts();
         feed(&mut a, vec![arrival()]);
         let at = Wall(T0 + days * 86_400_000_000_000 + 1);
-        a.handle_fact(at, no(), Fact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms });
+        a.handle_fact(
+            Mono(1),
+            at,
+            no(),
+            Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms }),
+        );
         let Some(Output::Event(event)) = a.poll_output() else { panic!("an event") };
         assert_eq!(event.data.timers[0].breach, breach, "{days} days, {after_ms} ms");
     }
@@ -269,17 +314,17 @@ fn a_record_stays_below_a_mebibyte_whatever_is_said_and_tried() {
     for n in 0..1200u32 {
         let officer = format!("{n:064}");
         let facts = [
-            Fact::Said { by: "caller".into(), body: line.clone() },
-            Fact::Tried {
+            Fact::Text(TextFact::Said { by: "caller".into(), body: line.clone() }),
+            Fact::Dispatch(DispatchFact::Tried {
                 leg: n + 10,
                 unit: officer.clone(),
                 officer,
                 role: Role::Officer,
                 reason: line[..600].into(),
-            },
+            }),
         ];
         for fact in facts {
-            a.handle_fact(Wall(T0), no(), fact);
+            a.handle_fact(Mono(0), Wall(T0), no(), fact);
             while let Some(output) = a.poll_output() {
                 if let Output::Event(event) = output {
                     last = event.to_json();
@@ -294,13 +339,100 @@ fn a_record_stays_below_a_mebibyte_whatever_is_said_and_tried() {
 #[test]
 fn a_call_back_that_saw_three_ends_of_the_process_is_not_made_again() {
     let mut a = alerts();
-    feed(&mut a, vec![arrival(), Fact::Abandoned { attended: false }, Fact::Ended]);
+    feed(&mut a, vec![arrival(), Fact::Call(CallFact::Abandoned { attended: false }), Fact::Call(CallFact::Ended)]);
     for (nth, owed) in [(1, true), (2, true), (3, false)] {
-        feed(&mut a, vec![Fact::CallingBack]);
-        let (types, revisions) = feed(&mut a, vec![Fact::Interrupted, recorded()]);
+        feed(&mut a, vec![Fact::Call(CallFact::CallingBack)]);
+        let (types, revisions) = feed(&mut a, vec![Fact::Call(CallFact::Interrupted), recorded()]);
         assert_eq!(types.contains(&"call back 13800138000".to_owned()), owed, "start {nth}: {types:?}");
         if !owed {
             assert!(revisions[0].marks.iter().any(|m| m == "call_back_given_up"), "{:?}", revisions[0].marks);
         }
     }
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// What is told when the clock comes to so many seconds after the first byte.
+fn due(a: &mut Alerts, seconds: u64) -> Vec<String> {
+    a.handle_timeout(Mono(seconds * SECOND), Wall(T0 + (seconds * SECOND) as i64));
+    std::iter::from_fn(|| a.poll_output())
+        .map(|output| match output {
+            Output::Event(e) => format!("{} {}", e.kind, e.deadline.unwrap_or_default()),
+            other => format!("{other:?}"),
+        })
+        .collect()
+}
+
+const BREACH: &str = "cn.gov.police110.alert.deadline.breach.v1";
+
+#[test]
+fn a_promise_whose_machine_is_no_more_is_told_as_broken_once() {
+    let mut a = alerts();
+    feed(&mut a, vec![arrival()]);
+    assert_eq!(a.poll_timeout(), Some((Mono(4 * SECOND), "a promise is due")), "its machine has the first word");
+    assert!(due(&mut a, 3).is_empty());
+    assert_eq!(due(&mut a, 4), [format!("{BREACH} T1")]);
+    assert!(due(&mut a, 60).is_empty() && a.poll_timeout().is_none());
+    let (types, _) = feed(&mut a, vec![Fact::Breach { timer: "T1" }]);
+    assert!(types.is_empty(), "{types:?}");
+}
+
+#[test]
+fn what_was_kept_was_told_or_is_awaited_by_nobody_is_not_told_as_broken() {
+    let answered = |after_ms| Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms });
+    for facts in [
+        vec![arrival(), answered(900)],
+        vec![arrival(), Fact::Breach { timer: "T1" }],
+        vec![arrival(), Fact::Call(CallFact::Abandoned { attended: false })],
+        vec![arrival(), answered(3001)],
+    ] {
+        let mut a = alerts();
+        feed(&mut a, facts);
+        assert!(due(&mut a, 60).is_empty());
+    }
+    let mut a = alerts();
+    let (types, _) = feed(&mut a, vec![arrival(), answered(3001), Fact::Breach { timer: "T1" }]);
+    assert_eq!(types.iter().filter(|t| *t == "deadline.breach").count(), 1, "{types:?}");
+}
+
+#[test]
+fn deadlines_are_data_they_go_on_after_a_start_and_those_that_passed_meanwhile_are_told() {
+    let wanted = Fact::Dispatch(DispatchFact::ResponderWanted { why: "three-way" });
+    let answered = Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 900 });
+    let mut a = alerts();
+    let (_, revisions) = feed(&mut a, vec![arrival(), answered, wanted]);
+    let record = revisions.last().expect("some");
+    // Ten seconds later by both clocks of another process, whose own began anew.
+    let mut b = alerts();
+    b.restore(Mono(0), Wall(T0 + 10 * SECOND as i64), record.clone());
+    assert_eq!(b.poll_timeout().map(|(at, _)| at), Some(Mono(21 * SECOND)));
+    // An hour later: it is due at once.
+    let mut c = alerts();
+    c.restore(Mono(0), Wall(T0 + 3600 * SECOND as i64), record.clone());
+    assert_eq!(due(&mut c, 1), [format!("{BREACH} T2")]);
+    // And one whose call is given up at the start tells it before it ends.
+    let mut d = alerts();
+    d.restore(Mono(0), Wall(T0 + 3600 * SECOND as i64), record.clone());
+    d.handle_fact(Mono(0), Wall(T0 + 3600 * SECOND as i64), no(), Fact::Call(CallFact::Interrupted));
+    let told: Vec<_> = std::iter::from_fn(|| d.poll_output())
+        .filter_map(|o| if let Output::Event(e) = o { e.deadline } else { None })
+        .collect();
+    assert_eq!(told, ["T2"]);
+}
+
+#[test]
+fn of_many_promises_those_that_were_kept_are_left_out() {
+    let mut a = alerts();
+    for serial in 0..10_000 {
+        let no = AlertNo::mint("370400000000", 20_261_122, 1, serial);
+        a.handle_fact(Mono(0), Wall(T0), no, arrival());
+        while a.poll_output().is_some() {}
+        if serial % 2 == 0 {
+            let fact = Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 1 });
+            a.handle_fact(Mono(1), Wall(T0 + 1), no, fact);
+            while a.poll_output().is_some() {}
+        }
+    }
+    assert_eq!(due(&mut a, 4).len(), 5_000);
+    assert!(a.poll_timeout().is_none());
 }

@@ -1,15 +1,62 @@
-//! Messages on an alert: theirs, ours, what became of ours, and alerts that become one.
+//! What is written and said on an alert: theirs, ours, and what became of ours.
 
 use std::sync::Arc;
 
 use codecs::record::{
-    Address, AlertNo, Direction, LineState, Related, Relation, Role, SeatInfo, Stamp, State, Step, TextLine, Validity,
+    Address, AlertNo, Direction, LineState, Relation, Role, SeatInfo, Stamp, State, Step, TextLine, Validity,
 };
 
-use super::{Alerts, CHANNELS_MAX, Fetch, LINES_MAX, Output, Say, TEXT_MAX, advance, incident, mark, timers};
-use crate::fact::{Arrival, Belongings, Fact, Message};
+use super::{Alerts, CHANNELS_MAX, Fetch, LINES_MAX, NAME_MAX, Output, Say, TEXT_MAX, advance, incident, mark};
+use crate::deadline;
+use crate::fact::{Arrival, Message, TextFact};
 
 impl Alerts {
+    /// `was_over`: what is added to the alert begins nothing.
+    pub(super) fn text(&mut self, at: Stamp, no: AlertNo, fact: TextFact, was_over: bool) {
+        match fact {
+            TextFact::Received(message) => self.receive(at, no, *message),
+            TextFact::Held { seat } => {
+                self.step(at, no, |record| {
+                    hold(record, &seat);
+                    None
+                });
+            }
+            TextFact::Replied { seat, body, channel, answers } => self.reply(at, no, seat, body, channel, answers),
+            TextFact::AnsweredInWriting { mode, after_ms } => self.answered_in_writing(at, no, mode, after_ms),
+            TextFact::LineState { line, state, why: _ } => self.line_state(at, no, &line, state),
+            TextFact::SentAgain { line, to } => self.send_again(at, no, &line, to),
+            fetched @ TextFact::Fetched { .. } => {
+                self.fetched(at, no, fetched);
+                self.try_close(no, at);
+            }
+            TextFact::Said { by, body } => {
+                self.said(at, no, &by, &body);
+                if was_over {
+                    self.close_again(no, at);
+                }
+            }
+            TextFact::ConversationEnded => self.conversation_ended(at, no),
+        }
+    }
+
+    /// A line of what was said, as it was written down.
+    fn said(&mut self, at: Stamp, no: AlertNo, by: &str, body: &str) {
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
+        let full = record.marks.iter().any(|m| m == "record_full");
+        let is_kept = record.text.len() < LINES_MAX && !full;
+        if is_kept {
+            let short = |text: &str, max| text.chars().take(max).collect();
+            record.text.push(TextLine::said(at, short(by, NAME_MAX), short(body, TEXT_MAX)));
+        } else {
+            mark(record, "transcript_full");
+        }
+        let hits = incident::note_keywords(record, at, &self.keywords, body, format!("transcript:{by}")).0;
+        if is_kept {
+            self.emit(no, Step::Transcript, at, None);
+        }
+        self.warn(no, at, &hits);
+    }
+
     /// A report by message. Its words are read before anything is sent back: the receipt itself can endanger.
     pub(super) fn write(&mut self, at: Stamp, no: AlertNo, arrival: Arrival, message: Message) {
         let mut record = self.new_record(at, no, arrival);
@@ -20,7 +67,7 @@ impl Alerts {
         self.take_message(at, no, message, Step::Arrived);
     }
 
-    pub(super) fn receive(&mut self, at: Stamp, no: AlertNo, message: Message) {
+    fn receive(&mut self, at: Stamp, no: AlertNo, message: Message) {
         self.talks.insert(no);
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         for form in &message.forms {
@@ -73,9 +120,7 @@ impl Alerts {
         let receipt =
             receipt.map(|text| queue_line(record, at, no, "gateway", fill(&text, no), message.address.clone()));
         self.emit(no, step, at, None);
-        if !hits.is_empty() {
-            self.emit(no, Step::KeywordWarning, at, None);
-        }
+        self.warn(no, at, &hits);
         if silent && !was_silent {
             self.outputs.push_back(Output::Silenced { no });
         }
@@ -89,8 +134,15 @@ impl Alerts {
     }
 
     /// A human's line: to whoever wrote the line that it answers, else by the channel named, else to whoever wrote last.
-    pub(super) fn reply(&mut self, at: Stamp, no: AlertNo, fact: Fact) {
-        let Fact::Replied { seat, body, channel, answers } = fact else { return };
+    fn reply(
+        &mut self,
+        at: Stamp,
+        no: AlertNo,
+        seat: SeatInfo,
+        body: String,
+        channel: Option<String>,
+        answers: Option<String>,
+    ) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let wrote = answers.and_then(|line| {
             let line = record.text.iter().rev().find(|l| l.message_id == line && l.dir == Some(Direction::In))?;
@@ -108,13 +160,7 @@ impl Alerts {
     }
 
     /// The promise of three seconds is about this: a human's words have been taken by their channel.
-    pub(super) fn answered_in_writing(
-        &mut self,
-        at: Stamp,
-        no: AlertNo,
-        mode: codecs::record::AnswerMode,
-        after_ms: u64,
-    ) {
+    fn answered_in_writing(&mut self, at: Stamp, no: AlertNo, mode: codecs::record::AnswerMode, after_ms: u64) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         if record.call.t.answer.is_some() {
             return;
@@ -122,23 +168,14 @@ impl Alerts {
         record.call.t.answer = Some(at);
         record.call.mode = Some(mode);
         record.call.answer_ms = Some(after_ms);
-        timers::answered(record, at, after_ms);
+        deadline::answered(record, at, after_ms);
         advance(record, State::Answered);
         self.emit(no, Step::Answered, at, None);
         self.try_close(no, at);
     }
 
-    /// One number is called back once: this alert goes on as the other.
-    pub(super) fn called_back_as(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
-        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        relate(record, other, Relation::Duplicate);
-        record.state = State::Ended;
-        self.emit(no, Step::Joined, at, None);
-        self.try_close(no, at);
-    }
-
     /// What became of a line. Only what has to be told at once makes a revision; the rest goes with the next.
-    pub(super) fn line_state(&mut self, at: Stamp, no: AlertNo, line: &str, state: LineState) {
+    fn line_state(&mut self, at: Stamp, no: AlertNo, line: &str, state: LineState) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let Some(found) = record.text.iter_mut().rev().find(|l| l.message_id == line) else { return };
         if found.state.is_some_and(|old| old >= state) {
@@ -151,14 +188,14 @@ impl Alerts {
             self.emit(no, Step::Undelivered, at, None);
             if broken {
                 // Its taker has put it down, and nothing of theirs has got there.
-                self.call_fact(at, no, Fact::Breach { timer: "T1" });
+                self.breach(at, no, "T1");
             }
             self.try_close(no, at);
         }
     }
 
     /// The same words by another channel, as a line of their own: the record shows both attempts.
-    pub(super) fn send_again(&mut self, at: Stamp, no: AlertNo, line: &str, to: Address) {
+    fn send_again(&mut self, at: Stamp, no: AlertNo, line: &str, to: Address) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let Some(found) = record.text.iter_mut().rev().find(|l| l.message_id == line) else { return };
         found.state = Some(LineState::Failed);
@@ -171,8 +208,8 @@ impl Alerts {
         self.outputs.push_back(Output::Say(Box::new(say)));
     }
 
-    pub(super) fn fetched(&mut self, at: Stamp, no: AlertNo, fact: Fact) {
-        let Fact::Fetched { vendor_id, uri, sha256, kind, lost, .. } = fact else { return };
+    fn fetched(&mut self, at: Stamp, no: AlertNo, fact: TextFact) {
+        let TextFact::Fetched { vendor_id, uri, sha256, kind, lost, .. } = fact else { return };
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let all = record.text.iter_mut().flat_map(|l| l.attachments.iter_mut());
         for file in all.filter(|a| a.vendor_id == vendor_id && a.sha256.is_empty()) {
@@ -192,90 +229,7 @@ impl Alerts {
         self.emit(no, Step::Fetched, at, None);
     }
 
-    /// What this alert gives away when it goes on as another.
-    pub fn belongings(&self, no: AlertNo) -> Option<Belongings> {
-        let record = self.get(no)?;
-        Some(Belongings {
-            lines: record.text.clone(),
-            channels: record.reporter.channels.clone(),
-            locations: record.location.clone(),
-            forms: record.source.forms.clone(),
-            silent: record.reporter.safety.silent,
-        })
-    }
-
-    pub(super) fn join(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
-        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        relate(record, other, Relation::Duplicate);
-        self.talks.remove(&no);
-        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        if record.call.legs.is_empty() {
-            record.state = State::Ended;
-            if let Some(timer) = record.timers.iter_mut().find(|t| t.name == "T1" && t.met_at.is_none()) {
-                // The promise is kept, or broken, on the alert that it goes on as.
-                timer.met_at = Some(at);
-            }
-        }
-        self.emit(no, Step::Joined, at, None);
-        self.try_close(no, at);
-    }
-
-    pub(super) fn absorb(&mut self, at: Stamp, no: AlertNo, other: AlertNo, belongings: Belongings) {
-        let talks = belongings.lines.iter().any(|l| l.dir == Some(Direction::In));
-        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        relate(record, other, Relation::SameEvent);
-        for line in belongings.lines {
-            if !record.text.iter().any(|l| !l.message_id.is_empty() && l.message_id == line.message_id) {
-                add_line(record, line);
-            }
-        }
-        record.text.sort_by_key(|l| l.at);
-        for address in belongings.channels {
-            if !record.reporter.channels.contains(&address) && record.reporter.channels.len() < CHANNELS_MAX {
-                record.reporter.channels.push(address);
-            }
-        }
-        for location in belongings.locations {
-            if !record.location.contains(&location) && record.location.len() < super::LOCATIONS_MAX {
-                record.location.push(location);
-            }
-        }
-        for form in belongings.forms {
-            if !record.source.forms.contains(&form) {
-                record.source.forms.push(form);
-            }
-        }
-        record.reporter.safety.silent |= belongings.silent;
-        record.reporter.safety.no_reply_sms |= belongings.silent;
-        if talks {
-            self.talks.insert(no);
-        }
-        self.emit(no, Step::Joined, at, None);
-    }
-
-    pub(super) fn split_off(&mut self, at: Stamp, no: AlertNo, other: AlertNo, address: &Address) {
-        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        record.id.related.retain(|r| r.alert_no != other.to_string());
-        record.reporter.channels.retain(|a| a != address);
-        let only_text = record.reporter.channels.is_empty();
-        mark(record, "split");
-        if only_text {
-            self.talks.remove(&no);
-        }
-        self.emit(no, Step::Split, at, None);
-        self.try_close(no, at);
-    }
-
-    pub(super) fn split_from(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
-        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        record.id.related.retain(|r| r.alert_no != other.to_string());
-        relate(record, other, Relation::SplitFrom);
-        record.state = State::Reopened;
-        self.talks.insert(no);
-        self.emit(no, Step::Split, at, None);
-    }
-
-    pub(super) fn conversation_ended(&mut self, at: Stamp, no: AlertNo) {
+    fn conversation_ended(&mut self, at: Stamp, no: AlertNo) {
         self.talks.remove(&no);
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let calls_live = record.call.legs.iter().any(|l| l.end.is_none());
@@ -301,15 +255,7 @@ fn fill(template: &str, no: AlertNo) -> String {
     template.replace("{no}", &number[number.len() - 9..])
 }
 
-fn relate(record: &mut codecs::record::AlertRecord, other: AlertNo, kind: Relation) {
-    let related = Related { alert_no: other.to_string(), kind };
-    if !record.id.related.iter().any(|r| r.alert_no == related.alert_no) {
-        super::bound(&mut record.id.related, super::RELATED_MAX);
-        record.id.related.push(related);
-    }
-}
-
-fn add_line(record: &mut codecs::record::AlertRecord, line: TextLine) {
+pub(super) fn add_line(record: &mut codecs::record::AlertRecord, line: TextLine) {
     if record.text.len() >= LINES_MAX {
         mark(record, "transcript_full");
         // The oldest line gives way: it is in the revisions before; what is said now is what matters.
@@ -351,7 +297,7 @@ fn queue_line(
     Say { no, line, address, body, reply_to, arrived, is_receipt: false, is_answer: false }
 }
 
-pub(super) fn hold(record: &mut codecs::record::AlertRecord, seat: &SeatInfo) {
+fn hold(record: &mut codecs::record::AlertRecord, seat: &SeatInfo) {
     record.call.seat = Some(seat.clone());
     advance(record, State::Offered);
 }

@@ -39,21 +39,21 @@ fn written(body: &str) -> Fact {
 
 fn replied(body: &str) -> Fact {
     let seat = SeatInfo { no: "1101".into(), taker_name: "王".into() };
-    Fact::Replied { seat, body: body.into(), channel: None, answers: None }
+    Fact::Text(TextFact::Replied { seat, body: body.into(), channel: None, answers: None })
 }
 
 /// The channel has taken the line that was said `n`th of this alert.
 fn taken(n: u32) -> [Fact; 2] {
     let line = format!("{}-{n}", number(7));
-    let state = Fact::LineState { line, state: LineState::Sent, why: String::new() };
-    [state, Fact::AnsweredInWriting { mode: codecs::record::AnswerMode::Seat, after_ms: 900 }]
+    let state = Fact::Text(TextFact::LineState { line, state: LineState::Sent, why: String::new() });
+    [state, Fact::Text(TextFact::AnsweredInWriting { mode: codecs::record::AnswerMode::Seat, after_ms: 900 })]
 }
 
 #[test]
 fn a_message_is_received_answered_and_closed_with_three_revisions() {
     let mut a = alerts();
     let [sent, answered] = taken(2);
-    let facts = vec![written("有人打架"), replied("在哪里?"), sent, answered, Fact::ConversationEnded];
+    let facts = vec![written("有人打架"), replied("在哪里?"), sent, answered, Fact::Text(TextFact::ConversationEnded)];
     let (types, revisions) = feed_to(&mut a, number(7), facts);
     let short = &number(7).to_string()[21..];
     assert_eq!(
@@ -96,11 +96,11 @@ fn a_silent_reporter_who_hung_up_is_not_rung() {
     let mut a = alerts();
     let facts = vec![
         arrival(),
-        Fact::Received(Box::new(message("别打电话 绑架", "m1"))),
-        Fact::Abandoned { attended: false },
-        Fact::Ended,
-        Fact::Recorded { media: vec![] },
-        Fact::ConversationEnded,
+        Fact::Text(TextFact::Received(Box::new(message("别打电话 绑架", "m1")))),
+        Fact::Call(CallFact::Abandoned { attended: false }),
+        Fact::Call(CallFact::Ended),
+        Fact::Call(CallFact::Recorded { media: vec![] }),
+        Fact::Text(TextFact::ConversationEnded),
     ];
     let (types, _) = feed_to(&mut a, number(7), facts);
     assert!(!types.iter().any(|t| t.starts_with("call back") || t.starts_with("say")), "{types:?}");
@@ -111,11 +111,12 @@ fn a_silent_reporter_who_hung_up_is_not_rung() {
 fn a_word_after_the_end_opens_the_alert_again() {
     let mut a = alerts();
     let [sent, answered] = taken(2);
-    let facts = vec![written("有人打架"), replied("好"), Fact::ConversationEnded, sent, answered];
+    let facts = vec![written("有人打架"), replied("好"), Fact::Text(TextFact::ConversationEnded), sent, answered];
     let (types, _) = feed_to(&mut a, number(7), facts);
     assert_eq!(types[4..], ["answered", "ended", "released"], "it waits for what becomes of the answer");
     assert!(a.is_within_reach(number(7)) && a.open().count() == 0);
-    let (types, revisions) = feed_to(&mut a, number(7), vec![Fact::Received(Box::new(message("又来了", "m2")))]);
+    let (types, revisions) =
+        feed_to(&mut a, number(7), vec![Fact::Text(TextFact::Received(Box::new(message("又来了", "m2"))))]);
     assert_eq!(types, ["message"], "no second receipt");
     assert_eq!(revisions[0].state, State::Reopened);
     assert_eq!(revisions[0].rev, 5);
@@ -126,7 +127,7 @@ fn what_became_of_a_line_is_told_at_once_only_when_it_failed() {
     let mut a = alerts();
     feed_to(&mut a, number(7), vec![written("有人打架")]);
     let line = format!("{}-1", number(7));
-    let state = |state| Fact::LineState { line: line.clone(), state, why: String::new() };
+    let state = |state| Fact::Text(TextFact::LineState { line: line.clone(), state, why: String::new() });
     let (types, _) =
         feed_to(&mut a, number(7), vec![state(LineState::Sent), state(LineState::Delivered), state(LineState::Sent)]);
     assert_eq!(types, [""; 0]);
@@ -140,7 +141,7 @@ fn a_line_that_failed_is_said_again_by_another_channel_as_a_line_of_its_own() {
     let mut a = alerts();
     feed_to(&mut a, number(7), vec![written("有人打架")]);
     let (first, to) = (format!("{}-1", number(7)), Address { channel: "sms".into(), user: "13800138000".into() });
-    let (types, _) = feed_to(&mut a, number(7), vec![Fact::SentAgain { line: first.clone(), to }]);
+    let (types, _) = feed_to(&mut a, number(7), vec![Fact::Text(TextFact::SentAgain { line: first.clone(), to })]);
     assert_eq!(types, ["message", "say 13800138000 收到 000000070"]);
     let text = &a.get(number(7)).expect("open").text;
     assert_eq!((text[1].state, text[2].state), (Some(LineState::Failed), Some(LineState::Queued)));
@@ -158,16 +159,17 @@ fn a_picture_is_asked_for_and_kept_by_its_hash() {
         lost: String::new(),
     };
     let with_picture = Message { attachments: vec![picture], ..message("", "m2") };
-    let (types, _) = feed_to(&mut a, number(7), vec![written("看"), Fact::Received(Box::new(with_picture))]);
+    let (types, _) =
+        feed_to(&mut a, number(7), vec![written("看"), Fact::Text(TextFact::Received(Box::new(with_picture)))]);
     assert_eq!(types.last().map(String::as_str), Some("fetch media-1"));
-    let fetched = Fact::Fetched {
+    let fetched = Fact::Text(TextFact::Fetched {
         vendor_id: "media-1".into(),
         uri: "media/x.jpg".into(),
         sha256: "ab".into(),
         kind: "image/jpeg".into(),
         lost: String::new(),
         stored: 9,
-    };
+    });
     let (types, revisions) = feed_to(&mut a, number(7), vec![fetched]);
     assert_eq!(types, ["fetched"]);
     assert_eq!(
@@ -183,17 +185,19 @@ fn two_alerts_become_one_and_two_again() {
     feed_to(&mut a, number(8), vec![arrival()]);
     let belongings = Box::new(a.belongings(number(7)).expect("there"));
     assert_eq!(belongings.lines.len(), 2);
-    let (types, _) = feed_to(&mut a, number(7), vec![Fact::JoinedTo { other: number(8) }]);
+    let (types, _) = feed_to(&mut a, number(7), vec![Fact::Join(JoinFact::JoinedTo { other: number(8) })]);
     assert_eq!(types, ["joined", "ended", "released"]);
-    let (types, revisions) = feed_to(&mut a, number(8), vec![Fact::Absorbed { other: number(7), belongings }]);
+    let (types, revisions) =
+        feed_to(&mut a, number(8), vec![Fact::Join(JoinFact::Absorbed { other: number(7), belongings })]);
     assert_eq!(types, ["joined"]);
     assert_eq!(revisions[0].text.len(), 2);
     assert_eq!(revisions[0].id.related[0].alert_no, number(7).to_string());
     let address = Address { channel: "cmcc".into(), user: "13800138000".into() };
-    let (types, revisions) = feed_to(&mut a, number(8), vec![Fact::SplitOff { other: number(7), address }]);
+    let (types, revisions) =
+        feed_to(&mut a, number(8), vec![Fact::Join(JoinFact::SplitOff { other: number(7), address })]);
     assert_eq!(types, ["split"]);
     assert!(revisions[0].id.related.is_empty());
-    let (types, revisions) = feed_to(&mut a, number(7), vec![Fact::SplitFrom { other: number(8) }]);
+    let (types, revisions) = feed_to(&mut a, number(7), vec![Fact::Join(JoinFact::SplitFrom { other: number(8) })]);
     assert_eq!((types, revisions[0].state), (vec!["split".to_owned()], State::Reopened));
     let _: Belongings = a.belongings(number(7)).expect("open again");
 }
@@ -201,11 +205,11 @@ fn two_alerts_become_one_and_two_again() {
 #[test]
 fn a_line_that_got_nowhere_is_no_answer_and_a_broken_promise_when_it_was_the_last() {
     let mut a = alerts();
-    let facts = vec![written("有人打架"), replied("好"), Fact::ConversationEnded];
+    let facts = vec![written("有人打架"), replied("好"), Fact::Text(TextFact::ConversationEnded)];
     let (types, _) = feed_to(&mut a, number(7), facts);
     assert_eq!(types.last().map(String::as_str), Some("say 13800138000 好"));
     let line = format!("{}-2", number(7));
-    let failed = Fact::LineState { line, state: LineState::Failed, why: "down".into() };
+    let failed = Fact::Text(TextFact::LineState { line, state: LineState::Failed, why: "down".into() });
     let (types, revisions) = feed_to(&mut a, number(7), vec![failed]);
     assert_eq!(types, ["undelivered", "deadline.breach", "ended", "released"]);
     let last = revisions.last().expect("some");
@@ -217,13 +221,15 @@ fn a_line_goes_to_whoever_wrote_what_it_answers() {
     let mut a = alerts();
     let other =
         Message { address: Address { channel: "wechat".into(), user: "o2".into() }, ..message("我也在", "m2") };
-    feed_to(&mut a, number(7), vec![written("有人打架"), Fact::Received(Box::new(other))]);
+    feed_to(&mut a, number(7), vec![written("有人打架"), Fact::Text(TextFact::Received(Box::new(other)))]);
     let seat = || SeatInfo { no: "1101".into(), taker_name: "王".into() };
-    let say = |answers: Option<&str>| Fact::Replied {
-        seat: seat(),
-        body: "好".into(),
-        channel: None,
-        answers: answers.map(Into::into),
+    let say = |answers: Option<&str>| {
+        Fact::Text(TextFact::Replied {
+            seat: seat(),
+            body: "好".into(),
+            channel: None,
+            answers: answers.map(Into::into),
+        })
     };
     let (types, _) = feed_to(&mut a, number(7), vec![say(None), say(Some("m1")), say(Some("no such line"))]);
     let said: Vec<_> = types.iter().filter(|t| t.starts_with("say")).cloned().collect();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use codecs::record::AlertNo;
 use store::journal::Trouble;
-use switchboard::{Fact, RequestId, ToCasebook};
+use switchboard::{CallFact, Fact, RequestId, ToCasebook};
 
 use super::{Coming, World};
 use crate::checkers;
@@ -41,7 +41,7 @@ impl World {
             self.blame(fault);
         }
         for no in interrupted {
-            self.fact(no, Fact::Interrupted);
+            self.fact(no, Fact::Call(CallFact::Interrupted));
             self.fact(no, party::recorded(no));
         }
     }

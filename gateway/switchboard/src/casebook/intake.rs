@@ -6,7 +6,7 @@ use codecs::record::{AlertNo, Location, LocationSource, Note, Original, Stamp, S
 use codecs::sms::decode;
 use codecs::time::Wall;
 
-use casework::{Arrival, Fact, Message, Place as FactPlace};
+use casework::{Arrival, Fact, IncidentFact, Message, Place as FactPlace, TextFact};
 use dispatch::conversation::{Joined, Known, LongKey, Part, Seen};
 use dispatch::nearest::Place;
 
@@ -138,7 +138,7 @@ impl Casebook {
         let alert = self.talks.threads().get(&message.from).map(|t| t.alert).filter(|no| self.talks.contains(*no));
         let (Some(no), Some(shared)) = (alert, &message.location) else { return };
         let place = self.place_of(at, shared);
-        self.fact(at, no, Fact::Tracked { location: place.location });
+        self.fact(at, no, Fact::Incident(IncidentFact::Tracked { location: place.location }));
     }
 
     /// A whole message goes to its sender's alert, or begins one.
@@ -173,7 +173,7 @@ impl Casebook {
         };
         let no = match known.filter(|_| full.is_none()) {
             Some(no) => {
-                self.fact(at, no, Fact::Received(Box::new(message)));
+                self.fact(at, no, Fact::Text(TextFact::Received(Box::new(message))));
                 no
             }
             None => {

@@ -270,7 +270,7 @@ impl Casebook {
             }
         }
         self.restore_talk(at, &record);
-        self.alerts.restore(record);
+        self.alerts.restore(self.now, at, record);
     }
 
     /// Refuses what is not durable yet and could wait for long: the store has failed, and what waits for it is as much

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use casework::{Fact, Fetch};
+use casework::{Fact, Fetch, TextFact};
 use codecs::record::{Address, AlertNo, Note};
 use codecs::time::Wall;
 
@@ -70,7 +70,8 @@ impl Casebook {
             let Fetch { no, vendor_id, .. } = fetch;
             let lost = "the sender's quota of the day is spent".to_owned();
             let (uri, sha256, kind) = (String::new(), String::new(), String::new());
-            self.refused_files.push_back((no, Fact::Fetched { vendor_id, uri, sha256, kind, lost, stored: 0 }));
+            self.refused_files
+                .push_back((no, Fact::Text(TextFact::Fetched { vendor_id, uri, sha256, kind, lost, stored: 0 })));
             return;
         }
         self.defer(Deferred::Fetch(fetch));

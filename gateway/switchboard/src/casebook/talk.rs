@@ -7,7 +7,9 @@ use codecs::record::{
 };
 use codecs::time::Wall;
 
-use casework::{Apart, Fact, NotWritten, Say, is_written_to, proven_phone, unsent, untold_answer, writers};
+use casework::{
+    Apart, Fact, JoinFact, NotWritten, Say, TextFact, is_written_to, proven_phone, unsent, untold_answer, writers,
+};
 use dispatch::conversation::{FirstLine, Needs, NotHeld, Output as Talk, Report, Return, Seen, Unreached, Way};
 use dispatch::seat::Class;
 
@@ -42,17 +44,17 @@ impl Casebook {
                 }
                 Talk::Release { alert } => self.desk(ToDesk::ReleaseConversation { alert }),
                 Talk::Said { alert } => self.desk(ToDesk::ConversationAnswered { alert }),
-                Talk::Held { alert, seat } => drop(self.fact(at, alert, Fact::Held { seat })),
+                Talk::Held { alert, seat } => drop(self.fact(at, alert, Fact::Text(TextFact::Held { seat }))),
                 Talk::Answered { alert, mode, after } => {
                     let after_ms = after.as_millis() as u64;
-                    self.fact(at, alert, Fact::AnsweredInWriting { mode, after_ms });
+                    self.fact(at, alert, Fact::Text(TextFact::AnsweredInWriting { mode, after_ms }));
                 }
                 Talk::Breach { alert } => {
                     self.fact(at, alert, Fact::Breach { timer: "T1" });
                     let channel = self.alerts.get(alert).map(|r| r.source.trunk.clone()).unwrap_or_default();
                     self.count(&channel, "breach");
                 }
-                Talk::Ended { alert } => drop(self.fact(at, alert, Fact::ConversationEnded)),
+                Talk::Ended { alert } => drop(self.fact(at, alert, Fact::Text(TextFact::ConversationEnded))),
                 Talk::Notice(notice) => self.outputs.push_back(Output::Notice(notice)),
             }
         }
@@ -83,7 +85,7 @@ impl Casebook {
         };
         self.talks.said(self.now, no);
         self.follow_talks(at);
-        self.fact(at, no, Fact::Replied { seat, body, channel, answers });
+        self.fact(at, no, Fact::Text(TextFact::Replied { seat, body, channel, answers }));
         if done {
             self.end_talk(at, no);
         }
@@ -134,15 +136,15 @@ impl Casebook {
         let mut holders = self.alerts.holders(no, &line);
         let Some(no) = holders.pop() else { return };
         for former in holders {
-            self.fact(at, former, Fact::LineState { line: line.clone(), state, why: why.clone() });
+            self.fact(at, former, Fact::Text(TextFact::LineState { line: line.clone(), state, why: why.clone() }));
         }
         if state == LineState::Failed
             && let Some(to) = self.other_way(no, &line)
-            && self.fact(at, no, Fact::SentAgain { line: line.clone(), to: to.clone() })
+            && self.fact(at, no, Fact::Text(TextFact::SentAgain { line: line.clone(), to: to.clone() }))
         {
             return self.count(&to.channel, "sent_again");
         }
-        if !self.fact(at, no, Fact::LineState { line: line.clone(), state, why }) {
+        if !self.fact(at, no, Fact::Text(TextFact::LineState { line: line.clone(), state, why })) {
             return;
         }
         if matches!(state, LineState::Sent | LineState::Delivered) && self.alerts.would_answer(no, &line) {
@@ -202,8 +204,8 @@ impl Casebook {
         let (is_answered, seat) = spoken.unwrap_or_default();
         // First the conversation: with the join its alert ends.
         self.talks.join(self.now, from, to, is_answered, seat.map(|seat| seat.no));
-        self.fact(at, from, Fact::JoinedTo { other: to });
-        self.fact(at, to, Fact::Absorbed { other: from, belongings: Box::new(belongings) });
+        self.fact(at, from, Fact::Join(JoinFact::JoinedTo { other: to }));
+        self.fact(at, to, Fact::Join(JoinFact::Absorbed { other: from, belongings: Box::new(belongings) }));
         self.follow_talks(at);
         Ok(())
     }
@@ -218,8 +220,8 @@ impl Casebook {
             Return::New => self.new_from(at, no, sender, &rule)?,
         };
         self.talks.split(sender, to);
-        self.fact(at, no, Fact::SplitOff { other: to, address: sender.clone() });
-        self.fact(at, to, Fact::SplitFrom { other: no });
+        self.fact(at, no, Fact::Join(JoinFact::SplitOff { other: to, address: sender.clone() }));
+        self.fact(at, to, Fact::Join(JoinFact::SplitFrom { other: no }));
         self.heard(at, to, &rule);
         Ok(to)
     }
@@ -291,7 +293,7 @@ impl Casebook {
         let Some(said) = untold_answer(record) else { return };
         let arrived = record.call.t.arrive.unwrap_or(said);
         let after_ms = u64::try_from((said.0.0 - arrived.0.0) / 1_000_000).unwrap_or(0);
-        self.fact(at, no, Fact::AnsweredInWriting { mode: AnswerMode::Seat, after_ms });
+        self.fact(at, no, Fact::Text(TextFact::AnsweredInWriting { mode: AnswerMode::Seat, after_ms }));
     }
 
     fn rule_of(&self, record: &AlertRecord) -> Option<ChannelRule> {

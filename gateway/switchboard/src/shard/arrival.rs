@@ -135,7 +135,7 @@ impl Shard {
         let (arrival, _) = self.arrival(trunk, Caller::of(message), !reserved);
         self.record(no, casework::Fact::Arrived(Box::new(arrival)));
         self.breach(no, "T1");
-        self.record(no, casework::Fact::Refused { code, reason });
+        self.record(no, casework::Fact::Call(casework::CallFact::Refused { code, reason }));
         self.outputs.push_back(Output::RecordingEnded { key: 0, no });
     }
 
@@ -215,7 +215,7 @@ impl Shard {
         if self.dial_out(trunk, &number).is_none() {
             // Nowhere to call: said at once.
             self.record(no, casework::Fact::Mark("no_outbound_trunk"));
-            self.record(no, casework::Fact::Unreached);
+            self.record(no, casework::Fact::Call(casework::CallFact::Unreached));
             self.outputs.push_back(Output::Desk(ToDesk::CallBackOver { no }));
             return;
         }
@@ -223,7 +223,7 @@ impl Shard {
         (slot.result, slot.is_call_back) = ("callback", true);
         slot.legs.insert(CALLER, Leg::blank(Role::Reporter));
         let key = self.calls.insert(slot);
-        self.record(no, casework::Fact::CallingBack);
+        self.record(no, casework::Fact::Call(casework::CallFact::CallingBack));
         self.begin(now, key, Call::calling_back(now, self.config.policy.clone()));
     }
 

@@ -204,12 +204,12 @@ impl Shard {
         }
         self.record(no, casework::Fact::Mark("call_machine_failed"));
         if is_call_back && !answered {
-            self.record(no, casework::Fact::Unreached);
+            self.record(no, casework::Fact::Call(casework::CallFact::Unreached));
         } else if !answered {
             self.breach(no, "T1");
-            self.record(no, casework::Fact::Abandoned { attended: false });
+            self.record(no, casework::Fact::Call(casework::CallFact::Abandoned { attended: false }));
         }
-        self.record(no, casework::Fact::Ended);
+        self.record(no, casework::Fact::Call(casework::CallFact::Ended));
         self.outputs.push_back(Output::Desk(ToDesk::CallFailed { call: key }));
         self.close(now, key);
     }
@@ -353,18 +353,34 @@ impl Shard {
                     };
                     self.record(
                         no,
-                        casework::Fact::Located(Box::new(casework::Place { location, jurisdiction, owner })),
+                        casework::Fact::Incident(casework::IncidentFact::Located(Box::new(casework::Place {
+                            location,
+                            jurisdiction,
+                            owner,
+                        }))),
                     );
                 }
-                self.record_for(no, casework::Fact::Triaged { kind, category, level, text }, request);
+                self.record_for(
+                    no,
+                    casework::Fact::Incident(casework::IncidentFact::Triaged { kind, category, level, text }),
+                    request,
+                );
                 self.input(now, key, Input::Triaged { kind });
             }
             Action::ThreeWay => {
-                self.record_for(no, casework::Fact::ResponderWanted { why: "three-way" }, request);
+                self.record_for(
+                    no,
+                    casework::Fact::Dispatch(casework::DispatchFact::ResponderWanted { why: "three-way" }),
+                    request,
+                );
                 self.input(now, key, Input::ThreeWay);
             }
             Action::Transfer { .. } => {
-                self.record_for(no, casework::Fact::ResponderWanted { why: "transfer" }, request);
+                self.record_for(
+                    no,
+                    casework::Fact::Dispatch(casework::DispatchFact::ResponderWanted { why: "transfer" }),
+                    request,
+                );
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What a call machine tells, in the words of the record and of the metrics.
 
+use casework::{CallFact, DispatchFact};
 use codecs::record::{AlertNo, AnswerMode, Role, SeatInfo};
 use dispatch::seat::SeatId;
 use dispatch::{CallKey, Fact, Gone, LegNo, ResponderId, SeatFailure, Why};
@@ -47,7 +48,9 @@ impl Shard {
         let Some(slot) = self.calls.get_mut(&key) else { return };
         let name = |slot: &CallSlot, id: ResponderId| slot.responders.get(&id.0).cloned().unwrap_or_default();
         let told = match fact {
-            Fact::Offered { leg, seat } => casework::Fact::Offered { leg: leg.0, seat: seat_info(slot, seat) },
+            Fact::Offered { leg, seat } => {
+                casework::Fact::Call(CallFact::Offered { leg: leg.0, seat: seat_info(slot, seat) })
+            }
             Fact::SeatLate { .. } => {
                 self.observe(Observed::SeatFailed { why: "late" });
                 casework::Fact::Mark("seat_late")
@@ -55,65 +58,67 @@ impl Shard {
             Fact::SeatFailed { leg, why, .. } => {
                 let why = seat_failure(why);
                 self.observe(Observed::SeatFailed { why });
-                casework::Fact::SeatFailed { leg: leg.0, why }
+                casework::Fact::Call(CallFact::SeatFailed { leg: leg.0, why })
             }
-            Fact::TakenOver { leg, seat } => casework::Fact::TakenOver { leg: leg.0, seat: seat_info(slot, seat) },
+            Fact::TakenOver { leg, seat } => {
+                casework::Fact::Call(CallFact::TakenOver { leg: leg.0, seat: seat_info(slot, seat) })
+            }
             Fact::AttendantAnswered { after } => {
                 slot.result = "attendant";
                 let trunk = self.config.trunks[slot.trunk].name.clone();
                 self.observe(Observed::Answered { trunk, mode: AnswerMode::Attendant, after });
-                casework::Fact::AttendantAnswered
+                casework::Fact::Call(CallFact::AttendantAnswered)
             }
             Fact::Answered { leg, mode, after, seat } => {
                 let seat = seat_info(slot, seat);
                 slot.result = "answered";
                 let trunk = self.config.trunks[slot.trunk].name.clone();
                 self.observe(Observed::Answered { trunk, mode, after });
-                casework::Fact::Answered { leg: leg.0, seat, mode, after_ms: after.as_millis() as u64 }
+                casework::Fact::Call(CallFact::Answered { leg: leg.0, seat, mode, after_ms: after.as_millis() as u64 })
             }
-            Fact::TwoWay => casework::Fact::TwoWay,
-            Fact::Silent => casework::Fact::Silent,
+            Fact::TwoWay => casework::Fact::Call(CallFact::TwoWay),
+            Fact::Silent => casework::Fact::Call(CallFact::Silent),
             Fact::Deaf => casework::Fact::Mark("caller_takes_no_audio"),
-            Fact::ResponderWanted { why } => casework::Fact::ResponderWanted {
+            Fact::ResponderWanted { why } => casework::Fact::Dispatch(DispatchFact::ResponderWanted {
                 why: match why {
                     Why::Triage => "triage",
                     Why::Action => "three-way",
                     Why::Grace => "no triage in time",
                 },
-            },
+            }),
             Fact::Tried { leg, responder, rung } => {
                 let Some(r) = slot.responder.as_deref() else { return };
                 slot.responders.insert(responder.0, r.no.clone());
-                casework::Fact::Tried {
+                casework::Fact::Dispatch(DispatchFact::Tried {
                     leg: leg.0,
                     unit: r.unit.clone(),
                     officer: r.no.clone(),
                     role: rung,
                     reason: r.reason.clone(),
-                }
+                })
             }
             Fact::TryEnded { leg, responder, result } => {
-                casework::Fact::TryEnded { leg: leg.0, officer: name(slot, responder), result }
+                casework::Fact::Dispatch(DispatchFact::TryEnded { leg: leg.0, officer: name(slot, responder), result })
             }
             Fact::Bridged { responder, after } => {
                 let officer = name(slot, responder);
                 self.observe(Observed::Bridged { after });
-                casework::Fact::Bridged { officer, after_ms: after.as_millis() as u64 }
+                casework::Fact::Dispatch(DispatchFact::Bridged { officer, after_ms: after.as_millis() as u64 })
             }
-            Fact::NobodyLeft => casework::Fact::NobodyLeft,
+            Fact::NobodyLeft => casework::Fact::Dispatch(DispatchFact::NobodyLeft),
             Fact::LegEnded { leg, role, gone } => {
-                casework::Fact::LegEnded { leg: leg.0, role, cause: leg_end(role, gone) }
+                casework::Fact::Call(CallFact::LegEnded { leg: leg.0, role, cause: leg_end(role, gone) })
             }
             Fact::Abandoned { attended } => {
                 slot.result = "abandoned";
-                casework::Fact::Abandoned { attended }
+                casework::Fact::Call(CallFact::Abandoned { attended })
             }
             Fact::Unreached => {
                 slot.result = "unreached";
-                casework::Fact::Unreached
+                casework::Fact::Call(CallFact::Unreached)
             }
             Fact::Breach { timer } => return self.breach(no, timer),
-            Fact::Ended => casework::Fact::Ended,
+            Fact::Ended => casework::Fact::Call(CallFact::Ended),
         };
         self.record(no, told);
     }

@@ -1,0 +1,141 @@
+//! What is promised about an alert, by when. The promises stand in its record, so that a start finds them; here they
+//! are in the order in which they are due.
+//!
+//! A promise that a call or a conversation keeps is watched over by its own machine, which tells of a breach at once.
+//! What is due here some time later is for one whose machine is no more.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use codecs::record::{AlertNo, AlertRecord, Stamp, State, Timer};
+use codecs::time::{Mono, Wall};
+
+/// A promise by its name in the record (record.md, section 4).
+struct Rule {
+    name: &'static str,
+    /// From the first byte of the report.
+    within: Duration,
+    /// How long after it a breach is told here, where nobody else has.
+    grace: Duration,
+}
+
+const ANSWER: Rule = Rule { name: "T1", within: Duration::from_secs(3), grace: Duration::from_secs(1) };
+const OFFICER: Rule = Rule { name: "T2", within: Duration::from_secs(30), grace: Duration::from_secs(1) };
+const RULES: [Rule; 2] = [ANSWER, OFFICER];
+
+/// The first promise of every report.
+pub(crate) fn arrived(at: Stamp) -> Vec<Timer> {
+    vec![timer(&ANSWER, at)]
+}
+
+pub(crate) fn answered(record: &mut AlertRecord, at: Stamp, after_ms: u64) {
+    meet(record, &ANSWER, at, after_ms);
+}
+
+/// The reporter has waited for an officer since they came, and not only since one was asked for.
+pub(crate) fn responder_wanted(record: &mut AlertRecord) {
+    if let Some(arrive) = record.call.t.arrive
+        && !record.timers.iter().any(|t| t.name == OFFICER.name)
+    {
+        record.timers.push(timer(&OFFICER, arrive));
+    }
+}
+
+pub(crate) fn bridged(record: &mut AlertRecord, at: Stamp, after_ms: u64) {
+    meet(record, &OFFICER, at, after_ms);
+}
+
+/// The answer is owed on the alert that this one goes on as.
+pub(crate) fn answered_elsewhere(record: &mut AlertRecord, at: Stamp) {
+    if let Some(timer) = record.timers.iter_mut().find(|t| t.name == ANSWER.name && t.met_at.is_none()) {
+        timer.met_at = Some(at);
+    }
+}
+
+/// `false`: that is known already, or it was kept.
+pub(crate) fn breach(record: &mut AlertRecord, name: &str) -> bool {
+    match record.timers.iter_mut().find(|t| t.name == name) {
+        Some(timer) if timer.breach || timer.met_at.is_some() => false,
+        Some(timer) => {
+            timer.breach = true;
+            true
+        }
+        None => true,
+    }
+}
+
+/// The promises that are broken, a bit each.
+pub(crate) fn breaches(record: &AlertRecord) -> u32 {
+    let bits = record.timers.iter().take(32).enumerate().map(|(i, timer)| u32::from(timer.breach) << i);
+    bits.fold(0, |all, bit| all | bit)
+}
+
+/// The promises that are broken now and were not `before`.
+pub(crate) fn newly_broken(record: &AlertRecord, before: u32) -> Vec<&'static str> {
+    let timers = record.timers.iter().take(32).enumerate();
+    let fresh = timers.filter(|(i, timer)| timer.breach && before >> i & 1 == 0);
+    fresh.filter_map(|(_, timer)| RULES.iter().find(|rule| rule.name == timer.name)).map(|rule| rule.name).collect()
+}
+
+/// A deadline was met, within its time or after it. Durations are counted where they pass, and not by the wall clock,
+/// which may have been set meanwhile. Whoever had hung up before, and is called back, was not kept waiting.
+fn meet(record: &mut AlertRecord, rule: &Rule, at: Stamp, after_ms: u64) {
+    let is_awaited = !matches!(record.state, State::Abandoned | State::Callback);
+    if let Some(timer) = record.timers.iter_mut().find(|t| t.name == rule.name) {
+        timer.met_at = Some(at);
+        timer.breach |= is_awaited && u128::from(after_ms) > rule.within.as_millis();
+    }
+}
+
+fn timer(rule: &Rule, from: Stamp) -> Timer {
+    Timer { name: rule.name.into(), due: Stamp(from.0 + rule.within), met_at: None, breach: false }
+}
+
+/// The rule of a timer that is still running.
+fn running(record: &AlertRecord, timer: &Timer) -> Option<&'static Rule> {
+    let rule = RULES.iter().find(|rule| rule.name == timer.name)?;
+    let is_awaited = match record.state {
+        State::Arrived | State::Offered | State::Reopened => rule.name == ANSWER.name,
+        State::Bridging => rule.name == OFFICER.name,
+        // Whoever has hung up waits for nobody.
+        _ => false,
+    };
+    (is_awaited && timer.met_at.is_none() && !timer.breach).then_some(rule)
+}
+
+/// Promises that are broken at `at` though nobody has said so.
+pub(crate) fn overdue(record: &AlertRecord, at: Stamp) -> Vec<&'static str> {
+    let due = record.timers.iter().filter(|timer| timer.due <= at);
+    due.filter_map(|timer| running(record, timer)).map(|rule| rule.name).collect()
+}
+
+/// All that run, the next first. What was kept meanwhile is left out when its time comes.
+#[derive(Default)]
+pub(crate) struct Deadlines(BTreeSet<(Mono, AlertNo, u8)>);
+
+impl Deadlines {
+    /// Watches over the record's timers from the one at `first` on.
+    pub fn watch(&mut self, now: Mono, at: Wall, no: AlertNo, record: &AlertRecord, first: usize) {
+        for (index, timer) in record.timers.iter().enumerate().skip(first) {
+            let Some(rule) = running(record, timer) else { continue };
+            let left = u64::try_from(timer.due.0.0 - at.0).unwrap_or(0);
+            self.0.insert((now + Duration::from_nanos(left) + rule.grace, no, index as u8));
+        }
+    }
+
+    pub fn next(&self) -> Option<Mono> {
+        self.0.first().map(|(due, ..)| *due)
+    }
+
+    /// The next one that is due, with its place in the record.
+    pub fn pop_due(&mut self, now: Mono) -> Option<(AlertNo, usize)> {
+        let (_, no, index) = self.0.first().copied().filter(|(due, ..)| *due <= now)?;
+        self.0.pop_first();
+        Some((no, usize::from(index)))
+    }
+}
+
+/// The name of a timer that is due, unless it was kept or nobody waits any more.
+pub(crate) fn broken(record: &AlertRecord, index: usize) -> Option<&'static str> {
+    running(record, record.timers.get(index)?).map(|rule| rule.name)
+}
