@@ -182,6 +182,7 @@ fn journal_frame() -> Work {
             at: Wall(1),
             kind: Kind::Event,
             more: false,
+            first: true,
             origin,
             previous: [7; 32],
             payload: black_box(&payload),

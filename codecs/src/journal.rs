@@ -3,7 +3,8 @@
 //! Little-endian. A zero length is the end of what was written (segments are preallocated with zeros). The hash
 //! of a frame covers the previous hash, so no frame can be altered, dropped or moved without the chain showing it.
 //! The origin (node and epoch) stands in what was zero before there was one: a frame without says node 0, epoch 0.
-//! The highest bit of the kind says that the next frame belongs to this one: both count or neither does.
+//! The highest bit of the kind says that the next frame belongs to this one: both count or neither does. The second
+//! highest says that a write begins with this one: when it was made, everything before it was on the disk.
 
 use sha2::{Digest as _, Sha256};
 
@@ -11,6 +12,8 @@ use crate::time::Wall;
 
 /// In the kind's octet: the next frame belongs to this one.
 const MORE: u8 = 0x80;
+/// In the kind's octet: a write begins here.
+const FIRST: u8 = 0x40;
 
 /// Bytes ahead of the payload.
 pub const HEADER_LEN: usize = 60;
@@ -23,7 +26,7 @@ pub type Hash = [u8; 32];
 pub enum Kind {
     /// A CloudEvent in JSON, byte for byte what sinks send.
     Event = 1,
-    /// A block of alert serials reserved for the frame's date: the first that is not, as a number.
+    /// A block of alert serials reserved: the date, and the first serial of it that is not.
     Grant = 2,
     /// One alert's record in JSON as it is at this point.
     Snapshot = 3,
@@ -39,7 +42,7 @@ pub enum Kind {
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
-        match byte & !MORE {
+        match byte & !(MORE | FIRST) {
             1 => Some(Kind::Event),
             2 => Some(Kind::Grant),
             3 => Some(Kind::Snapshot),
@@ -74,6 +77,8 @@ pub struct Frame<'a> {
     pub kind: Kind,
     /// What made this frame made the next one too: where that is missing, this one counts for nothing.
     pub more: bool,
+    /// A write begins with it: everything before it was on the disk by then.
+    pub first: bool,
     pub origin: Origin,
     pub previous: Hash,
     pub payload: &'a [u8],
@@ -122,7 +127,7 @@ impl<'a> Frame<'a> {
     }
 
     fn kind_octet(&self) -> u8 {
-        self.kind as u8 | if self.more { MORE } else { 0 }
+        self.kind as u8 | if self.more { MORE } else { 0 } | if self.first { FIRST } else { 0 }
     }
 
     pub fn hash(&self) -> Hash {
@@ -167,6 +172,7 @@ impl<'a> Frame<'a> {
             at: Wall(at.cast_signed()),
             kind,
             more: frame[24] & MORE != 0,
+            first: frame[24] & FIRST != 0,
             origin: Origin { node: frame[25], epoch: u16::from_le_bytes([frame[26], frame[27]]) },
             previous: std::array::from_fn(|i| frame[28 + i]),
             payload: &frame[HEADER_LEN..],
@@ -181,13 +187,22 @@ mod tests {
 
     fn frame(payload: &[u8]) -> Frame<'_> {
         let origin = Origin { node: 3, epoch: 0x1234 };
-        Frame { sequence: 7, at: Wall(5), kind: Kind::Event, more: true, origin, previous: [9; 32], payload }
+        Frame {
+            sequence: 7,
+            at: Wall(5),
+            kind: Kind::Event,
+            more: true,
+            first: true,
+            origin,
+            previous: [9; 32],
+            payload,
+        }
     }
 
     #[test]
     fn a_frame_without_an_origin_has_the_bytes_and_the_hash_that_it_always_had() {
         let mut out = Vec::new();
-        let old = Frame { origin: Origin::default(), more: false, ..frame(b"abc") };
+        let old = Frame { origin: Origin::default(), more: false, first: false, ..frame(b"abc") };
         let hash = old.write(&mut out);
         assert_eq!(out[24..28], [1, 0, 0, 0]);
         let digest = Sha256::new_with_prefix([9; 32]).chain_update(7u64.to_le_bytes());
@@ -195,6 +210,7 @@ mod tests {
         assert_eq!(hash, <[u8; 32]>::from(digest.finalize()));
         assert_ne!(hash, frame(b"abc").hash());
         assert_ne!(frame(b"abc").hash(), Frame { more: false, ..frame(b"abc") }.hash());
+        assert_ne!(frame(b"abc").hash(), Frame { first: false, ..frame(b"abc") }.hash());
     }
 
     #[test]

@@ -366,7 +366,7 @@ const SKILLS_MAX: usize = 32;
 impl Skills {
     /// What somebody who comes in needs of a taker. The seats have been read: what none of them has is a mistake.
     fn wanted(&mut self, name: Option<&String>, table: &str, p: &mut Vec<Problem>) -> u32 {
-        let Some(name) = name else { return 0 };
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return 0 };
         if !self.0.contains(name) {
             let what = format!("no seat has the skill `{name}`; there are: {}", self.0.join(", "));
             p.push(Problem { code: "GW-0243", at: At::Key(format!("{table}.skill")), what });
@@ -454,6 +454,9 @@ fn threads(cell: &str) -> Option<usize> {
     cell.parse().ok().filter(|n| (1..=1000).contains(n))
 }
 
+/// Corners of a grid's line; what two of its sides do is looked at for each pair.
+const CORNERS_MAX: usize = 10_000;
+
 fn grids(file: &Path, units: &BTreeMap<String, crate::config::Unit>, p: &mut Vec<Problem>) -> GridMap {
     let text = read(file, p);
     let features = parse_geojson(&text).unwrap_or_else(|what| {
@@ -469,7 +472,11 @@ fn grids(file: &Path, units: &BTreeMap<String, crate::config::Unit>, p: &mut Vec
                 format!("feature {i}: grid_id `{id}`, unit `{unit}`: both must be there, and the unit in [unit.…]");
             p.push(Problem { code: "GW-0225", at: At::File(file.to_owned()), what });
         }
-        if let Some(at) = feature.areas.iter().flat_map(|a| &a.rings).find_map(|ring| geo::crossing(ring)) {
+        let rings = || feature.areas.iter().flat_map(|a| &a.rings);
+        if let Some(ring) = rings().find(|ring| ring.len() > CORNERS_MAX) {
+            let what = format!("feature {i}: grid_id `{id}`: a line of {} corners", ring.len());
+            p.push(Problem { code: "GW-0244", at: At::File(file.to_owned()), what });
+        } else if let Some(at) = rings().find_map(|ring| geo::crossing(ring)) {
             let what = format!("feature {i}: grid_id `{id}`: its line crosses itself near {} {}", at.lon, at.lat);
             p.push(Problem { code: "GW-0244", at: At::File(file.to_owned()), what });
         }

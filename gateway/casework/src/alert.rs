@@ -291,8 +291,13 @@ impl Alerts {
     }
 
     fn arrive(&mut self, at: Stamp, no: AlertNo, arrival: Arrival) {
+        let is_twice = self.is_within_reach(no);
         let record = self.new_record(at, no, arrival);
         let record = Arc::make_mut(self.open.entry(no).or_insert_with(|| Arc::new(record)));
+        if is_twice {
+            // Two reports under one number: never, but where a journal and all that knew of it was lost.
+            mark(record, "number_given_twice");
+        }
         let reporter = call::leg(0, Role::Reporter, record.reporter.phone.clone(), at);
         call::add_leg(record, reporter);
         *self.recordings.entry(no).or_default() += 1;

@@ -62,19 +62,29 @@ impl ModelDisk {
         }
     }
 
-    /// The power is gone: of what was not synced any part may be missing, the last of it half written.
+    /// The power is gone: of what was not synced any sector may be missing, or all from one on.
     pub fn crash(&self, chance: &mut Chance) {
         for file in locked(&self.0).files.values() {
             let mut content = locked(file);
             let kept = chance.below(content.undo.len() as u64 + 1) as usize;
+            let missing = if chance.percent(50) { 100 } else { 30 };
             let mut undo = std::mem::take(&mut content.undo);
             for (at, before) in undo.drain(kept..).rev() {
-                let half = if chance.percent(50) { before.len() / 2 } else { 0 };
-                content.bytes[at + half..at + before.len()].copy_from_slice(&before[half..]);
+                let mut from = 0;
+                while from < before.len() {
+                    let to = ((at + from) / SECTOR * SECTOR + SECTOR - at).min(before.len());
+                    if chance.percent(missing) {
+                        content.bytes[at + from..at + to].copy_from_slice(&before[from..to]);
+                    }
+                    from = to;
+                }
             }
         }
     }
 }
+
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
 
 struct ModelFile {
     disk: ModelDisk,

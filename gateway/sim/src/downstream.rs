@@ -9,7 +9,7 @@ use codecs::record::CloudEvent;
 use codecs::time::Wall;
 use store::disk::Disk;
 use store::follow::{Due, Follower};
-use store::journal::{Config, Damage, Door, Journal, Place, Replayed, Ticket, Trouble, replay};
+use store::journal::{Config, Damage, Door, Journal, Replayed, Ticket, Trouble, replay};
 use switchboard::replay::{Front, Recovered, Replay};
 use switchboard::serials::Reserve;
 
@@ -68,10 +68,6 @@ pub struct Storage {
     held: Option<Given>,
     /// What is known to be wrong with the journal.
     pub faults: Vec<String>,
-    /// Where the last crash found the end of what was durable.
-    sound_until: Place,
-    /// Writes beyond it that were torn with sound frames behind: told as damage, though nobody was told of what they held.
-    torn: BTreeSet<Place>,
     /// How many frames stood in the journal at the start, how many were given to it since, and after how many of them
     /// what one input made ends.
     base: u64,
@@ -90,8 +86,6 @@ impl Storage {
             syncing: false,
             held: None,
             faults: Vec::new(),
-            sound_until: Place::default(),
-            torn: BTreeSet::new(),
             base: 0,
             given: 0,
             ends: BTreeSet::from([0]),
@@ -102,15 +96,9 @@ impl Storage {
         Arc::new(self.disk.clone())
     }
 
-    /// What a start told as damage is a fault, but for a write that the crash cut in pieces.
+    /// What a start told as damage is a fault: a write that the crash cut in pieces is none.
     fn damaged(&mut self, all: &[Damage]) {
-        for damage in all {
-            if damage.at >= self.sound_until {
-                self.torn.insert(damage.at);
-            } else if !self.torn.contains(&damage.at) {
-                self.faults.push(damage.to_string());
-            }
-        }
+        self.faults.extend(all.iter().map(Damage::to_string));
     }
 
     /// The engine at a start, and what stands at the front of what it keeps.
@@ -274,9 +262,6 @@ impl Storage {
         } else if self.waiting() > 0 && chance.percent(50) {
             self.disk.fail_after(chance.below(4) as u32);
             let _ = self.commit();
-        }
-        if let Some(Engine::Local(journal)) = &self.engine {
-            self.sound_until = journal.place();
         }
         self.engine = None;
         self.syncing = false;

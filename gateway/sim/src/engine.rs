@@ -71,7 +71,7 @@ impl Log {
         agreed.term += 1;
         let origin = Origin { node: OTHER, epoch: agreed.term as u16 };
         for _ in 0..1 + chance.below(3) {
-            let grant = (agreed.serials + BLOCK).to_string().into_bytes();
+            let grant = switchboard::serials::grant(at.beijing_date(), agreed.serials + BLOCK);
             agreed.take(origin, &(at, Kind::Grant, grant), false);
         }
     }
@@ -84,11 +84,11 @@ impl Log {
 impl Agreed {
     fn take(&mut self, origin: Origin, (at, kind, payload): &Given, more: bool) {
         if *kind == Kind::Grant {
-            let until = std::str::from_utf8(payload).ok().and_then(|t| t.parse().ok());
+            let until = switchboard::serials::read_grant(*at, payload).and_then(|(_, until)| u32::try_from(until).ok());
             self.serials = self.serials.max(until.unwrap_or(0));
         }
         let (sequence, previous) = (self.link.sequence + 1, self.link.hash.unwrap_or_default());
-        let frame = Frame { sequence, at: *at, kind: *kind, more, origin, previous, payload };
+        let frame = Frame { sequence, at: *at, kind: *kind, more, first: true, origin, previous, payload };
         let mut bytes = Vec::new();
         let hash = frame.write(&mut bytes);
         self.disk.put(&segment_path(&self.dir, self.first), self.offset, &bytes);

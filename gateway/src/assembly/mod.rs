@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use codecs::webhook::Secret;
 use metrics_exporter_prometheus::PrometheusHandle;
 use store::disk::{Disk, Files};
-use store::journal::{Config as JournalConfig, Journal};
+use store::journal::Config as JournalConfig;
 use store::lock::{Lock, Unlocked, lock};
 use switchboard::replay::Front;
 use switchboard::{CasebookConfig, KeywordTable};
@@ -40,6 +40,7 @@ use crate::observe::health::Health;
 use crate::thread::Saboteur;
 use crate::thread::casebook::{CasebookThread, Links as CasebookLinks};
 use crate::thread::house;
+use crate::thread::opening::within;
 use crate::thread::recorder::{self, Taps};
 use crate::thread::shard::{self, Links};
 
@@ -144,8 +145,12 @@ impl Running {
 }
 
 /// Takes the data directory. Where that cannot be, calls are answered all the same.
+/// What a start waits for each thing that it wants of the data directory; without it calls are answered all the same.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
 fn take_data(data: &Path, health: &Health) -> anyhow::Result<Option<Lock>> {
-    match lock(data) {
+    let (own, slow) = (data.to_owned(), || Err(Unlocked::Disk(std::io::Error::other("the disk does not answer"))));
+    match within(ANSWERS_WITHIN, "lock", move || lock(&own)).unwrap_or_else(slow) {
         Ok(lock) => Ok(Some(lock)),
         Err(Unlocked::Held { pid }) => {
             anyhow::bail!("GW-1003 {} is held by pid {pid}: two gateways never share a data directory", data.display())
@@ -236,7 +241,6 @@ impl Kept {
         let (waiting, notices, keys) = (Waiting::default(), Notices::default(), Keys::default());
         let needed_from = Arc::new(AtomicU64::new(0));
         let dir = base.data.join("journal");
-        let journal = Journal::shut(Arc::clone(&base.disk), &dir, JournalConfig::of_node(settings.node));
         let links = CasebookLinks {
             shards: None,
             channels: Channels::default(),
@@ -247,7 +251,7 @@ impl Kept {
             needed_from: Arc::clone(&needed_from),
             health: base.health.clone(),
         };
-        let storage = (Arc::clone(&base.disk), dir, journal);
+        let storage = (Arc::clone(&base.disk), dir, JournalConfig::of_node(settings.node));
         let config = casebook_config(city, settings)?;
         let (thread, front) = CasebookThread::open(base.clock, storage, config, links, inbox, settings.shards);
         Ok(Kept { thread, front, sender, waiting, notices, keys, durable, needed_from })
@@ -266,7 +270,10 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
     let Bound { sip, listeners } = Bound::open(&settings)?;
     let (at_sip, at_http, at_admin) = (sip.0.local_addr()?, listeners.api.local_addr()?, listeners.admin.local_addr()?);
     let at_hooks = listeners.hooks.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
-    let token = token(&settings.data);
+    let data = settings.data.clone();
+    let token = within(ANSWERS_WITHIN, "token", move || token(&data));
+    // One that nobody knows, where the disk does not answer.
+    let token = token.unwrap_or_else(|| codecs::sip::auth::hex(&random::<16>()));
     let places = Arc::new(Places {
         unit: settings.unit.clone(),
         seats: city.seats.iter().map(|s| s.id.clone()).collect(),

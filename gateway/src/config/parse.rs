@@ -1,6 +1,7 @@
 //! Reading a configuration: every mistake with its place and what would be right.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -66,6 +67,9 @@ fn node_wrong(config: &Config, all: &mut Vec<Wrong>) {
         let what = "limits: a share is 1 to 100, calls at least 1, legs at least 2";
         complain("limits", "GW-0208", what.into());
     }
+    if config.answer.tone.0 > TONE_MAX {
+        complain("answer.tone", "GW-0245", "answer.tone is at most 2s: the caller waits for its end".into());
+    }
     if !config.storage.is_sane() {
         complain("storage", "GW-0209", "storage: nothing is kept for less than a day (1d)".into());
     }
@@ -84,11 +88,14 @@ fn listen_wrong(config: &Config, all: &mut Vec<Wrong>) {
     let tcp = [("listen.sip", Some(listen.sip)), ("listen.http", Some(listen.http)), ("listen.hooks", listen.hooks)];
     let tcp: Vec<_> = tcp.into_iter().chain([("listen.admin", Some(listen.admin))]).collect();
     for (n, (key, address)) in tcp.iter().enumerate() {
-        if let Some((other, _)) = tcp[..n].iter().find(|(_, a)| a.is_some_and(|a| a.port() != 0) && a == address) {
+        let Some(address) = address.filter(|a| a.port() != 0) else { continue };
+        let is_same = |a: &SocketAddr| a.port() == address.port() && overlap(a.ip(), address.ip());
+        if let Some((other, _)) = tcp[..n].iter().find(|(_, a)| a.is_some_and(|a| is_same(&a))) {
             complain(key, "GW-0241", &format!("{key} is the address of {other}"));
         }
     }
-    if (range_all.from..=range_all.to).contains(&listen.sip.port()) {
+    let in_range = (range_all.from..=range_all.to).contains(&listen.sip.port());
+    if in_range && overlap(listen.sip.ip(), listen.rtp.address) {
         complain("listen.rtp", "GW-0241", "listen.rtp.ports hold the port of listen.sip");
     }
     if listen.sip.ip().is_unspecified() && listen.sip_advertise.is_none() {
@@ -107,6 +114,15 @@ fn listen_wrong(config: &Config, all: &mut Vec<Wrong>) {
     }
 }
 
+/// Whether a port of the one cannot be bound beside the same of the other.
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    let takes_all = |one: IpAddr, other: IpAddr| one.is_unspecified() && (one.is_ipv6() || other.is_ipv4());
+    a.to_canonical() == b.to_canonical() || takes_all(a, b) || takes_all(b, a)
+}
+
+/// A longer tone takes too much of the three seconds.
+const TONE_MAX: Duration = Duration::from_secs(2);
+
 /// Names that lead nowhere.
 fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
     let mut complain = |key: String, code, what: String| all.push((key, code, what));
@@ -118,6 +134,10 @@ fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
     }
     let mut taken = BTreeMap::new();
     for (name, trunk) in &config.trunk {
+        if trunk.sources.is_empty() {
+            let what = format!("trunk.{name}: without `sources` no call is of this trunk");
+            complain(format!("trunk.{name}.sources"), "GW-0242", what);
+        }
         for source in trunk.sources.iter().map(|source| source.0) {
             if let Some(other) = taken.insert(source, name).filter(|other| *other != name) {
                 let what = format!("trunk.{name}: calls from {source} are trunk.{other}'s");

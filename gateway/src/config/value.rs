@@ -67,7 +67,13 @@ from_text!(Network, "network", |text| {
     if network.network() != network.addr() {
         return Err(format!("`{text}`: host bits are set; the network is {}", network.trunc()));
     }
-    Ok(Network(network))
+    // What comes over IPv4 is looked for as such.
+    let mapped = match network {
+        IpNet::V6(six) if six.prefix_len() >= 96 => six.addr().to_ipv4_mapped().zip(six.prefix_len().checked_sub(96)),
+        IpNet::V4(_) | IpNet::V6(_) => None,
+    };
+    let four = mapped.and_then(|(address, prefix)| ipnet::Ipv4Net::new(address, prefix).ok());
+    Ok(Network(four.map_or(network, IpNet::V4)))
 });
 
 /// As it is written.

@@ -94,12 +94,14 @@ codes! {
         "write `error`, `warn`, `info`, `debug` or `trace`, or `target=level` for one part";
     "0241": "two listeners want one port",
         "give each its own; RTP's range holds neither";
-    "0242": "two trunks have one source",
-        "a call is one trunk's: give the address to one of them, or to one the narrower network";
+    "0242": "two trunks have one source, or a trunk has none",
+        "a call is one trunk's: name the addresses that its calls come from, each in one trunk only";
     "0243": "a skill that no seat has",
         "whoever needs it would wait for nobody: correct the name, or give it to seats";
     "0244": "the line of a grid crosses itself",
-        "what lies inside is not known: draw the area without crossings";
+        "what lies inside is not known: draw the area without crossings, with at most 10,000 corners a line";
+    "0245": "the tone ahead of a call is too long",
+        "the caller waits for its end: at most 2 s";
     "1001": "a shard cannot wait for its sockets",
         "the operating system refuses; look into the kernel's log and restart";
     "1002": "an address cannot be listened on",

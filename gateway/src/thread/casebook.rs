@@ -16,7 +16,7 @@ use codecs::journal::Kind;
 use codecs::record::{AlertNo, CloudEvent, Media};
 use codecs::time::{Mono, Wall};
 use store::disk::Disk;
-use store::journal::{Damage, Door as _, Journal, Replayed, replay, set_aside};
+use store::journal::{Config as JournalConfig, Damage, Door as _, Journal, Opened, Replayed, replay, set_aside};
 use switchboard::replay::{Front, Replay};
 use switchboard::{CallFact, Casebook, CasebookConfig, CasebookOutput, Fact, RequestId, ToCasebook, ToDesk, ToShard};
 use tokio::sync::watch;
@@ -30,6 +30,7 @@ use crate::inbox::{self, Handle};
 use crate::observe::health::Health;
 use crate::observe::metrics::Counters;
 use crate::observe::tell::Budget;
+use crate::thread::opening::Opening;
 
 /// The most bytes of events gathered before a sync.
 const GROUP: usize = 4 * 1024 * 1024;
@@ -42,6 +43,9 @@ const RETRY: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(1);
 /// Octets that may wait for a store that has failed before nothing more is taken in writing.
 const FULL: usize = 32 * 1024 * 1024;
+
+/// What a start waits for the journal; without it calls are answered all the same.
+const OPENED_WITHIN: Duration = Duration::from_secs(1);
 
 pub const PART: &str = "journal";
 
@@ -65,6 +69,10 @@ pub struct CasebookThread {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     pub journal: Journal,
+    journal_config: JournalConfig,
+    /// The journal is being opened.
+    opening: Option<Opening>,
+    opening_since: Mono,
     casebook: Casebook,
     pub links: Links,
     inbox: Receiver<Input>,
@@ -94,7 +102,7 @@ impl CasebookThread {
     /// cannot be, calls are answered all the same: their numbers say that they were not reserved.
     pub fn open(
         clock: Clock,
-        (disk, dir, journal): (Arc<dyn Disk>, PathBuf, Journal),
+        (disk, dir, journal_config): (Arc<dyn Disk>, PathBuf, JournalConfig),
         config: CasebookConfig,
         links: Links,
         inbox: Receiver<Input>,
@@ -104,9 +112,12 @@ impl CasebookThread {
             clock,
             casebook: Casebook::new(config.clone()),
             config,
+            journal: Journal::shut(Arc::clone(&disk), &dir, journal_config),
+            journal_config,
+            opening: None,
+            opening_since: Mono(0),
             disk,
             dir,
-            journal,
             links,
             inbox,
             outbox: Outbox::default(),
@@ -125,7 +136,7 @@ impl CasebookThread {
             given_up: 0,
         };
         let at = clock.wall();
-        let front = thread.open_journal().map(|front| thread.beyond_what_is_known(front));
+        let front = thread.open_journal(OPENED_WITHIN);
         if let Some(front) = &front {
             thread.casebook.take_front(at, front);
         }
@@ -138,34 +149,29 @@ impl CasebookThread {
         (thread, front.unwrap_or_default())
     }
 
-    /// What others know of a journal that was lost, or cut.
-    fn beyond_what_is_known(&self, mut front: Front) -> Front {
-        let (at, data) = (self.clock.wall(), self.dir.parent().unwrap_or(&self.dir));
-        let lost = store::read_model::position(data).is_ok_and(|seen| seen > self.journal.last_sequence());
-        let end = switchboard::serials::RESERVED;
-        let given = || store::read_model::last_serial(data, at.beijing_date(), self.config.node, end).ok().flatten();
-        front.go_beyond(at, if lost { given() } else { None });
-        front
-    }
-
-    fn open_journal(&mut self) -> Option<Front> {
-        let mut front = Front::default();
-        match self.journal.open(|frame| front.handle(frame)) {
+    /// Opens the journal, or looks what has come of that. Waits so long for it.
+    fn open_journal(&mut self, time: Duration) -> Option<Front> {
+        let now = self.clock.mono();
+        let opening = self.opening.take().unwrap_or_else(|| {
+            self.opening_since = now;
+            Opening::begin(Arc::clone(&self.disk), &self.dir, self.journal_config, self.clock.wall())
+        });
+        let found = match opening.within(time) {
+            Ok(found) => found?,
+            Err(opening) => {
+                self.opening = Some(opening);
+                self.store_failed("the disk does not answer");
+                return None;
+            }
+        };
+        match found.opened {
             Ok(opened) => {
-                if let Some(place) = opened.torn {
-                    let (segment, offset) = (place.segment, place.offset);
-                    tracing::warn!(
-                        segment,
-                        offset,
-                        "the journal's last write was cut short by a crash; nobody was told of it"
-                    );
-                }
-                self.unread = Some(opened.head);
-                if opened.head > 0 {
-                    let what = format!("{} frames are being taken up", opened.head);
-                    self.links.health.worse(RECOVERY, "GW-3107", what);
-                }
-                self.links.durable.send_replace(Reached { head: Some(opened.head), last: opened.head });
+                self.journal.take_over(found.journal);
+                self.tell_opened(&opened);
+                let lost = found.seen > opened.head;
+                self.journal.go_beyond(found.seen);
+                let mut front = found.front;
+                front.go_beyond(self.clock.wall(), found.given.filter(|_| lost));
                 Some(front)
             }
             Err(error) => {
@@ -173,6 +179,20 @@ impl CasebookThread {
                 None
             }
         }
+    }
+
+    fn tell_opened(&mut self, opened: &Opened) {
+        if let Some(place) = opened.torn {
+            let (segment, offset) = (place.segment, place.offset);
+            let what = "the journal's last write is not whole: a crash cut it short, or its end was damaged since";
+            tracing::warn!(segment, offset, "{what}");
+        }
+        self.unread = Some(opened.head);
+        if opened.head > 0 {
+            let what = format!("{} frames are being taken up", opened.head);
+            self.links.health.worse(RECOVERY, "GW-3107", what);
+        }
+        self.links.durable.send_replace(Reached { head: Some(opened.head), last: opened.head });
     }
 
     /// Takes up what the journal tells. Calls are answered meanwhile; what they say waits in the inbox.
@@ -508,8 +528,11 @@ impl CasebookThread {
 
     /// A journal that could not be opened at the start: what it holds is taken up now, behind what came meanwhile.
     fn open_late(&mut self) {
-        let Some(front) = self.open_journal() else { return };
-        let front = self.beyond_what_is_known(front);
+        let waited = self.clock.mono().since(self.opening_since);
+        if self.opening.is_none() && waited < RETRY / 2 {
+            return;
+        }
+        let Some(front) = self.open_journal(Duration::ZERO) else { return };
         if let Some(head) = self.unread.take() {
             for (officer, on_duty) in &front.duties {
                 let (officer, request) = (officer.clone(), RequestId::default());
@@ -528,6 +551,8 @@ impl CasebookThread {
             return;
         }
         self.looked_at = now;
+        self.casebook.look_ahead(self.clock.wall());
+        self.drain();
         metrics::gauge!("gateway_store_waiting_bytes").set(self.journal.waiting() as f64);
         metrics::gauge!("gateway_requests_waiting").set(self.links.waiting.count() as f64);
         if !self.journal.is_in_place() {

@@ -2,6 +2,7 @@
 
 pub mod casebook;
 pub mod house;
+pub mod opening;
 pub mod read_model;
 pub mod recorder;
 pub mod shard;

@@ -15,6 +15,8 @@ use crate::observe::health::Health;
 /// The least time between two transactions: what has come meanwhile goes into one, and of an alert that changed several
 /// times only the last revision.
 const APART: Duration = Duration::from_millis(25);
+/// Transactions after which it is looked at as others see it, or when nothing happens for a while.
+const TURNS: u32 = 40;
 /// Before a model that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -34,10 +36,11 @@ impl Follower {
     /// Until the sender of `durable` is gone.
     pub fn run(mut self) {
         let Some(head) = self.runtime.block_on(Reached::head(&mut self.durable)) else { return };
+        let mut is_own = false;
         loop {
-            // What was made durable since counts as well.
-            let head = head.max(self.durable.borrow().last);
-            match self.follow(head) {
+            // What was made durable since counts as well, once the model is one of this journal.
+            let head = if is_own { head.max(self.durable.borrow().last) } else { head };
+            match self.follow(head, &mut is_own) {
                 Ok(()) => return,
                 Err(error) => {
                     self.tell(&error);
@@ -84,8 +87,10 @@ impl Follower {
         }
     }
 
-    fn follow(&mut self, head: u64) -> Result<(), Error> {
+    fn follow(&mut self, head: u64, is_own: &mut bool) -> Result<(), Error> {
         let mut model = ReadModel::open(&self.data, head)?;
+        *is_own = true;
+        let mut turns = 0;
         let mut reader = Reader::new(Arc::clone(&self.disk), &self.data.join("journal"), model.cursor());
         loop {
             loop {
@@ -114,10 +119,16 @@ impl Follower {
             }
             // Looked after by itself as well: somebody may remove the file while nothing happens.
             let changed = async { tokio::time::timeout(RETRY, self.durable.changed()).await };
-            if self.runtime.block_on(changed).is_ok_and(|changed| changed.is_err()) {
-                return Ok(());
+            match self.runtime.block_on(changed) {
+                Ok(Err(_)) => return Ok(()),
+                Ok(Ok(())) => turns += 1,
+                Err(_) => turns = TURNS,
             }
             model.look()?;
+            if turns >= TURNS {
+                model.look_as_others_do()?;
+                turns = 0;
+            }
         }
     }
 }

@@ -110,6 +110,16 @@ pub fn read_full(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Res
     Ok(got)
 }
 
+/// What is no file never comes to an end, or says nothing.
+pub(crate) fn not_regular(path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("{} is no regular file", path.display()))
+}
+
+/// Whether trying again is of no use: what lies there is no file.
+pub(crate) fn is_for_good(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
+}
+
 /// The machine's own files.
 pub struct Files;
 
@@ -127,14 +137,19 @@ impl Disk for Files {
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).mode(FILE_MODE);
+        // Opening what is no file must not wait for whoever is at its other end.
+        options.read(true).mode(FILE_MODE).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
         match access {
             Access::Read => {}
             Access::Write => drop(options.write(true)),
             Access::New => drop(options.write(true).create_new(true)),
             Access::Fresh => drop(options.write(true).create(true).truncate(true)),
         }
-        Ok(Box::new(options.open(path)?))
+        let file = options.open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(not_regular(path));
+        }
+        Ok(Box::new(file))
     }
 
     fn make_dir(&self, dir: &Path) -> io::Result<()> {

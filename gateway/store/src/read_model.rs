@@ -24,8 +24,10 @@ pub enum Error {
         seen: u64,
         head: u64,
     },
-    /// Somebody has removed its file.
+    /// Somebody has removed its file, or one of those beside it.
     Removed,
+    /// What lies in its place is no file.
+    NoFile,
 }
 
 impl std::fmt::Display for Error {
@@ -33,7 +35,8 @@ impl std::fmt::Display for Error {
         match self {
             Error::Sqlite(error) => error.fmt(f),
             Error::Journal(error) => error.fmt(f),
-            Error::Removed => f.write_str("the read model's file was removed"),
+            Error::Removed => f.write_str("a file of the read model was removed or changed"),
+            Error::NoFile => f.write_str("what lies in the read model's place is no regular file"),
             Error::Ahead { seen, head } => {
                 write!(f, "the read model has seen frame {seen}, the journal ends at {head}")
             }
@@ -58,7 +61,11 @@ impl From<io::Error> for Error {
 impl Error {
     /// The file itself is spoilt: it is made anew.
     pub fn is_damage(&self) -> bool {
-        let Error::Sqlite(error) = self else { return false };
+        let error = match self {
+            Error::Sqlite(error) => error,
+            Error::NoFile => return true,
+            Error::Journal(_) | Error::Ahead { .. } | Error::Removed => return false,
+        };
         matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
     }
 }
@@ -69,6 +76,7 @@ pub fn path(data: &Path) -> PathBuf {
 
 /// Alerts are kept by their number without its unit, as an integer: new ones are added at the table's end.
 fn open(data: &Path) -> Result<Connection, Error> {
+    check_file(data)?;
     let db = Connection::open(path(data))?;
     // It can always be rebuilt: speed matters more than a power cut.
     db.pragma_update(None, "journal_mode", "WAL")?;
@@ -94,8 +102,14 @@ fn open(data: &Path) -> Result<Connection, Error> {
     Ok(db)
 }
 
+/// Opening a pipe would wait for whoever is at its other end.
+fn check_file(data: &Path) -> Result<(), Error> {
+    if std::fs::metadata(path(data)).is_ok_and(|about| !about.is_file()) { Err(Error::NoFile) } else { Ok(()) }
+}
+
 /// For asking only: makes nothing.
 fn open_read(data: &Path) -> Result<Connection, Error> {
+    check_file(data)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path(data), flags)?;
     db.busy_timeout(std::time::Duration::from_secs(2))?;
@@ -171,6 +185,15 @@ impl ReadModel {
     /// `Removed`.
     pub fn look(&self) -> Result<(), Error> {
         if file_at(&self.path) == self.file { Ok(()) } else { Err(Error::Removed) }
+    }
+
+    /// Whether somebody else, who opens it now, finds what was written to it.
+    ///
+    /// # Errors
+    /// `Removed`: of its files one is not what it was.
+    pub fn look_as_others_do(&self) -> Result<(), Error> {
+        let seen = self.path.parent().and_then(|data| position(data).ok());
+        if seen == Some(self.cursor.sequence) { Ok(()) } else { Err(Error::Removed) }
     }
 
     pub fn cursor(&self) -> &Cursor {

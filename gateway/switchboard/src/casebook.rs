@@ -445,7 +445,7 @@ impl Casebook {
     /// A number for a report that comes in writing, and whether it was reserved.
     fn mint_number(&mut self, at: Wall) -> (AlertNo, bool) {
         let (serial, reserved) = self.serials.next(at);
-        if self.serials.wants_more() {
+        if self.serials.wants_more(at) {
             self.reserve(at, None);
         }
         (AlertNo::mint(&self.config.unit, at.beijing_date(), self.config.node, serial), reserved)

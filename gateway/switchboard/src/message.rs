@@ -93,7 +93,7 @@ pub enum Action {
 pub struct SerialBlock {
     pub from: u32,
     pub until: u32,
-    /// The Beijing date that they were reserved for: good on later ones too, not on earlier ones.
+    /// The Beijing date that they are good on.
     pub date: u32,
 }
 

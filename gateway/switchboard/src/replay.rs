@@ -11,7 +11,7 @@ use codecs::record::{AlertNo, AlertRecord, CloudEvent, Duty, Note};
 use codecs::time::Wall;
 
 use crate::message::KeptBinding;
-use crate::serials::{Reserve, first_of_day};
+use crate::serials::{Reserve, first_of_day, read_grant};
 
 /// Ended alerts that a start keeps within reach.
 const CLOSED_KEPT: usize = 5000;
@@ -45,8 +45,9 @@ impl Front {
     pub fn handle(&mut self, frame: &Frame<'_>) {
         match frame.kind {
             Kind::Grant => {
-                let until = std::str::from_utf8(frame.payload).ok().and_then(|t| t.parse().ok());
-                self.serials.known(frame.at.beijing_date(), until.unwrap_or(0));
+                if let Some((date, until)) = read_grant(frame.at, frame.payload) {
+                    self.serials.known(date, until);
+                }
             }
             Kind::Duty => {
                 if let Some(Duty { officer, on_duty, .. }) = Duty::parse(frame.payload) {
@@ -246,7 +247,16 @@ mod tests {
         let mut replay = Replay::default();
         for (sequence, (kind, payload)) in (1..).zip(frames) {
             let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
-            replay.handle(&Frame { sequence, at: Wall(7), kind: *kind, more: false, origin, previous, payload });
+            replay.handle(&Frame {
+                sequence,
+                at: Wall(7),
+                kind: *kind,
+                more: false,
+                first: true,
+                origin,
+                previous,
+                payload,
+            });
         }
         replay.finish()
     }
@@ -301,7 +311,16 @@ mod tests {
         ];
         for (kind, payload) in &frames {
             let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
-            front.handle(&Frame { sequence: 1, at: Wall(7), kind: *kind, more: false, origin, previous, payload });
+            front.handle(&Frame {
+                sequence: 1,
+                at: Wall(7),
+                kind: *kind,
+                more: false,
+                first: true,
+                origin,
+                previous,
+                payload,
+            });
         }
         assert_eq!(
             (front.serials.on(Wall(7).beijing_date()), front.snapshot),

@@ -205,3 +205,55 @@ fn a_journal_that_was_emptied_is_missed_its_numbers_are_not_given_again_and_the_
     assert_ne!(number(&after), before);
     assert!(again.dir.join("data/read-model.ahead").exists());
 }
+
+#[test]
+fn whatever_lies_among_its_files_a_start_answers_calls_and_gives_no_number_twice() {
+    let dir = Gateway::prepare("strange", 33_000);
+    let journal = dir.join("data/journal");
+    std::fs::create_dir_all(&journal).expect("made");
+    let pipe = |path: PathBuf| assert!(Command::new("mkfifo").arg(path).status().expect("ran").success());
+    let segment = |number: u64| journal.join(format!("{number:020}.seg"));
+    pipe(segment(900));
+    pipe(dir.join("data/read-model.sqlite"));
+    let long = std::fs::File::create(segment(1000)).expect("made");
+    long.set_len(20 << 30).expect("a hole of 20 GB");
+    std::fs::File::create(segment(u64::MAX)).expect("made");
+    std::os::unix::fs::symlink("/dev/zero", segment(1100)).expect("linked");
+    let mut dir = Some(dir);
+    let mut numbers = std::collections::BTreeSet::new();
+    for start in 0..2 {
+        let gateway = Gateway::run(dir.take().expect("one"));
+        let mut world = World::new(&gateway);
+        let party = world.answered_call(&format!("1380000005{start}"));
+        hang_up_all(&mut world, vec![party]);
+        let all = eventually(&mut world, || Some(alerts(&gateway)).filter(|all| all.len() == start + 1));
+        numbers.extend(all.iter().filter_map(|a| a["id"]["alert_no"].as_str().map(str::to_owned)));
+        assert_eq!(numbers.len(), start + 1);
+        dir = Some(gateway.kill());
+    }
+    std::fs::remove_dir_all(dir.expect("one")).expect("removed");
+}
+
+#[test]
+fn whatever_is_done_to_the_read_model_s_files_it_is_right_again_within_seconds() {
+    let gateway = Gateway::start("model", 33_500);
+    let mut world = World::new(&gateway);
+    let party = world.answered_call("13800000061");
+    hang_up_all(&mut world, vec![party]);
+    eventually(&mut world, || (alerts(&gateway).len() == 1).then_some(()));
+    let file = |suffix: &str| gateway.dir.join(format!("data/read-model.sqlite{suffix}"));
+    let spoil: [(&str, &dyn Fn()); 2] = [
+        ("emptied", &|| {
+            std::fs::File::options().write(true).open(file("")).and_then(|f| f.set_len(0)).expect("emptied")
+        }),
+        ("robbed of what lies beside it", &|| {
+            ["-wal", "-shm"].iter().for_each(|s| drop(std::fs::remove_file(file(s))))
+        }),
+    ];
+    for (n, (_, spoil)) in spoil.into_iter().enumerate() {
+        spoil();
+        let party = world.answered_call(&format!("1380000006{}", n + 2));
+        hang_up_all(&mut world, vec![party]);
+        eventually(&mut world, || (alerts(&gateway).len() == n + 2).then_some(()));
+    }
+}

@@ -10,7 +10,7 @@ use codecs::time::Wall;
 
 use super::segment::{self, Damage, Link, Step, Walk};
 use super::{Cursor, Place};
-use crate::disk::{Access, Disk, DiskFile, read_full};
+use crate::disk::{Access, Disk, DiskFile, is_for_good, read_full};
 
 /// Octets that are read at one time.
 const STRETCH: usize = 128 * 1024;
@@ -110,7 +110,8 @@ impl Reader {
             Ok(item) => return Ok(item),
             Err(error) => error,
         };
-        self.missed += 1;
+        // What is no file does not become one.
+        self.missed = if is_for_good(&error) { MISSED_MAX } else { self.missed + 1 };
         self.missed_behind = self.missed_behind.max(self.last);
         let later = segment::list(&*self.disk, &self.dir)?.into_iter().find(|first| *first > self.place.segment);
         match later.filter(|first| self.missed >= MISSED_MAX && *first <= until) {

@@ -11,6 +11,8 @@ use crate::disk::{Access, Disk, DiskFile, read_full};
 
 /// Segments are read in steps of this; a whole one of zeros is the end of what was written.
 const STEP: usize = 1024 * 1024;
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
 /// To compare a step with.
 static ZEROS: [u8; STEP] = [0; STEP];
 /// How far a number may leap: beyond, bytes that look like a frame are none.
@@ -26,10 +28,15 @@ pub fn path(dir: &Path, first: u64) -> PathBuf {
 /// When the directory cannot be read.
 pub fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
     let names = disk.names(dir)?;
-    let mut found: Vec<u64> = names.iter().filter_map(|n| n.strip_suffix(".seg")?.parse().ok()).collect();
+    let number = |name: &String| name.strip_suffix(".seg")?.parse().ok();
+    // What is called after a number that no frame can have is no segment.
+    let mut found: Vec<u64> = names.iter().filter_map(number).filter(|first| *first < NUMBERS_END).collect();
     found.sort_unstable();
     Ok(found)
 }
+
+/// No segment is longer, with the last group that goes into it: what lies beyond was not written by a journal.
+const LONGEST: u64 = 256 * 1024 * 1024;
 
 /// What has been written to a segment: up to a whole step of zeros, of which no frame can consist, since payloads are
 /// JSON. Saves reading what is only preallocated.
@@ -44,7 +51,7 @@ pub fn read_used(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
         bytes.resize(from + STEP, 0);
         let got = read_full(&*file, &mut bytes[from..], from as u64)?;
         bytes.truncate(from + got);
-        if got < STEP {
+        if got < STEP || bytes.len() as u64 >= LONGEST {
             return Ok(bytes);
         }
         if bytes[from..] == ZEROS[..] && is_zero_from(&*file, (from + STEP) as u64)? {
@@ -61,10 +68,10 @@ fn is_zero_from(file: &dyn DiskFile, mut at: u64) -> io::Result<bool> {
         if buffer[..got] != ZEROS[..got] {
             return Ok(false);
         }
-        if got < STEP {
+        at += got as u64;
+        if got < STEP || at >= LONGEST {
             return Ok(true);
         }
-        at += got as u64;
     }
 }
 
@@ -155,7 +162,7 @@ pub struct End {
 
 const UNREADABLE: &str = "the segment cannot be read";
 /// No journal comes to a number like this.
-const NUMBERS_END: u64 = 1 << 62;
+pub(super) const NUMBERS_END: u64 = 1 << 62;
 
 /// Goes through the used bytes of a segment.
 pub struct Walk<'a> {
@@ -171,6 +178,8 @@ pub struct Walk<'a> {
     highest: u64,
     /// Up to here frames that belong together are known to be whole.
     whole: usize,
+    /// As versions wrote it whose frames do not say where a write begins.
+    is_old: bool,
     end: Option<End>,
 }
 
@@ -178,7 +187,8 @@ impl<'a> Walk<'a> {
     /// The bytes of a segment among `all`. `link`: the last frame of the one before; none where that is not known.
     pub fn new(bytes: &'a [u8], segment: u64, all: &[u64], link: Option<Link>) -> Walk<'a> {
         let numbers_end = all.iter().copied().find(|s| *s > segment).unwrap_or(NUMBERS_END);
-        Walk { bytes, segment, at: 0, link, numbers_end, told: false, highest: 0, whole: 0, end: None }
+        let is_old = Frame::read(bytes).is_ok_and(|(frame, _)| !frame.first);
+        Walk { bytes, segment, at: 0, link, numbers_end, told: false, highest: 0, whole: 0, is_old, end: None }
     }
 
     /// From an offset on at which a frame is known to end.
@@ -235,8 +245,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether the frame at `self.at`, with so many octets, counts: what belongs to it is there as well, or something
-    /// sound stands behind what became of it, which was written when all of it was durable.
+    /// Whether the frame at `self.at`, with so many octets, counts: what belongs to it is there as well, or was on the
+    /// disk one day.
     fn is_whole(&mut self, frame: &Frame<'_>, len: usize) -> bool {
         if !frame.more || self.at < self.whole {
             return true;
@@ -251,12 +261,44 @@ impl<'a> Walk<'a> {
                         break;
                     }
                 }
-                Err(_) if self.next_sound(at, last).is_some() => break,
+                Err(_) if self.was_durable(at, last) => break,
                 Err(_) => return false,
             }
         }
         self.whole = at;
         true
+    }
+
+    /// Whether what stands at `from`, and cannot be read, was on the disk one day, so that it is damage and no torn write.
+    /// A sound frame behind it does not say so, since the parts of one write come to the disk in any order; a later write
+    /// or segment does. Of the last write a sector that never came is told by its zeros, of which no frame has as many.
+    fn was_durable(&self, from: usize, last: u64) -> bool {
+        if self.is_old || self.numbers_end != NUMBERS_END {
+            return true;
+        }
+        let Some((behind, _)) = self.next_sound(from, last) else { return false };
+        if !self.has_hole(from, behind) {
+            return true;
+        }
+        let (mut at, mut last) = (behind, last);
+        loop {
+            while let Ok((frame, len)) = Frame::read(&self.bytes[at..]) {
+                if frame.first {
+                    return true;
+                }
+                (at, last) = (at + len, frame.sequence.max(last));
+            }
+            match self.next_sound(at, last) {
+                Some((found, _)) => at = found,
+                None => return false,
+            }
+        }
+    }
+
+    /// Whether a whole sector of zeros lies in between.
+    fn has_hole(&self, from: usize, to: usize) -> bool {
+        let sectors = (from.div_ceil(SECTOR)..to / SECTOR).map(|n| &self.bytes[n * SECTOR..(n + 1) * SECTOR]);
+        sectors.into_iter().any(|sector| sector.iter().all(|b| *b == 0))
     }
 
     /// Where the next sound frame begins that may follow the one with number `last`, behind `from`.
@@ -314,14 +356,14 @@ impl<'a> Iterator for Walk<'a> {
         };
         let last = self.link.map_or(self.segment.max(1) - 1, |l| l.sequence);
         match self.next_sound(self.at, last) {
-            Some((at, sequence)) => {
+            Some((at, sequence)) if self.was_durable(self.at, last) => {
                 let missing = self.link.map_or(0, |l| sequence - l.sequence - 1);
                 let step = self.damage(at - self.at, what, missing);
                 self.at = at;
                 self.told = true;
                 Some(step)
             }
-            None => {
+            Some(_) | None => {
                 self.end = Some(End { offset: self.at as u64, torn: Some(what) });
                 None
             }

@@ -239,6 +239,7 @@ fn a_torn_end_is_cut_off_at_every_length_kept_and_no_damage() {
         at: Wall(1),
         kind: Kind::Event,
         more: false,
+        first: true,
         origin: Origin::default(),
         previous: [1; 32],
         payload: b"half written",
@@ -312,6 +313,7 @@ fn a_frame_put_in_again_or_by_an_older_start_is_passed_over() {
         at: Wall(1),
         kind: Kind::Event,
         more: false,
+        first: true,
         origin,
         previous: journal.head(),
         payload: b"late",
@@ -593,6 +595,71 @@ fn of_what_belongs_together_a_crash_leaves_all_or_nothing() {
         assert!(damage.is_empty(), "cut at {cut}");
         assert_eq!((after.len(), after.last().map(Vec::as_slice)), (expected + 1, Some(&b"next"[..])), "cut at {cut}");
     }
+}
+
+/// A power cut leaves of a write any of its sectors.
+#[test]
+fn of_the_last_write_a_sector_that_never_came_takes_what_it_belongs_to_with_it_and_of_an_earlier_one_it_is_damage() {
+    let long = |letter: u8| vec![letter; 3000];
+    for later in [false, true] {
+        let disk = Memory::default();
+        let mut journal = open(&disk);
+        write(&mut journal, &[b"before"]);
+        for payload in [long(b'a'), long(b'b'), long(b'c')] {
+            journal.append(Wall(1), Kind::Note, payload);
+        }
+        journal.end_batch();
+        journal.append(Wall(1), Kind::Note, b"alone".to_vec());
+        journal.end_batch();
+        journal.commit().expect("writes");
+        if later {
+            write(&mut journal, &[b"later"]);
+        }
+        drop(journal);
+        // In the first of the three; the two others, and what came with them, are sound.
+        disk.change(&segment_of(1), |bytes| bytes[1024..2048].fill(0));
+        let (mut journal, opened, told) = open_with(&disk);
+        let lengths: Vec<usize> = told.iter().map(Vec::len).collect();
+        if later {
+            assert_eq!((opened.damage.len(), lengths), (1, vec![6, 3000, 3000, 5, 5]));
+        } else {
+            assert_eq!((opened.damage.len(), lengths, opened.head), (0, vec![6], 1));
+            write(&mut journal, &[b"next"]);
+            assert_eq!(read_all(&disk, 2).0.len(), 2);
+        }
+    }
+}
+
+#[test]
+fn numbers_go_on_behind_what_somebody_knows_of_a_journal_that_was_cut() {
+    let disk = Memory::default();
+    write(&mut open(&disk), &[b"one", b"two"]);
+    let mut journal = open(&disk);
+    journal.go_beyond(1);
+    write(&mut journal, &[b"three"]);
+    journal.go_beyond(90);
+    write(&mut journal, &[b"ninety-one"]);
+    assert_eq!(journal.last_sequence(), 91);
+    drop(journal);
+    let (mut journal, opened, _) = open_with(&disk);
+    assert_eq!(opened.head, 91);
+    write(&mut journal, &[b"ninety-two"]);
+    let (told, damage) = read_all(&disk, 92);
+    assert_eq!(texts(&told), ["one", "two", "three", "ninety-one", "ninety-two"]);
+    assert_eq!(damage.iter().map(|d| d.missing).collect::<Vec<_>>(), [87]);
+}
+
+#[test]
+fn what_is_called_after_a_number_that_no_frame_can_have_is_no_segment() {
+    let disk = Memory::default();
+    write(&mut open(&disk), &[b"one"]);
+    for stray in [1 << 62, u64::MAX / 2, u64::MAX] {
+        drop(disk.open(&segment_of(stray), Access::New).expect("made"));
+        let (mut journal, opened, told) = open_with(&disk);
+        assert_eq!((opened.damage.len(), told.len() as u64), (0, opened.head));
+        write(&mut journal, &[b"more"]);
+    }
+    assert_eq!(read_all(&disk, 4).0.len(), 4);
 }
 
 #[test]

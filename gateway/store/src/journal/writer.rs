@@ -218,6 +218,24 @@ impl Journal {
         Ok(Segment { file, first, offset: end, zeroed: end, dirty: end })
     }
 
+    /// Numbers go on behind `sequence`, which somebody knows of a journal that was lost or cut: nothing that was told by
+    /// a number is followed by something else under it.
+    pub fn go_beyond(&mut self, sequence: u64) {
+        if sequence > self.link.sequence && sequence < segment::NUMBERS_END {
+            self.link = Link { sequence, hash: None, ..self.link };
+            self.state = State::Between;
+        }
+    }
+
+    /// Takes the place of one of which nothing was known, with all that waits there.
+    pub fn take_over(&mut self, opened: Journal) {
+        assert!(
+            self.is_shut() && opened.waiting.is_empty(),
+            "of the two one was opened, and nothing was written to it"
+        );
+        (self.state, self.link, self.origin) = (opened.state, opened.link, opened.origin);
+    }
+
     /// Looks whether the segment is still where it was made: somebody may have removed it. `false`: it is not.
     pub fn is_in_place(&mut self) -> bool {
         let State::Open(segment) = &self.state else { return true };
@@ -268,6 +286,7 @@ impl Journal {
                 at: one.at,
                 kind: one.kind,
                 more: next.is_some_and(|next| len + HEADER_LEN + next.payload.len() <= TOGETHER),
+                first: count == 0,
                 origin: self.origin,
                 previous: link.hash.unwrap_or_default(),
                 payload: &one.payload,

@@ -11,7 +11,7 @@ use codecs::time::{Mono, Wall};
 use super::{Casebook, Output};
 use crate::message::{Failure, RequestId, SerialBlock, ToShard};
 use crate::replay::{Front, Recovered};
-use crate::serials::{Holder, Reserve};
+use crate::serials::{Holder, Reserve, grant, tomorrow_if_near};
 
 /// Records of a snapshot that are written at one time.
 const PORTION: usize = 200;
@@ -27,6 +27,8 @@ pub(super) struct Keeping {
     duties: BTreeMap<String, bool>,
     /// Blocks that nobody may use before their frames are durable.
     reserved: VecDeque<(u64, Holder, SerialBlock)>,
+    /// Whom the next day's were handed out to, and which day that is.
+    ahead: BTreeMap<Holder, u32>,
     /// The segment in which the last whole snapshot begins, and the one that is being written.
     whole: u64,
     begun: u64,
@@ -63,6 +65,7 @@ impl Keeping {
             wanting: Vec::new(),
             duties: BTreeMap::new(),
             reserved: VecDeque::new(),
+            ahead: BTreeMap::new(),
             whole: 0,
             begun: 0,
             to_snapshot: VecDeque::new(),
@@ -121,8 +124,30 @@ impl Casebook {
 
     fn reserve_for(&mut self, at: Wall, holder: Holder) {
         let Some(serials) = &mut self.keeping.serials else { return self.keeping.wanting.push(holder) };
-        let (block, until) = serials.take(at);
-        self.frame(at, Kind::Grant, until.to_string().into_bytes());
+        let block = serials.take(at);
+        self.hand_out(at, holder, block);
+        self.reserve_ahead(at, holder);
+    }
+
+    /// Shortly before midnight every holder gets numbers of the next day, so that its first report has one.
+    pub fn look_ahead(&mut self, at: Wall) {
+        let shards = (0..self.config.shards).map(Holder::Shard);
+        shards.chain([Holder::Casebook]).for_each(|holder| self.reserve_ahead(at, holder));
+    }
+
+    fn reserve_ahead(&mut self, at: Wall, holder: Holder) {
+        let Some(tomorrow) = tomorrow_if_near(at) else { return };
+        if self.keeping.ahead.get(&holder) == Some(&tomorrow) {
+            return;
+        }
+        let Some(block) = self.keeping.serials.as_mut().and_then(|serials| serials.take_ahead(at)) else { return };
+        self.keeping.ahead.insert(holder, tomorrow);
+        self.hand_out(at, holder, block);
+    }
+
+    /// It goes to its holder once it is durable.
+    fn hand_out(&mut self, at: Wall, holder: Holder, block: SerialBlock) {
+        self.frame(at, Kind::Grant, grant(block.date, block.until));
         self.keeping.reserved.push_back((self.frames, holder, block));
     }
 
@@ -180,7 +205,7 @@ impl Casebook {
             self.keeping.to_snapshot.clear();
         }
         let known = self.keeping.serials.clone().unwrap_or_default();
-        let (serials, dates) = (known.on(at.beijing_date()).max(1), known.dates().clone());
+        let (serials, dates) = (u64::from(known.on(at.beijing_date()).max(1)), known.dates());
         let (duties, snapshot) = (self.keeping.duties.clone(), self.keeping.whole);
         self.note(at, &Note::Head { serials, dates, duties, snapshot });
         let bindings: Vec<Note> = self.bindings.iter().map(|(user, b)| b.note(user)).collect();

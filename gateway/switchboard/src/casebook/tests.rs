@@ -71,7 +71,7 @@ fn again(channels: &[&str], frames: &[(Kind, Vec<u8>)]) -> Casebook {
     let mut replay = Replay::default();
     for (sequence, (kind, payload)) in (1..).zip(frames) {
         let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
-        replay.handle(&Frame { sequence, at: WALL, kind: *kind, more: false, origin, previous, payload });
+        replay.handle(&Frame { sequence, at: WALL, kind: *kind, more: false, first: true, origin, previous, payload });
     }
     let mut casebook = casebook(channels);
     let recovered = replay.finish();

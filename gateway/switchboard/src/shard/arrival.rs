@@ -201,7 +201,7 @@ impl Shard {
     /// The next number, and whether its serial was reserved on disk.
     fn mint_number(&mut self) -> (AlertNo, bool) {
         let (serial, reserved) = self.serials.next(self.wall);
-        if self.serials.wants_more() {
+        if self.serials.wants_more(self.wall) {
             self.outputs.push_back(Output::WantSerials);
         }
         let date = self.wall.beijing_date();
