@@ -13,6 +13,8 @@ pub use message::{Address, Attached, Direction, LineState, Safety, TextLine};
 pub use note::{Duty, Note};
 pub use number::{AlertNo, alert_id};
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -436,6 +438,35 @@ pub struct Dispatch {
     pub result: Option<TryResult>,
 }
 
+/// What is promised to every reporter, by when.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Promise {
+    /// A human is heard, or a human's first line has been taken by its channel: T1.
+    Answer,
+    /// The officer of the nearest grid speaks with them: T2.
+    Officer,
+}
+
+impl Promise {
+    pub const ALL: [Promise; 2] = [Promise::Answer, Promise::Officer];
+
+    /// From the first byte of the report.
+    pub const fn within(self) -> Duration {
+        match self {
+            Promise::Answer => Duration::from_secs(3),
+            Promise::Officer => Duration::from_secs(30),
+        }
+    }
+
+    /// Its timer's name in the record and in events.
+    pub const fn timer(self) -> &'static str {
+        match self {
+            Promise::Answer => "T1",
+            Promise::Officer => "T2",
+        }
+    }
+}
+
 /// A deadline of record.md section 4 and how it went.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Timer {
@@ -445,6 +476,13 @@ pub struct Timer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub met_at: Option<Stamp>,
     pub breach: bool,
+}
+
+impl Timer {
+    /// None: one of a later version.
+    pub fn promise(&self) -> Option<Promise> {
+        Promise::ALL.into_iter().find(|promise| promise.timer() == self.name)
+    }
 }
 
 /// The whole record, one revision of it.

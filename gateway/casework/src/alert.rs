@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use codecs::record::{
-    Address, AlertNo, AlertRecord, CallInfo, CallTimes, CloudEvent, Form, Identity, Incident, Ownership, Related,
-    Relation, Reporter, Role, Route, Safety, Source, Stamp, State, Step, Validity, alert_id,
+    Address, AlertNo, AlertRecord, CallInfo, CallTimes, CloudEvent, Form, Identity, Incident, Ownership, Promise,
+    Related, Relation, Reporter, Role, Route, Safety, Source, Stamp, State, Step, Validity, alert_id,
 };
 use codecs::time::{Mono, Wall};
 
@@ -208,7 +208,7 @@ impl Alerts {
             Fact::Incident(fact) => self.incident(stamp, no, &fact),
             Fact::Dispatch(fact) => self.timed_step(stamp, no, |record| dispatch::apply(record, stamp, fact)),
             Fact::Join(fact) => self.join(stamp, no, fact),
-            Fact::Breach { timer } => self.breach(stamp, no, timer),
+            Fact::Breach { promise } => self.breach(stamp, no, promise),
             Fact::Mark(text) => self.step(stamp, no, |record| {
                 mark(record, text);
                 Some(Step::Updated)
@@ -227,8 +227,8 @@ impl Alerts {
 
     pub fn handle_timeout(&mut self, now: Mono, at: Wall) {
         while let Some((no, index)) = self.deadlines.pop_due(now) {
-            if let Some(timer) = self.open.get(&no).and_then(|record| deadline::broken(record, index)) {
-                self.breach(Stamp(at), no, timer);
+            if let Some(promise) = self.open.get(&no).and_then(|record| deadline::broken(record, index)) {
+                self.breach(Stamp(at), no, promise);
             }
         }
     }
@@ -249,12 +249,12 @@ impl Alerts {
         let before = self.open.get(&no).map_or(0, |record| deadline::breaches(record));
         self.step(at, no, apply);
         let late = self.open.get(&no).map(|record| deadline::newly_broken(record, before));
-        late.into_iter().flatten().for_each(|timer| self.emit(no, Step::DeadlineBreach, at, Some(timer)));
+        late.into_iter().flatten().for_each(|promise| self.emit(no, Step::DeadlineBreach, at, Some(promise)));
     }
 
-    fn breach(&mut self, at: Stamp, no: AlertNo, timer: &'static str) {
-        if self.record_mut(no).is_some_and(|record| deadline::breach(record, timer)) {
-            self.emit(no, Step::DeadlineBreach, at, Some(timer));
+    fn breach(&mut self, at: Stamp, no: AlertNo, promise: Promise) {
+        if self.record_mut(no).is_some_and(|record| deadline::breach(record, promise)) {
+            self.emit(no, Step::DeadlineBreach, at, Some(promise));
         }
     }
 
@@ -262,7 +262,7 @@ impl Alerts {
         if *fact == CallFact::Interrupted {
             // What was owed while the process was away is owed no more; that it was is told.
             let overdue = self.open.get(&no).map(|record| deadline::overdue(record, at));
-            overdue.into_iter().flatten().for_each(|timer| self.breach(at, no, timer));
+            overdue.into_iter().flatten().for_each(|promise| self.breach(at, no, promise));
         }
         self.timed_step(at, no, |record| call::apply(record, at, fact));
         self.follow_up(no, at, fact);
@@ -348,14 +348,15 @@ impl Alerts {
     }
 
     /// Seals a revision and wraps it.
-    fn emit(&mut self, no: AlertNo, step: Step, at: Stamp, deadline: Option<&str>) {
+    fn emit(&mut self, no: AlertNo, step: Step, at: Stamp, deadline: Option<Promise>) {
         let Some(record) = self.open.get_mut(&no) else { return };
         let sealed = Arc::make_mut(record).seal();
         if sealed.len() > RECORD_FULL && self.full.insert(no) {
             mark(Arc::make_mut(record), "record_full");
         }
         assert!(!record.route.owner.is_empty(), "an alert has exactly one owner");
-        let mut event = CloudEvent::new(step, &self.source, at, deadline, Arc::clone(record), sealed);
+        let mut event =
+            CloudEvent::new(step, &self.source, at, deadline.map(Promise::timer), Arc::clone(record), sealed);
         event.actor.clone_from(&self.actor);
         self.outputs.push_back(Output::Event(Box::new(event)));
     }

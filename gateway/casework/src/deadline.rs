@@ -7,54 +7,44 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use codecs::record::{AlertNo, AlertRecord, Stamp, State, Timer};
+use codecs::record::{AlertNo, AlertRecord, Promise, Stamp, State, Timer};
 use codecs::time::{Mono, Wall};
 
-/// A promise by its name in the record (record.md, section 4).
-struct Rule {
-    name: &'static str,
-    /// From the first byte of the report.
-    within: Duration,
-    /// How long after it a breach is told here, where nobody else has.
-    grace: Duration,
-}
-
-const ANSWER: Rule = Rule { name: "T1", within: Duration::from_secs(3), grace: Duration::from_secs(1) };
-const OFFICER: Rule = Rule { name: "T2", within: Duration::from_secs(30), grace: Duration::from_secs(1) };
-const RULES: [Rule; 2] = [ANSWER, OFFICER];
+/// How long after it was due a breach is told here, where nobody else has.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The first promise of every report.
 pub(crate) fn arrived(at: Stamp) -> Vec<Timer> {
-    vec![timer(&ANSWER, at)]
+    vec![timer(Promise::Answer, at)]
 }
 
 pub(crate) fn answered(record: &mut AlertRecord, at: Stamp, after_ms: u64) {
-    meet(record, &ANSWER, at, after_ms);
+    meet(record, Promise::Answer, at, after_ms);
 }
 
 /// The reporter has waited for an officer since they came, and not only since one was asked for.
 pub(crate) fn responder_wanted(record: &mut AlertRecord) {
     if let Some(arrive) = record.call.t.arrive
-        && !record.timers.iter().any(|t| t.name == OFFICER.name)
+        && !record.timers.iter().any(|t| t.promise() == Some(Promise::Officer))
     {
-        record.timers.push(timer(&OFFICER, arrive));
+        record.timers.push(timer(Promise::Officer, arrive));
     }
 }
 
 pub(crate) fn bridged(record: &mut AlertRecord, at: Stamp, after_ms: u64) {
-    meet(record, &OFFICER, at, after_ms);
+    meet(record, Promise::Officer, at, after_ms);
 }
 
 /// The answer is owed on the alert that this one goes on as.
 pub(crate) fn answered_elsewhere(record: &mut AlertRecord, at: Stamp) {
-    if let Some(timer) = record.timers.iter_mut().find(|t| t.name == ANSWER.name && t.met_at.is_none()) {
+    if let Some(timer) = record.timers.iter_mut().find(|t| t.promise() == Some(Promise::Answer) && t.met_at.is_none()) {
         timer.met_at = Some(at);
     }
 }
 
 /// `false`: that is known already, or it was kept.
-pub(crate) fn breach(record: &mut AlertRecord, name: &str) -> bool {
-    match record.timers.iter_mut().find(|t| t.name == name) {
+pub(crate) fn breach(record: &mut AlertRecord, promise: Promise) -> bool {
+    match record.timers.iter_mut().find(|t| t.promise() == Some(promise)) {
         Some(timer) if timer.breach || timer.met_at.is_some() => false,
         Some(timer) => {
             timer.breach = true;
@@ -71,42 +61,42 @@ pub(crate) fn breaches(record: &AlertRecord) -> u32 {
 }
 
 /// The promises that are broken now and were not `before`.
-pub(crate) fn newly_broken(record: &AlertRecord, before: u32) -> Vec<&'static str> {
+pub(crate) fn newly_broken(record: &AlertRecord, before: u32) -> Vec<Promise> {
     let timers = record.timers.iter().take(32).enumerate();
     let fresh = timers.filter(|(i, timer)| timer.breach && before >> i & 1 == 0);
-    fresh.filter_map(|(_, timer)| RULES.iter().find(|rule| rule.name == timer.name)).map(|rule| rule.name).collect()
+    fresh.filter_map(|(_, timer)| timer.promise()).collect()
 }
 
 /// A deadline was met, within its time or after it. Durations are counted where they pass, and not by the wall clock,
 /// which may have been set meanwhile. Whoever had hung up before, and is called back, was not kept waiting.
-fn meet(record: &mut AlertRecord, rule: &Rule, at: Stamp, after_ms: u64) {
+fn meet(record: &mut AlertRecord, promise: Promise, at: Stamp, after_ms: u64) {
     let is_awaited = !matches!(record.state, State::Abandoned | State::Callback);
-    if let Some(timer) = record.timers.iter_mut().find(|t| t.name == rule.name) {
+    if let Some(timer) = record.timers.iter_mut().find(|t| t.promise() == Some(promise)) {
         timer.met_at = Some(at);
-        timer.breach |= is_awaited && u128::from(after_ms) > rule.within.as_millis();
+        timer.breach |= is_awaited && u128::from(after_ms) > promise.within().as_millis();
     }
 }
 
-fn timer(rule: &Rule, from: Stamp) -> Timer {
-    Timer { name: rule.name.into(), due: Stamp(from.0 + rule.within), met_at: None, breach: false }
+fn timer(promise: Promise, from: Stamp) -> Timer {
+    Timer { name: promise.timer().into(), due: Stamp(from.0 + promise.within()), met_at: None, breach: false }
 }
 
-/// The rule of a timer that is still running.
-fn running(record: &AlertRecord, timer: &Timer) -> Option<&'static Rule> {
-    let rule = RULES.iter().find(|rule| rule.name == timer.name)?;
+/// The promise of a timer that is still running.
+fn running(record: &AlertRecord, timer: &Timer) -> Option<Promise> {
+    let promise = timer.promise()?;
     let is_awaited = match record.state {
-        State::Arrived | State::Offered | State::Reopened => rule.name == ANSWER.name,
-        State::Bridging => rule.name == OFFICER.name,
+        State::Arrived | State::Offered | State::Reopened => promise == Promise::Answer,
+        State::Bridging => promise == Promise::Officer,
         // Whoever has hung up waits for nobody.
         _ => false,
     };
-    (is_awaited && timer.met_at.is_none() && !timer.breach).then_some(rule)
+    (is_awaited && timer.met_at.is_none() && !timer.breach).then_some(promise)
 }
 
 /// Promises that are broken at `at` though nobody has said so.
-pub(crate) fn overdue(record: &AlertRecord, at: Stamp) -> Vec<&'static str> {
+pub(crate) fn overdue(record: &AlertRecord, at: Stamp) -> Vec<Promise> {
     let due = record.timers.iter().filter(|timer| timer.due <= at);
-    due.filter_map(|timer| running(record, timer)).map(|rule| rule.name).collect()
+    due.filter_map(|timer| running(record, timer)).collect()
 }
 
 /// All that run, the next first. What was kept meanwhile is left out when its time comes.
@@ -117,9 +107,11 @@ impl Deadlines {
     /// Watches over the record's timers from the one at `first` on.
     pub fn watch(&mut self, now: Mono, at: Wall, no: AlertNo, record: &AlertRecord, first: usize) {
         for (index, timer) in record.timers.iter().enumerate().skip(first) {
-            let Some(rule) = running(record, timer) else { continue };
+            if running(record, timer).is_none() {
+                continue;
+            }
             let left = u64::try_from(timer.due.0.0 - at.0).unwrap_or(0);
-            self.0.insert((now + Duration::from_nanos(left) + rule.grace, no, index as u8));
+            self.0.insert((now + Duration::from_nanos(left) + GRACE, no, index as u8));
         }
     }
 
@@ -135,7 +127,7 @@ impl Deadlines {
     }
 }
 
-/// The name of a timer that is due, unless it was kept or nobody waits any more.
-pub(crate) fn broken(record: &AlertRecord, index: usize) -> Option<&'static str> {
-    running(record, record.timers.get(index)?).map(|rule| rule.name)
+/// The promise whose timer is due, unless it was kept or nobody waits any more.
+pub(crate) fn broken(record: &AlertRecord, index: usize) -> Option<Promise> {
+    running(record, record.timers.get(index)?)
 }

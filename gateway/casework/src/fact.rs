@@ -1,8 +1,8 @@
 //! What can happen to an alert, in the words of the record.
 
 use codecs::record::{
-    Address, AlertNo, AnswerMode, Attached, Channel, Form, IncidentKind, LineState, Location, Media, Role, SeatInfo,
-    Subscriber, TextLine, TryResult,
+    Address, AlertNo, AnswerMode, Attached, Channel, Form, IncidentKind, LineState, Location, Media, Promise, Role,
+    SeatInfo, Subscriber, TextLine, TryResult,
 };
 
 /// What is known at the first byte of a report.
@@ -73,7 +73,7 @@ pub enum Fact {
     Join(JoinFact),
     /// A promise was not kept; told once.
     Breach {
-        timer: &'static str,
+        promise: Promise,
     },
     Mark(&'static str),
 }

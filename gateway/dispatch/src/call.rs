@@ -9,7 +9,7 @@ mod takers;
 
 use std::collections::VecDeque;
 
-use codecs::record::{Role, TryResult};
+use codecs::record::{Promise, Role, TryResult};
 use codecs::time::Mono;
 
 use crate::LegNo;
@@ -157,13 +157,13 @@ impl Call {
             self.attend(now);
         }
         if due(&mut self.breach_at, now) {
-            self.fact(Fact::Breach { timer: "T1" });
+            self.fact(Fact::Breach { promise: Promise::Answer });
         }
         if self.has_a_taker() && due(&mut self.triage_at, now) {
             self.want_officer(now, Why::Grace);
         }
         if due(&mut self.officer_breach_at, now) {
-            self.fact(Fact::Breach { timer: "T2" });
+            self.fact(Fact::Breach { promise: Promise::Officer });
         }
         self.wake_takers(now);
         while let Some(leg) = self.ladder.as_ref().and_then(|l| l.expired(now)) {

@@ -1,11 +1,13 @@
-//! The promises, as numbers. Asserted in `call`, checked in `sim`, measured by `loadtest`.
+//! The promises, as the machines count them. Asserted in `call`, checked in `sim`, measured by `loadtest`.
 
 use std::time::Duration;
 
+use codecs::record::Promise;
+
 /// T1: every report answered by a human (每起報警求助均能在3秒內接聽).
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+pub const ANSWER_WITHIN: Duration = Promise::Answer.within();
 /// T2: the officer's voice, counted from arrival (30秒內直接與處警民警通話).
-pub const OFFICER_WITHIN: Duration = Duration::from_secs(30);
+pub const OFFICER_WITHIN: Duration = Promise::Officer.within();
 
 #[derive(Clone, Debug)]
 pub struct Policy {

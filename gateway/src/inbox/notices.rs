@@ -31,7 +31,7 @@ impl Notices {
 /// What a seat is told about a conversation.
 pub fn notice_text(what: &str, record: &AlertRecord) -> String {
     let lines = &record.text[record.text.len().saturating_sub(LINES)..];
-    let due = record.timers.iter().find(|t| t.name == "T1").map(|t| t.due);
+    let due = record.timers.iter().find(|t| t.promise() == Some(codecs::record::Promise::Answer)).map(|t| t.due);
     let body = json!({
         "what": what,
         "alert_no": record.id.alert_no,

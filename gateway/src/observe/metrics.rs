@@ -153,8 +153,8 @@ pub fn observe(observed: &Observed) {
         Observed::CallEnded { trunk, result } => {
             metrics::counter!("gateway_calls_total", "trunk" => trunk.clone(), "result" => *result).increment(1);
         }
-        Observed::Breach { timer } => {
-            metrics::counter!("gateway_deadline_breaches_total", "timer" => *timer).increment(1);
+        Observed::Breach { promise } => {
+            metrics::counter!("gateway_deadline_breaches_total", "timer" => promise.timer()).increment(1);
         }
         Observed::Refused { trunk, code, .. } => {
             let code = code.to_string();

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use codecs::audio::chunk::Chunk;
 use codecs::geo::Point;
-use codecs::record::{AlertNo, AnswerMode, Channel, Role, SeatInfo};
+use codecs::record::{AlertNo, AnswerMode, Channel, Promise, Role, SeatInfo};
 use codecs::time::{Mono, Wall};
 use dispatch::nearest::{GridMap, Place};
 use dispatch::seat::{GroupId, SeatId};
@@ -162,7 +162,7 @@ pub enum Observed {
         result: &'static str,
     },
     Breach {
-        timer: &'static str,
+        promise: Promise,
     },
     /// A call was refused: the status, and whose call it was.
     Refused {

@@ -1,7 +1,9 @@
 //! What an alert's record says about writing to its reporter: what they are owed, who may write, and where a line goes
 //! that did not reach them.
 
-use codecs::record::{Address, AlertNo, AlertRecord, Channel, Direction, Form, LineState, Relation, Stamp, TextLine};
+use codecs::record::{
+    Address, AlertNo, AlertRecord, Channel, Direction, Form, LineState, Promise, Relation, Stamp, TextLine,
+};
 
 use super::{Alerts, is_call_unfinished};
 use crate::fact::{Arrival, Message};
@@ -55,7 +57,8 @@ pub struct Apart<'a> {
 impl Alerts {
     pub fn standing(&self, no: AlertNo) -> Option<Standing> {
         let record = self.get(no)?;
-        let missed = |t: &codecs::record::Timer| t.name == "T1" && (t.breach || t.met_at.is_some());
+        let missed =
+            |t: &codecs::record::Timer| t.promise() == Some(Promise::Answer) && (t.breach || t.met_at.is_some());
         let is_live = is_call_unfinished(record) && record.call.t.end.is_none();
         Some(Standing {
             arrived: record.call.t.arrive,

@@ -183,7 +183,7 @@ fn a_missed_deadline_is_an_event_and_stays_on_the_record() {
         vec![
             arrival(),
             Fact::Call(CallFact::AttendantAnswered),
-            Fact::Breach { timer: "T1" },
+            Fact::Breach { promise: Promise::Answer },
             Fact::Call(CallFact::TwoWay),
             late,
         ],
@@ -277,8 +277,12 @@ fn a_seat_that_was_passed_over_stays_on_the_record_beside_the_one_that_took_the_
 fn a_refused_call_is_an_alert_with_its_reason_and_is_called_back() {
     let mut a = alerts();
     let refused = Fact::Call(CallFact::Refused { code: 488, reason: "no_common_codec" });
-    let facts =
-        vec![arrival(), Fact::Breach { timer: "T1" }, refused, Fact::Call(CallFact::Recorded { media: vec![] })];
+    let facts = vec![
+        arrival(),
+        Fact::Breach { promise: Promise::Answer },
+        refused,
+        Fact::Call(CallFact::Recorded { media: vec![] }),
+    ];
     let (types, revisions) = feed(&mut a, facts);
     assert_eq!(types, ["arrived", "deadline.breach", "abandoned", "call back 13800138000"]);
     let last = revisions.last().expect("some");
@@ -373,7 +377,7 @@ fn a_promise_whose_machine_is_no_more_is_told_as_broken_once() {
     assert!(due(&mut a, 3).is_empty());
     assert_eq!(due(&mut a, 4), [format!("{BREACH} T1")]);
     assert!(due(&mut a, 60).is_empty() && a.poll_timeout().is_none());
-    let (types, _) = feed(&mut a, vec![Fact::Breach { timer: "T1" }]);
+    let (types, _) = feed(&mut a, vec![Fact::Breach { promise: Promise::Answer }]);
     assert!(types.is_empty(), "{types:?}");
 }
 
@@ -382,7 +386,7 @@ fn what_was_kept_was_told_or_is_awaited_by_nobody_is_not_told_as_broken() {
     let answered = |after_ms| Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms });
     for facts in [
         vec![arrival(), answered(900)],
-        vec![arrival(), Fact::Breach { timer: "T1" }],
+        vec![arrival(), Fact::Breach { promise: Promise::Answer }],
         vec![arrival(), Fact::Call(CallFact::Abandoned { attended: false })],
         vec![arrival(), answered(3001)],
     ] {
@@ -391,7 +395,7 @@ fn what_was_kept_was_told_or_is_awaited_by_nobody_is_not_told_as_broken() {
         assert!(due(&mut a, 60).is_empty());
     }
     let mut a = alerts();
-    let (types, _) = feed(&mut a, vec![arrival(), answered(3001), Fact::Breach { timer: "T1" }]);
+    let (types, _) = feed(&mut a, vec![arrival(), answered(3001), Fact::Breach { promise: Promise::Answer }]);
     assert_eq!(types.iter().filter(|t| *t == "deadline.breach").count(), 1, "{types:?}");
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codecs::record::{
-    Address, AlertNo, Direction, LineState, Relation, Role, SeatInfo, Stamp, State, Step, TextLine, Validity,
+    Address, AlertNo, Direction, LineState, Promise, Relation, Role, SeatInfo, Stamp, State, Step, TextLine, Validity,
 };
 
 use super::{Alerts, CHANNELS_MAX, Fetch, LINES_MAX, NAME_MAX, Output, Say, TEXT_MAX, advance, incident, mark};
@@ -188,7 +188,7 @@ impl Alerts {
             self.emit(no, Step::Undelivered, at, None);
             if broken {
                 // Its taker has put it down, and nothing of theirs has got there.
-                self.breach(at, no, "T1");
+                self.breach(at, no, Promise::Answer);
             }
             self.try_close(no, at);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codecs::record::{AnswerMode, IncidentKind, Role, TryResult};
+use codecs::record::{AnswerMode, IncidentKind, Promise, Role, TryResult};
 use codecs::time::Mono;
 
 use crate::escalation::Rung;
@@ -230,7 +230,7 @@ pub enum Fact {
     /// A call-back did not reach the reporter.
     Unreached,
     Breach {
-        timer: &'static str,
+        promise: Promise,
     },
     Ended,
 }

@@ -116,7 +116,7 @@ fn an_unattended_call_is_answered_by_the_attendant_before_three_seconds_and_keep
         2.900 Join leg: 0, role: Reporter
         2.900 PlayAttendant leg: 0
         2.900 FactAttendantAnswered after: 2.9s
-        3.000 FactBreach timer: "T1"
+        3.000 FactBreach promise: Answer
         4.000 FactOffered leg: 1, seat: 2
         4.000 StartLeg leg: 1, target: Seat2, role: Taker
         4.049 PlayTone leg: 1
@@ -139,7 +139,7 @@ fn whoever_takes_no_audio_is_listened_to_and_is_not_answered() {
         0.350 Join leg: 1, role: Taker
         0.350 AnswerCaller
         0.350 Join leg: 0, role: Reporter
-        3.000 FactBreach timer: "T1"
+        3.000 FactBreach promise: Answer
         12.000 FactResponderWanted why: Grace
         12.000 WantResponder rung: Officer, share: 4.5s
         14.000 FactLegEnded leg: 1, role: Taker, gone: HungUp
@@ -261,7 +261,7 @@ fn without_a_triage_the_officer_is_called_after_twelve_seconds_and_nobody_in_thi
         12.001 WantResponder rung: Unit, share: 8.9995s
         12.001 WantResponder rung: Superior, share: 17.999s
         12.001 FactNobodyLeft
-        30.000 FactBreach timer: "T2"
+        30.000 FactBreach promise: Officer
     "#]]);
 }
 
@@ -301,7 +301,7 @@ fn whoever_is_called_back_costs_a_seat_only_once_they_have_picked_up_and_waits_l
         9.000 Join leg: 0, role: Reporter
         9.000 PlayAttendant leg: 0
         9.000 WantSeat answer_by: 12000000000, avoid: []
-        12.000 FactBreach timer: "T1"
+        12.000 FactBreach promise: Answer
         12.600 FactOffered leg: 1, seat: 1
         12.600 StartLeg leg: 1, target: Seat1, role: Taker
         12.649 PlayTone leg: 1
@@ -337,7 +337,7 @@ fn nobody_rings_for_ever() {
     s.text.clear();
     s.until(60_000);
     s.tells(&expect![[r#"
-        30.000 FactBreach timer: "T2"
+        30.000 FactBreach promise: Officer
         32.001 DropLeg leg: 2
         32.001 FactTryEnded leg: 2, responder: 1, result: NoAnswer
         32.001 ReleaseResponder responder: 1, result: NoAnswer, after: 30s
@@ -434,7 +434,7 @@ fn a_seat_that_is_never_heard_fails_after_two_seconds_and_the_caller_is_never_an
         2.900 Join leg: 0, role: Reporter
         2.900 PlayAttendant leg: 0
         2.900 FactAttendantAnswered after: 2.9s
-        3.000 FactBreach timer: "T1"
+        3.000 FactBreach promise: Answer
     "#]]);
 }
 
@@ -502,7 +502,7 @@ fn a_taker_who_is_lost_at_any_time_leaves_the_caller_to_the_next() {
     s.tells(&expect![[r#"
         12.000 FactResponderWanted why: Grace
         12.000 WantResponder rung: Officer, share: 4.5s
-        30.000 FactBreach timer: "T2"
+        30.000 FactBreach promise: Officer
         90.000 FactLegEnded leg: 1, role: Taker, gone: Lost
         90.000 PlayAttendant leg: 0
         90.000 FactSeatFailed leg: 1, seat: 7, why: Dropped

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use codecs::record::{
-    Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, Relation, Stamp, TextLine,
+    Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, Promise, Relation, Stamp, TextLine,
 };
 use codecs::time::Wall;
 
@@ -50,7 +50,7 @@ impl Casebook {
                     self.fact(at, alert, Fact::Text(TextFact::AnsweredInWriting { mode, after_ms }));
                 }
                 Talk::Breach { alert } => {
-                    self.fact(at, alert, Fact::Breach { timer: "T1" });
+                    self.fact(at, alert, Fact::Breach { promise: Promise::Answer });
                     let channel = self.alerts.get(alert).map(|r| r.source.trunk.clone()).unwrap_or_default();
                     self.count(&channel, "breach");
                 }

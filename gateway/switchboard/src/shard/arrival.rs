@@ -1,6 +1,6 @@
 //! Calls as they come: whose they are, what is known of them, whether there is room; and those that are called back.
 
-use codecs::record::{AlertNo, Location, LocationSource, Role, Stamp, Subscriber as RecordSubscriber};
+use codecs::record::{AlertNo, Location, LocationSource, Promise, Role, Stamp, Subscriber as RecordSubscriber};
 use codecs::sip::{Message, Name, NameAddr, Scheme, Uri, split_commas};
 use codecs::time::Mono;
 use dispatch::callback::CallBack;
@@ -129,12 +129,12 @@ impl Shard {
         let share = self.shares[trunk].at(now);
         share.told += 1;
         if share.told > REFUSALS_TOLD {
-            return self.observe(Observed::Breach { timer: "T1" });
+            return self.observe(Observed::Breach { promise: Promise::Answer });
         }
         let (no, reserved) = self.mint_number();
         let (arrival, _) = self.arrival(trunk, Caller::of(message), !reserved);
         self.record(no, casework::Fact::Arrived(Box::new(arrival)));
-        self.breach(no, "T1");
+        self.breach(no, Promise::Answer);
         self.record(no, casework::Fact::Call(casework::CallFact::Refused { code, reason }));
         self.outputs.push_back(Output::RecordingEnded { key: 0, no });
     }

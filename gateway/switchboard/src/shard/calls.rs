@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use codecs::record::{AlertNo, Location, LocationSource, Stamp, TryResult};
+use codecs::record::{AlertNo, Location, LocationSource, Promise, Stamp, TryResult};
 use codecs::time::{Mono, Wall};
 use dispatch::seat::CallWant;
 use dispatch::{CALLER, Call, CallKey, Gone, Input, LegNo, Output as CallOutput};
@@ -206,7 +206,7 @@ impl Shard {
         if is_call_back && !answered {
             self.record(no, casework::Fact::Call(casework::CallFact::Unreached));
         } else if !answered {
-            self.breach(no, "T1");
+            self.breach(no, Promise::Answer);
             self.record(no, casework::Fact::Call(casework::CallFact::Abandoned { attended: false }));
         }
         self.record(no, casework::Fact::Call(casework::CallFact::Ended));

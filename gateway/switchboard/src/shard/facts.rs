@@ -1,7 +1,7 @@
 //! What a call machine tells, in the words of the record and of the metrics.
 
 use casework::{CallFact, DispatchFact};
-use codecs::record::{AlertNo, AnswerMode, Role, SeatInfo};
+use codecs::record::{AlertNo, AnswerMode, Promise, Role, SeatInfo};
 use dispatch::seat::SeatId;
 use dispatch::{CallKey, Fact, Gone, LegNo, ResponderId, SeatFailure, Why};
 
@@ -26,9 +26,9 @@ impl Shard {
         self.outputs.push_back(Output::Observed(observed));
     }
 
-    pub(super) fn breach(&mut self, no: AlertNo, timer: &'static str) {
-        self.observe(Observed::Breach { timer });
-        self.record(no, casework::Fact::Breach { timer });
+    pub(super) fn breach(&mut self, no: AlertNo, promise: Promise) {
+        self.observe(Observed::Breach { promise });
+        self.record(no, casework::Fact::Breach { promise });
     }
 
     /// A leg that was never heard, while strangers knocked at its socket: its packets come from elsewhere than its SDP
@@ -117,7 +117,7 @@ impl Shard {
                 slot.result = "unreached";
                 casework::Fact::Call(CallFact::Unreached)
             }
-            Fact::Breach { timer } => return self.breach(no, timer),
+            Fact::Breach { promise } => return self.breach(no, promise),
             Fact::Ended => casework::Fact::Call(CallFact::Ended),
         };
         self.record(no, told);

@@ -119,7 +119,7 @@ fn whoever_is_refused_is_an_alert_a_breach_and_a_count_with_its_reason() {
         let told = call(&mut shard, 0, "a", &sdp);
         let refused = format!("Refused {{ code: {code}, reason: \"{reason}\" }}");
         let counted = format!("Refused {{ trunk: \"t\", code: {code}, reason: \"{reason}\" }}");
-        has(&told, &[&code.to_string(), "arrived", "Breach { timer: \"T1\" }", &refused, &counted]);
+        has(&told, &[&code.to_string(), "arrived", "Breach { promise: Answer }", &refused, &counted]);
         assert_eq!(shard.counts().calls, 0);
     }
 }
@@ -143,7 +143,7 @@ fn a_call_whose_machine_fails_is_a_breach_and_is_called_back_and_costs_no_other(
     shard.with_call(Mono::from_millis(5), key, |_| panic!("a fault of ours, as the test wants it"));
     shard.settle(Mono::from_millis(5));
     let told = told(&mut shard);
-    has(&told, &["Panicked", "Mark(\"call_machine_failed\")", "Breach { timer: \"T1\" }", "call failed", "Ended"]);
+    has(&told, &["Panicked", "Mark(\"call_machine_failed\")", "Breach { promise: Answer }", "call failed", "Ended"]);
     has(&told, &["Abandoned { attended: false }"]);
     // Whoever calls hears that it is over; the other call goes on.
     assert!(told.iter().any(|t| t.parse::<u16>().is_ok_and(|code| code >= 400)), "{told:#?}");
@@ -273,7 +273,7 @@ fn whoever_the_protocol_refuses_is_told_twenty_times_a_second_and_again_in_the_n
         let text = text.replacen("Contact:", &format!("{encoded}Contact:"), 1);
         shard.handle_sip(Mono::from_millis(at_ms), WALL, Flow::udp(TRUNK), text.into());
         let told = told(shard);
-        has(&told, &["415", "Breach { timer: \"T1\" }"]);
+        has(&told, &["415", "Breach { promise: Answer }"]);
         alerts += told.iter().filter(|t| *t == "arrived").count();
         alerts
     };
