@@ -7,29 +7,29 @@ use std::process::Command;
 use crate::lab::{Server, ours, until_it_answers};
 
 /// Ports are counted from here; media lies below.
-pub const BASE: u16 = 27_000;
+pub(crate) const BASE: u16 = 27_000;
 
-pub fn at(n: u16) -> SocketAddr {
+pub(crate) fn at(n: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], BASE + n))
 }
 
-pub fn sip() -> SocketAddr {
+pub(crate) fn sip() -> SocketAddr {
     at(0)
 }
 
-pub fn cmpp() -> SocketAddr {
+pub(crate) fn cmpp() -> SocketAddr {
     at(10)
 }
 
-pub fn smpp() -> SocketAddr {
+pub(crate) fn smpp() -> SocketAddr {
     at(14)
 }
 
-pub const SECRET: &str = "demo";
+pub(crate) const SECRET: &str = "demo";
 
 /// What differs between the gateway's runs.
 #[derive(Clone, Copy)]
-pub struct Variant {
+pub(crate) struct Variant {
     /// RTP ports that all legs share; 0: a port a leg, the default.
     pub shared_ports: usize,
     /// One, so that the figures of machines with more cores can be compared; two to see what handing over costs.
@@ -46,7 +46,7 @@ impl Default for Variant {
 ///
 /// # Errors
 /// What the disk said.
-pub fn write(dir: &Path, variant: Variant) -> anyhow::Result<PathBuf> {
+pub(crate) fn write(dir: &Path, variant: Variant) -> anyhow::Result<PathBuf> {
     let carrier = |kind: &str, address: SocketAddr| {
         format!(
             "[channel.{kind}]\nkind = \"{kind}\"\ngroup = \"load\"\ndefault_grid = \"LOAD\"\nconnect = \"{address}\"\n\
@@ -99,7 +99,7 @@ pub fn write(dir: &Path, variant: Variant) -> anyhow::Result<PathBuf> {
     Ok(page)
 }
 
-pub fn command(dir: &Path) -> anyhow::Result<Command> {
+pub(crate) fn command(dir: &Path) -> anyhow::Result<Command> {
     let mut command = Command::new(ours("gateway")?);
     command.args(["run", "--config"]).arg(dir.join("city.toml")).env("CARRIER", SECRET);
     Ok(command)
@@ -109,7 +109,7 @@ pub fn command(dir: &Path) -> anyhow::Result<Command> {
 ///
 /// # Errors
 /// When it does not answer within ten seconds.
-pub fn start(dir: &Path, variant: Variant) -> anyhow::Result<Server> {
+pub(crate) fn start(dir: &Path, variant: Variant) -> anyhow::Result<Server> {
     write(dir, variant)?;
     let mut server = Server::start(&mut command(dir)?, dir)?;
     until_it_answers(&mut server, sip())?;

@@ -16,7 +16,7 @@ const FEW: u64 = 20;
 const MANY: u64 = 120;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Takes today's counts as the baseline; the commit says why
     #[arg(long)]
     update: bool,
@@ -44,7 +44,7 @@ fn instructions(name: &str, times: u64) -> anyhow::Result<u64> {
 ///
 /// # Errors
 /// Without valgrind, or without a baseline.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut now: BTreeMap<String, [u64; 2]> = BTreeMap::new();
     for (name, make) in hot::all() {
         let each = (instructions(name, MANY)? - instructions(name, FEW)?) / (MANY - FEW);

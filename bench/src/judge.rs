@@ -15,7 +15,7 @@ use crate::table::{Goal, OURS, Results, RowKind, median};
 const FALLEN_BACK: f64 = 1.5;
 
 /// What docs and committed results say.
-pub struct Written {
+pub(crate) struct Written {
     listed: BTreeSet<String>,
     figures: BTreeMap<String, f64>,
     slowness: f64,
@@ -26,7 +26,7 @@ impl Written {
     ///
     /// # Errors
     /// When the object is none of ours.
-    pub fn read(page: &str, table: &Value) -> anyhow::Result<Written> {
+    pub(crate) fn read(page: &str, table: &Value) -> anyhow::Result<Written> {
         let listed = page.lines().filter_map(|l| l.strip_prefix("missed: ")).map(|l| l.trim().to_owned()).collect();
         let slowness = table["slowness"].as_f64().context("the table says no slowness")?;
         let mut figures = BTreeMap::new();
@@ -40,7 +40,7 @@ impl Written {
     }
 
     /// Where the list and the table of all these rows disagree; empty: nowhere.
-    pub fn disagreements(&self, all: &[RowKind]) -> Vec<String> {
+    pub(crate) fn disagreements(&self, all: &[RowKind]) -> Vec<String> {
         let mut faults = Vec::new();
         for row in all {
             let Some(&then) = self.figures.get(row.name) else { continue };
@@ -56,7 +56,7 @@ impl Written {
     }
 
     /// What is wrong with the rows of a run; empty: nothing.
-    pub fn against(&self, rows: &[&RowKind], results: &Results, slowness: f64) -> Vec<String> {
+    pub(crate) fn against(&self, rows: &[&RowKind], results: &Results, slowness: f64) -> Vec<String> {
         let fault = |row: &&RowKind| {
             let now = results.median(row.name, OURS)?;
             if let Some(&then) = self.figures.get(row.name) {

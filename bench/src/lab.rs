@@ -15,7 +15,7 @@ use loadtest::clock::Clock;
 const TICK_US: f64 = 10_000.0;
 
 /// A directory of one measurement's own.
-pub struct Scratch(pub PathBuf);
+pub(crate) struct Scratch(pub PathBuf);
 
 /// Where they all are. They go together at the end: for minutes ext4 searches its way past inodes that were deleted
 /// lately, and whoever creates files then pays for the run before.
@@ -26,14 +26,14 @@ fn scratch_root() -> PathBuf {
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
 impl Scratch {
-    pub fn new(name: &str) -> anyhow::Result<Scratch> {
+    pub(crate) fn new(name: &str) -> anyhow::Result<Scratch> {
         spread(&scratch_root());
         let dir = scratch_root().join(format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
         Ok(Scratch(dir))
     }
 
-    pub fn remove_all() {
+    pub(crate) fn remove_all() {
         let _ = std::fs::remove_dir_all(scratch_root());
     }
 }
@@ -51,7 +51,7 @@ fn spread(root: &Path) {
 }
 
 /// A server under measurement, with the processes that it starts. Killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     pub name: String,
 }
@@ -59,7 +59,7 @@ pub struct Server {
 impl Server {
     /// # Errors
     /// When the program cannot be started.
-    pub fn start(command: &mut Command, dir: &Path) -> anyhow::Result<Server> {
+    pub(crate) fn start(command: &mut Command, dir: &Path) -> anyhow::Result<Server> {
         let name = command.get_program().to_string_lossy().into_owned();
         let log = File::create(dir.join(format!("{}.log", name.rsplit('/').next().unwrap_or("server"))))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -67,17 +67,17 @@ impl Server {
         Ok(Server { child, name })
     }
 
-    pub fn is_up(&mut self) -> bool {
+    pub(crate) fn is_up(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
     /// User and system time so far, of every thread that lived, in microseconds.
-    pub fn cpu_us(&self) -> f64 {
+    pub(crate) fn cpu_us(&self) -> f64 {
         family(self.child.id()).iter().filter_map(|pid| cpu_us(*pid)).sum()
     }
 
     /// Of one thread by its name.
-    pub fn thread_us(&self, name: &str) -> f64 {
+    pub(crate) fn thread_us(&self, name: &str) -> f64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
         let of = |path: PathBuf| {
             let comm = std::fs::read_to_string(path.join("comm")).ok()?;
@@ -91,7 +91,7 @@ impl Server {
     }
 
     /// Resident, shared pages divided among their users, in KiB.
-    pub fn memory_kib(&self) -> f64 {
+    pub(crate) fn memory_kib(&self) -> f64 {
         let pss = |pid: u32| -> Option<f64> {
             let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
             rollup.lines().find_map(|l| l.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
@@ -100,7 +100,7 @@ impl Server {
     }
 
     /// Resident as `ps` tells it, in KiB.
-    pub fn resident_kib(&self) -> f64 {
+    pub(crate) fn resident_kib(&self) -> f64 {
         let rss = |pid: u32| -> Option<f64> {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
             status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
@@ -149,13 +149,13 @@ fn family(root: u32) -> Vec<u32> {
 }
 
 /// Of this thread, in microseconds.
-pub fn own_thread_us() -> f64 {
+pub(crate) fn own_thread_us() -> f64 {
     let ran = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     ran.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1000.0
 }
 
 /// A program on PATH, or where Debian keeps servers.
-pub fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     let dirs = path.split(':').chain(["/usr/sbin", "/usr/bin"]);
     dirs.map(|dir| Path::new(dir).join(program)).find(|p| p.is_file())
@@ -165,14 +165,14 @@ pub fn find(program: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When it was not built.
-pub fn ours(program: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn ours(program: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(program);
     ensure!(path.is_file(), "{} is missing: cargo build --release --workspace", path.display());
     Ok(path)
 }
 
 /// Lets a measurement run for a while.
-pub fn pause(clock: Clock, how_long: Duration) {
+pub(crate) fn pause(clock: Clock, how_long: Duration) {
     let end = clock.now() + how_long;
     while let Some(left) = end.checked_sub(clock.now()).filter(|d| !d.is_zero()) {
         std::thread::park_timeout(left);
@@ -183,7 +183,7 @@ pub fn pause(clock: Clock, how_long: Duration) {
 ///
 /// # Errors
 /// When ten seconds pass without.
-pub fn until_it_answers(server: &mut Server, sip: SocketAddr) -> anyhow::Result<()> {
+pub(crate) fn until_it_answers(server: &mut Server, sip: SocketAddr) -> anyhow::Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     let from = socket.local_addr()?;
     socket.set_read_timeout(Some(Duration::from_millis(2)))?;

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 /// Which way a goal points.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Goal {
+pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
 }
 
 impl Goal {
-    pub fn is_met(self, value: f64) -> bool {
+    pub(crate) fn is_met(self, value: f64) -> bool {
         match self {
             Goal::AtMost(limit) => value <= limit,
             Goal::AtLeast(limit) => value >= limit,
@@ -27,7 +27,7 @@ impl Goal {
     }
 }
 
-pub struct RowKind {
+pub(crate) struct RowKind {
     pub name: &'static str,
     pub what: &'static str,
     pub unit: &'static str,
@@ -38,35 +38,35 @@ pub struct RowKind {
     pub is_wall: bool,
 }
 
-pub const OURS: &str = "gateway";
+pub(crate) const OURS: &str = "gateway";
 
 /// All that was measured: values by row and contestant, in the order of the runs.
 #[derive(Default)]
-pub struct Results {
+pub(crate) struct Results {
     values: BTreeMap<(String, String), Vec<f64>>,
     commands: BTreeMap<String, String>,
     missing: BTreeMap<String, String>,
 }
 
 impl Results {
-    pub fn add(&mut self, row: &str, who: &str, value: f64) {
+    pub(crate) fn add(&mut self, row: &str, who: &str, value: f64) {
         self.values.entry((row.into(), who.into())).or_default().push(value);
     }
 
-    pub fn command(&mut self, who: &str, command: String) {
+    pub(crate) fn command(&mut self, who: &str, command: String) {
         self.commands.insert(who.into(), command);
     }
 
     /// Why a contestant has no value.
-    pub fn miss(&mut self, who: &str, why: String) {
+    pub(crate) fn miss(&mut self, who: &str, why: String) {
         self.missing.insert(who.into(), why);
     }
 
-    pub fn median(&self, row: &str, who: &str) -> Option<f64> {
+    pub(crate) fn median(&self, row: &str, who: &str) -> Option<f64> {
         self.values.get(&(row.to_owned(), who.to_owned())).map(|v| median(v))
     }
 
-    pub fn has(&self, row: &str) -> bool {
+    pub(crate) fn has(&self, row: &str) -> bool {
         self.of_row(row).next().is_some()
     }
 
@@ -75,7 +75,7 @@ impl Results {
     }
 }
 
-pub fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -101,7 +101,7 @@ fn spread(values: &[f64]) -> String {
 }
 
 /// Prints the table; returns the names of goals that were missed, and rows of ours that are empty.
-pub fn print(rows: &[&RowKind], results: &Results, slowness: f64) -> (Vec<&'static str>, Vec<&'static str>) {
+pub(crate) fn print(rows: &[&RowKind], results: &Results, slowness: f64) -> (Vec<&'static str>, Vec<&'static str>) {
     let (mut missed, mut empty) = (Vec::new(), Vec::new());
     println!(
         "\nThis machine takes {slowness:.2} times as long for a datagram as the one that the goals were set on.\n"
@@ -145,7 +145,7 @@ pub fn print(rows: &[&RowKind], results: &Results, slowness: f64) -> (Vec<&'stat
     (missed, empty)
 }
 
-pub fn to_json(rows: &[&RowKind], results: &Results, slowness: f64) -> Value {
+pub(crate) fn to_json(rows: &[&RowKind], results: &Results, slowness: f64) -> Value {
     let rows: Vec<Value> = rows
         .iter()
         .map(|row| {

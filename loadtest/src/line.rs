@@ -37,7 +37,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub fn new(socket: UdpSocket, party: PartyKey, code: Code, seed: u32, left: Option<u32>) -> Line {
+    pub(crate) fn new(socket: UdpSocket, party: PartyKey, code: Code, seed: u32, left: Option<u32>) -> Line {
         Line {
             socket,
             target: None,
@@ -57,7 +57,7 @@ impl Line {
     }
 
     /// Reads what has come; `true` when it is the first audio of this leg, and the voices that are heard first.
-    pub fn listen(&mut self) -> (bool, Vec<Code>) {
+    pub(crate) fn listen(&mut self) -> (bool, Vec<Code>) {
         let mut buffer = [0u8; 2048];
         let (before, mut voices) = (self.heard, Vec::new());
         while let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
@@ -75,14 +75,14 @@ impl Line {
     }
 
     /// So many packets more, where they are counted and all that were to be sent have been.
-    pub fn say(&mut self, packets: u32) {
+    pub(crate) fn say(&mut self, packets: u32) {
         if self.left == Some(0) {
             self.left = Some(packets);
         }
     }
 
     /// The next 20 ms, if this leg has somewhere to say them and something left to say.
-    pub fn speak(&mut self) {
+    pub(crate) fn speak(&mut self) {
         let Some(target) = self.target.filter(|_| self.speaking) else { return };
         let timestamp = self.timestamp;
         self.timestamp = timestamp.wrapping_add(FRAME as u32);

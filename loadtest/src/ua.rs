@@ -107,7 +107,7 @@ pub(crate) fn invited(now: Duration, id: u64, peer: SocketAddr, invite: &Message
 
 impl Dialog {
     /// A request in the dialog.
-    pub fn request(&self, method: &str, cseq: u32, local: SocketAddr, branch: &str) -> Bytes {
+    pub(crate) fn request(&self, method: &str, cseq: u32, local: SocketAddr, branch: &str) -> Bytes {
         let mut w = Writer::request(method, &self.target);
         w.header(Name::Via, via(local, branch)).header(Name::MaxForwards, "70");
         w.header(Name::From, &self.local).header(Name::To, &self.remote).header(Name::CallId, &self.call_id);
@@ -116,7 +116,7 @@ impl Dialog {
     }
 
     /// Our answer to their INVITE.
-    pub fn respond(&mut self, code: u16, local: SocketAddr, id: u64, sdp: &[u8]) -> Option<Bytes> {
+    pub(crate) fn respond(&mut self, code: u16, local: SocketAddr, id: u64, sdp: &[u8]) -> Option<Bytes> {
         let invite = self.invite.as_ref()?;
         let tag = format!("a{id}");
         let mut w = Writer::response(invite, code, tag.as_bytes(), self.peer);
@@ -128,12 +128,12 @@ impl Dialog {
     }
 
     /// CANCEL of our INVITE: same branch, same number.
-    pub fn cancel(&self, local: SocketAddr) -> Bytes {
+    pub(crate) fn cancel(&self, local: SocketAddr) -> Bytes {
         self.request("CANCEL", 1, local, &self.branch)
     }
 
     /// ACK of a refusal belongs to the INVITE's transaction.
-    pub fn ack_refusal(&self, response: &Message, local: SocketAddr) -> Bytes {
+    pub(crate) fn ack_refusal(&self, response: &Message, local: SocketAddr) -> Bytes {
         let mut w = Writer::request("ACK", &self.target);
         w.header(Name::Via, via(local, &self.branch)).header(Name::MaxForwards, "70");
         w.header(Name::From, &self.local).copy(response, Name::To).header(Name::CallId, &self.call_id);
@@ -142,7 +142,7 @@ impl Dialog {
     }
 
     /// Takes To and Contact of a 2xx, and answers it.
-    pub fn acknowledge(&mut self, response: &Message, local: SocketAddr, branch: &str) -> Bytes {
+    pub(crate) fn acknowledge(&mut self, response: &Message, local: SocketAddr, branch: &str) -> Bytes {
         if let Some(to) = response.get(Name::To) {
             self.remote = to.to_vec();
         }
@@ -171,7 +171,7 @@ pub(crate) struct Registering<'a> {
 
 impl Registering<'_> {
     /// A REGISTER, with credentials when there is a challenge to answer; `None`: it is one that we cannot.
-    pub fn request(&self, challenge: Option<&Message>) -> Option<Bytes> {
+    pub(crate) fn request(&self, challenge: Option<&Message>) -> Option<Bytes> {
         let Registering { local, peer, user, cseq, salt, .. } = self;
         let host = peer.ip();
         let uri = format!("sip:{host}");

@@ -18,7 +18,7 @@ const RATE: u32 = 2000;
 const UAS: u16 = city::BASE + 60;
 const PROXY: u16 = city::BASE + 62;
 
-pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
+pub(super) fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     let one = heard(lab, 1)?;
     let two = heard(lab, 2)?;
     lab.results.add("answer", OURS, one);
@@ -39,7 +39,7 @@ fn calls(lab: &Lab<'_>) -> u32 {
 
 /// How fast, and how many.
 #[derive(Clone, Copy)]
-pub struct Drive {
+pub(super) struct Drive {
     pub rate: u32,
     pub calls: u32,
 }
@@ -49,7 +49,7 @@ fn full(lab: &Lab<'_>) -> Drive {
 }
 
 /// Places the calls; the server's CPU a call. Every call must have been answered.
-pub fn drive(load: Drive, server: &Server, dir: &Path, target: &str) -> anyhow::Result<(f64, String)> {
+pub(super) fn drive(load: Drive, server: &Server, dir: &Path, target: &str) -> anyhow::Result<(f64, String)> {
     let mut command = Command::new(find("sipp").context("sipp is not installed")?);
     command.args(["-sn", "uac", "-s", "bench", "-i", "127.0.0.1", "-p"]).arg((city::BASE + 66).to_string());
     command.args(["-r", &load.rate.to_string(), "-m", &load.calls.to_string(), "-d", "0", "-l", "20000"]);

@@ -10,14 +10,14 @@ use super::Lab;
 use crate::lab::{own_thread_us, pause};
 
 /// One sent and one received over 1,000 sockets on the machine that the goals were set on.
-pub const GOALS_MACHINE_US: f64 = 2.100 + 1.036;
+pub(super) const GOALS_MACHINE_US: f64 = 2.100 + 1.036;
 const SOCKETS: usize = 600;
 const ROUNDS: usize = 60;
 /// Times that something is done five milliseconds apart.
 const PACED: u64 = 200;
 const RECORD: usize = 3072;
 
-pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
+pub(super) fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     datagram(lab)?;
     wake(lab)?;
     sync(lab)

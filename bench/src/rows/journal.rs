@@ -19,7 +19,7 @@ const GROUPS: usize = 400;
 const ALONE: usize = 200;
 const EVENTS: u64 = 40_000;
 
-pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
+pub(super) fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     eprintln!("    {OURS} …");
     let (scratch, clock) = (lab.scratch("journal")?, Clock::start());
     let mut writer = open(&scratch.0)?;

@@ -18,7 +18,7 @@ use crate::table::OURS;
 
 const KANNEL: u16 = city::BASE + 80;
 
-pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
+pub(super) fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     for (row, rate) in [("messages-5000", 5000), ("messages-500", 500)] {
         gateway(lab, row, rate)?;
     }

@@ -17,7 +17,7 @@ use crate::lab::Scratch;
 use crate::table::{self, Goal, Results, RowKind};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Runs a contestant; the table shows their medians
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -66,7 +66,7 @@ const fn least(limit: f64) -> Option<Goal> {
     Some(Goal::AtLeast(limit))
 }
 
-pub const ROWS: &[RowKind] = &[
+pub(crate) const ROWS: &[RowKind] = &[
     cpu("floor-datagram", "one datagram of 172 octets sent and one received, 1,200 sockets", "µs CPU", None),
     cpu("floor-wake", "one thread asleep woken by another: both sides", "µs CPU", None),
     cpu("floor-sync", "3 KiB into a preallocated file and fdatasync, 200 times a second", "µs CPU", None),
@@ -102,18 +102,18 @@ pub const ROWS: &[RowKind] = &[
 ];
 
 /// What one run of a contestant needs.
-pub struct Lab<'a> {
+pub(crate) struct Lab<'a> {
     pub results: &'a mut Results,
     pub quick: bool,
 }
 
 impl Lab<'_> {
-    pub fn scratch(&self, name: &str) -> anyhow::Result<Scratch> {
+    pub(crate) fn scratch(&self, name: &str) -> anyhow::Result<Scratch> {
         Scratch::new(name)
     }
 
     /// A peer that cannot be measured leaves its cell empty and says why; ours fails the run.
-    pub fn peer(&mut self, who: &str, run: impl FnOnce(&mut Self) -> anyhow::Result<()>) {
+    pub(crate) fn peer(&mut self, who: &str, run: impl FnOnce(&mut Self) -> anyhow::Result<()>) {
         eprintln!("    {who} …");
         if let Err(error) = run(self) {
             eprintln!("    {who}: {error:#}");
@@ -159,7 +159,7 @@ fn written(args: &Args) -> anyhow::Result<Option<Written>> {
 ///
 /// # Errors
 /// When the gateway itself could not be measured.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let written = written(args)?;
     let runs = if args.quick { 1 } else { args.runs.max(1) };
     let mut results = Results::default();

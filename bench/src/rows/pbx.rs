@@ -41,7 +41,7 @@ fn start(lab: &Lab<'_>, pbx: &Pbx) -> anyhow::Result<(crate::lab::Scratch, Serve
 }
 
 /// One call answered.
-pub fn answer(lab: &mut Lab<'_>) {
+pub(super) fn answer(lab: &mut Lab<'_>) {
     for pbx in &ALL {
         lab.peer(pbx.name, |lab| {
             let (scratch, mut server, _) = start(lab, pbx)?;
@@ -57,7 +57,7 @@ pub fn answer(lab: &mut Lab<'_>) {
 }
 
 /// Start to first answer, and idle.
-pub fn start_and_idle(lab: &mut Lab<'_>) {
+pub(super) fn start_and_idle(lab: &mut Lab<'_>) {
     for pbx in &ALL {
         lab.peer(pbx.name, |lab| {
             let (_scratch, server, ms) = start(lab, pbx)?;

@@ -16,7 +16,7 @@ use crate::table::OURS;
 const PACKETS: f64 = 150.0;
 const RELAYED: usize = 200;
 
-pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
+pub(super) fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     let one = gateway(lab, 0, 1)?;
     let two = gateway(lab, 0, 2)?;
     lab.results.add("three-way-two-shards", OURS, two / one);

@@ -9,7 +9,7 @@ use crate::city::{self, Variant};
 use crate::lab::{Server, pause, until_it_answers};
 use crate::table::OURS;
 
-pub fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
+pub(super) fn run(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     eprintln!("    {OURS} …");
     let scratch = lab.scratch("start")?;
     city::write(&scratch.0, Variant::default())?;

@@ -41,7 +41,7 @@ pub(super) struct LineEnds<'a> {
 
 impl<'a> LineEnds<'a> {
     /// Looks from `at` on.
-    pub fn new(bytes: &'a [u8], at: usize) -> LineEnds<'a> {
+    pub(super) fn new(bytes: &'a [u8], at: usize) -> LineEnds<'a> {
         let mut ends = LineEnds { bytes, block: at, mask: 0, lone_return: false };
         ends.look();
         ends
@@ -76,7 +76,7 @@ impl<'a> LineEnds<'a> {
 
     /// Where the line ends and where the next begins: at CRLF or at LF alone.
     #[inline]
-    pub fn next(&mut self) -> Option<(usize, usize)> {
+    pub(super) fn next(&mut self) -> Option<(usize, usize)> {
         loop {
             let at = self.next_control()?;
             match self.bytes[at] {

@@ -32,46 +32,46 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub fn new(bytes: &'a [u8]) -> Fields<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Fields<'a> {
         Fields { rest: bytes }
     }
 
-    pub fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], PduError> {
+    pub(super) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], PduError> {
         let (field, rest) = self.rest.split_at_checked(len).ok_or(PduError::Truncated(what))?;
         self.rest = rest;
         Ok(field)
     }
 
-    pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<&'a [u8; N], PduError> {
+    pub(super) fn array<const N: usize>(&mut self, what: &'static str) -> Result<&'a [u8; N], PduError> {
         let (field, rest) = self.rest.split_first_chunk::<N>().ok_or(PduError::Truncated(what))?;
         self.rest = rest;
         Ok(field)
     }
 
-    pub fn u8(&mut self, what: &'static str) -> Result<u8, PduError> {
+    pub(super) fn u8(&mut self, what: &'static str) -> Result<u8, PduError> {
         self.array::<1>(what).map(|b| b[0])
     }
 
-    pub fn u16(&mut self, what: &'static str) -> Result<u16, PduError> {
+    pub(super) fn u16(&mut self, what: &'static str) -> Result<u16, PduError> {
         self.array(what).map(|b| u16::from_be_bytes(*b))
     }
 
-    pub fn u32(&mut self, what: &'static str) -> Result<u32, PduError> {
+    pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, PduError> {
         self.array(what).map(|b| u32::from_be_bytes(*b))
     }
 
-    pub fn u64(&mut self, what: &'static str) -> Result<u64, PduError> {
+    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, PduError> {
         self.array(what).map(|b| u64::from_be_bytes(*b))
     }
 
     /// A fixed field up to its first zero: a full one has none.
-    pub fn text(&mut self, width: usize, what: &'static str) -> Result<&'a [u8], PduError> {
+    pub(super) fn text(&mut self, width: usize, what: &'static str) -> Result<&'a [u8], PduError> {
         let field = self.take(width, what)?;
         Ok(memchr::memchr(0, field).map_or(field, |end| &field[..end]))
     }
 
     /// A zero-terminated string of at most `most` bytes, the zero included (SMPP 3.4 3.1).
-    pub fn c_string(&mut self, most: usize, what: &'static str) -> Result<&'a [u8], PduError> {
+    pub(super) fn c_string(&mut self, most: usize, what: &'static str) -> Result<&'a [u8], PduError> {
         let window = &self.rest[..most.min(self.rest.len())];
         let end = memchr::memchr(0, window).ok_or(if window.len() < most {
             PduError::Truncated(what)
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
         Ok(field)
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 }
@@ -95,54 +95,54 @@ pub(super) struct PduWriter<'a> {
 }
 
 impl<'a> PduWriter<'a> {
-    pub fn begin(out: &'a mut Vec<u8>, command: u32) -> PduWriter<'a> {
+    pub(super) fn begin(out: &'a mut Vec<u8>, command: u32) -> PduWriter<'a> {
         let begin = out.len();
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&command.to_be_bytes());
         PduWriter { out, begin }
     }
 
-    pub fn u8(&mut self, value: u8) -> &mut Self {
+    pub(super) fn u8(&mut self, value: u8) -> &mut Self {
         self.out.push(value);
         self
     }
 
-    pub fn u16(&mut self, value: u16) -> &mut Self {
+    pub(super) fn u16(&mut self, value: u16) -> &mut Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    pub fn u32(&mut self, value: u32) -> &mut Self {
+    pub(super) fn u32(&mut self, value: u32) -> &mut Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    pub fn u64(&mut self, value: u64) -> &mut Self {
+    pub(super) fn u64(&mut self, value: u64) -> &mut Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
+    pub(super) fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.out.extend_from_slice(value);
         self
     }
 
     /// A fixed field, filled with zeros; what does not fit is cut.
-    pub fn text(&mut self, value: &[u8], width: usize) -> &mut Self {
+    pub(super) fn text(&mut self, value: &[u8], width: usize) -> &mut Self {
         let kept = &value[..value.len().min(width)];
         self.out.extend_from_slice(kept);
         self.zeros(width - kept.len())
     }
 
     /// A zero-terminated string of at most `most` bytes with its zero.
-    pub fn c_string(&mut self, value: &[u8], most: usize) -> &mut Self {
+    pub(super) fn c_string(&mut self, value: &[u8], most: usize) -> &mut Self {
         let kept = &value[..value.len().min(most - 1)];
         self.bytes(kept).u8(0)
     }
 
-    pub fn zeros(&mut self, count: usize) -> &mut Self {
+    pub(super) fn zeros(&mut self, count: usize) -> &mut Self {
         self.out.resize(self.out.len() + count, 0);
         self
     }
 
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         let len = (self.out.len() - self.begin) as u32;
         self.out[self.begin..self.begin + 4].copy_from_slice(&len.to_be_bytes());
     }
@@ -160,7 +160,7 @@ pub(super) fn ten_digits(timestamp: u32) -> [u8; 10] {
 
 #[cfg(test)]
 pub(super) mod testing {
-    pub fn hex(text: &str) -> Vec<u8> {
+    pub(crate) fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
         digits.chunks(2).map(|p| u8::from_str_radix(std::str::from_utf8(p).expect("hex"), 16).expect("hex")).collect()
     }

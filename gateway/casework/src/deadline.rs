@@ -105,7 +105,7 @@ pub(crate) struct Deadlines(BTreeSet<(Mono, AlertNo, u8)>);
 
 impl Deadlines {
     /// Watches over the record's timers from the one at `first` on.
-    pub fn watch(&mut self, now: Mono, at: Wall, no: AlertNo, record: &AlertRecord, first: usize) {
+    pub(crate) fn watch(&mut self, now: Mono, at: Wall, no: AlertNo, record: &AlertRecord, first: usize) {
         for (index, timer) in record.timers.iter().enumerate().skip(first) {
             if running(record, timer).is_none() {
                 continue;
@@ -115,12 +115,12 @@ impl Deadlines {
         }
     }
 
-    pub fn next(&self) -> Option<Mono> {
+    pub(crate) fn next(&self) -> Option<Mono> {
         self.0.first().map(|(due, ..)| *due)
     }
 
     /// The next one that is due, with its place in the record.
-    pub fn pop_due(&mut self, now: Mono) -> Option<(AlertNo, usize)> {
+    pub(crate) fn pop_due(&mut self, now: Mono) -> Option<(AlertNo, usize)> {
         let (_, no, index) = self.0.first().copied().filter(|(due, ..)| *due <= now)?;
         self.0.pop_first();
         Some((no, usize::from(index)))

@@ -56,7 +56,7 @@ pub(crate) struct Ladder {
 }
 
 impl Ladder {
-    pub fn new(deadline: Mono, at_least: Duration) -> Ladder {
+    pub(crate) fn new(deadline: Mono, at_least: Duration) -> Ladder {
         Ladder {
             deadline,
             at_least,
@@ -70,7 +70,7 @@ impl Ladder {
     }
 
     /// No rungs: whoever is reserved is the only try.
-    pub fn of_one(deadline: Mono, at_least: Duration) -> Ladder {
+    pub(crate) fn of_one(deadline: Mono, at_least: Duration) -> Ladder {
         Ladder { next: RUNGS.len(), ..Ladder::new(deadline, at_least) }
     }
 
@@ -81,7 +81,7 @@ impl Ladder {
     }
 
     /// Starts the next rung, if there is one.
-    pub fn climb(&mut self, now: Mono) -> Option<Step> {
+    pub(crate) fn climb(&mut self, now: Mono) -> Option<Step> {
         if self.won || self.asking || self.exhausted {
             return None;
         }
@@ -100,7 +100,7 @@ impl Ladder {
     }
 
     /// Somebody was reserved and is being called on `leg`.
-    pub fn reserved(&mut self, now: Mono, leg: LegNo, responder: ResponderId, role: Role) {
+    pub(crate) fn reserved(&mut self, now: Mono, leg: LegNo, responder: ResponderId, role: Role) {
         self.asking = false;
         // The share was computed with this rung still to come.
         let rungs_left = (RUNGS.len() - self.next + 1).max(1) as u32;
@@ -110,20 +110,20 @@ impl Ladder {
     }
 
     /// Nobody could be reserved for the rung asked for.
-    pub fn nobody(&mut self, now: Mono) -> Option<Step> {
+    pub(crate) fn nobody(&mut self, now: Mono) -> Option<Step> {
         self.asking = false;
         self.climb(now)
     }
 
     /// A try ended without an answer.
-    pub fn failed(&mut self, now: Mono, leg: LegNo) -> (Option<Try>, Option<Step>) {
+    pub(crate) fn failed(&mut self, now: Mono, leg: LegNo) -> (Option<Try>, Option<Step>) {
         let ended = self.tries.iter().position(|t| t.leg == leg).map(|i| self.tries.remove(i));
         let step = if ended.is_some() { self.climb(now) } else { None };
         (ended, step)
     }
 
     /// Somebody answered: everybody else is let go.
-    pub fn answered(&mut self, leg: LegNo) -> Vec<Try> {
+    pub(crate) fn answered(&mut self, leg: LegNo) -> Vec<Try> {
         self.won = true;
         self.next_at = None;
         let (mine, others) = std::mem::take(&mut self.tries).into_iter().partition(|t| t.leg == leg);
@@ -134,27 +134,27 @@ impl Ladder {
         others
     }
 
-    pub fn is_trying(&self) -> bool {
+    pub(crate) fn is_trying(&self) -> bool {
         !self.won && !self.exhausted
     }
 
-    pub fn due(&self) -> Option<Mono> {
+    pub(crate) fn due(&self) -> Option<Mono> {
         let expiry = self.tries.iter().filter(|t| !t.answered).map(|t| t.started + RING_AT_MOST).min();
         [self.next_at, expiry].into_iter().flatten().min()
     }
 
     /// A try that has rung long enough.
-    pub fn expired(&self, now: Mono) -> Option<LegNo> {
+    pub(crate) fn expired(&self, now: Mono) -> Option<LegNo> {
         self.tries.iter().find(|t| !t.answered && t.started + RING_AT_MOST <= now).map(|t| t.leg)
     }
 
     /// Whether it is time for the next rung.
-    pub fn is_due(&self, now: Mono) -> bool {
+    pub(crate) fn is_due(&self, now: Mono) -> bool {
         self.next_at.is_some_and(|at| at <= now)
     }
 
     /// How a try that is cut off is to be counted.
-    pub fn cut_off(answered: bool) -> TryResult {
+    pub(crate) fn cut_off(answered: bool) -> TryResult {
         if answered { TryResult::Answered } else { TryResult::Superseded }
     }
 }

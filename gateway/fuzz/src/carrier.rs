@@ -11,20 +11,20 @@ use crate::script::{number, steps};
 
 const STEPS: usize = 64;
 
-pub fn cmpp(data: &[u8]) {
+pub(crate) fn cmpp(data: &[u8]) {
     run(Protocol::Cmpp(Version::V3), data);
     run(Protocol::Cmpp(Version::V2), data);
 }
 
-pub fn sgip(data: &[u8]) {
+pub(crate) fn sgip(data: &[u8]) {
     run(Protocol::Sgip { node: 3_010_012_345 }, data);
 }
 
-pub fn smgp(data: &[u8]) {
+pub(crate) fn smgp(data: &[u8]) {
     run(Protocol::Smgp, data);
 }
 
-pub fn smpp(data: &[u8]) {
+pub(crate) fn smpp(data: &[u8]) {
     run(Protocol::Smpp { system_type: String::new(), default_alphabet: Alphabet::Gsm7 }, data);
 }
 

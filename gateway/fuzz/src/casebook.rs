@@ -13,7 +13,7 @@ use crate::shard::City;
 const STEPS: usize = 128;
 
 /// Every request is answered once; a record stays within its bounds.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let mut city = City::new();
     let mut asked = 0;
     for (what, with) in steps(data, STEPS) {

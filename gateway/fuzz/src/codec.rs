@@ -21,7 +21,7 @@ const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)),
 const THERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 5060);
 
 /// A message that was taken can be answered, and the answer is a message.
-pub fn sip_message(data: &[u8]) {
+pub(crate) fn sip_message(data: &[u8]) {
     let peeked = peek_call_id(data).map(<[u8]>::to_vec);
     let Ok(message) = Message::frame(Bytes::copy_from_slice(data)) else { return };
     for (name, _, value) in message.headers() {
@@ -46,7 +46,7 @@ pub fn sip_message(data: &[u8]) {
 }
 
 /// However a stream is cut into pieces, the same messages come out of it.
-pub fn sip_stream(data: &[u8]) {
+pub(crate) fn sip_stream(data: &[u8]) {
     let Some((piece, stream)) = data.split_first() else { return };
     let frames = |piece: usize| {
         let (mut framer, mut out) = (StreamFramer::default(), Vec::new());
@@ -66,7 +66,7 @@ pub fn sip_stream(data: &[u8]) {
     assert_eq!(frames(usize::from(*piece)), frames(stream.len()), "in pieces of {piece} octets");
 }
 
-pub fn sip_digest(data: &[u8]) {
+pub(crate) fn sip_digest(data: &[u8]) {
     let Some(fields) = DigestFields::parse(data) else { return };
     for name in ["username", "realm", "nonce", "uri", "response", "nc", "cnonce", "qop", "opaque"] {
         let _ = fields.get(name);
@@ -77,7 +77,7 @@ pub fn sip_digest(data: &[u8]) {
 }
 
 /// A part of a body is a part of it.
-pub fn sip_multipart(data: &[u8]) {
+pub(crate) fn sip_multipart(data: &[u8]) {
     let (kind, body) = data.split_at(data.iter().position(|b| *b == b'\n').unwrap_or(0));
     let kind = String::from_utf8_lossy(kind);
     let Ok(message) = Message::frame(Writer::request("INVITE", b"sip:110@h").finish_with(&kind, body)) else { return };
@@ -92,7 +92,7 @@ const OWN: Own = Own { addresses: [HERE.ip(); 2], ports: (20_000, 20_999), sip_p
 const LOCAL: Local = Local { address: HERE.ip(), own: OWN, rtp_port: 20_000, ssrc: Some(7), session_id: 1, version: 1 };
 
 /// What we answer to an offer is an answer; nobody is sent where nobody may be.
-pub fn sdp(data: &[u8]) {
+pub(crate) fn sdp(data: &[u8]) {
     let address = |agreed: &Agreed| {
         if let Some(remote) = agreed.remote {
             let ip = remote.rtp.ip();
@@ -121,7 +121,7 @@ pub fn sdp(data: &[u8]) {
     }
 }
 
-pub fn rtp(data: &[u8]) {
+pub(crate) fn rtp(data: &[u8]) {
     let Some(packet) = Packet::parse(data) else { return };
     let _ = (is_rtcp(data), TelephoneEvent::parse(packet.payload).and_then(|e| e.digit()));
     let mut again = vec![0; packet.payload.len() + 12];
@@ -129,7 +129,7 @@ pub fn rtp(data: &[u8]) {
     assert_eq!(Packet::parse(&again[..len]), Some(packet), "what was written is read back");
 }
 
-pub fn rtcp(data: &[u8]) {
+pub(crate) fn rtcp(data: &[u8]) {
     let Some(heard) = rtcp_codec::parse(data) else { return };
     let mut bytes = [0; 256];
     let sender = heard.sender.map(|(_, s)| s);
@@ -139,7 +139,7 @@ pub fn rtcp(data: &[u8]) {
 }
 
 /// Any octets are a text; a text that is split into parts is whole again when they are put together.
-pub fn sms_text(data: &[u8]) {
+pub(crate) fn sms_text(data: &[u8]) {
     let data = user_data(data);
     for alphabet in [Alphabet::Ascii, Alphabet::Gsm7, Alphabet::Latin1, Alphabet::Ucs2, Alphabet::Gbk, Alphabet::Binary]
     {
@@ -156,7 +156,7 @@ pub fn sms_text(data: &[u8]) {
 }
 
 /// What the platform sends, in the clear and sealed.
-pub fn wechat(data: &[u8]) {
+pub(crate) fn wechat(data: &[u8]) {
     let _ = wechat::read(data);
     let key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
     let crypt = wechat::Crypt::new("token", key, "wx1").expect("a key");
@@ -169,7 +169,7 @@ pub fn wechat(data: &[u8]) {
     assert_eq!(crypt.open("1", "n", &sealed, &signature).as_deref(), Ok(data), "what was sealed is opened");
 }
 
-pub fn qq(data: &[u8]) {
+pub(crate) fn qq(data: &[u8]) {
     if let Ok(qq::Request::Message(message)) = qq::read(data) {
         assert!(!message.user.is_empty() && !message.message_id.is_empty());
     }
@@ -178,14 +178,14 @@ pub fn qq(data: &[u8]) {
     assert!(!key.is_signed("1", b"body", &text) || key.sign("1", b"body") == text.to_ascii_lowercase());
 }
 
-pub fn weibo(data: &[u8]) {
+pub(crate) fn weibo(data: &[u8]) {
     if let Ok(message) = weibo::read(data) {
         assert!(message.location.is_none_or(|l| l.point.is_sane()));
     }
 }
 
 /// Only what was signed is signed.
-pub fn webhook(data: &[u8]) {
+pub(crate) fn webhook(data: &[u8]) {
     let secret = codecs::webhook::Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a secret");
     let text = String::from_utf8_lossy(data);
     let _ = codecs::webhook::Secret::parse(&text);
@@ -195,7 +195,7 @@ pub fn webhook(data: &[u8]) {
 }
 
 /// Whatever a journal or a client holds.
-pub fn record(data: &[u8]) {
+pub(crate) fn record(data: &[u8]) {
     if let Ok(mut record) = AlertRecord::parse(data) {
         let sealed = record.seal();
         let again = AlertRecord::parse(&sealed).expect("what was sealed is read back");
@@ -211,7 +211,7 @@ pub fn record(data: &[u8]) {
     }
 }
 
-pub fn geojson(data: &[u8]) {
+pub(crate) fn geojson(data: &[u8]) {
     let Ok(features) = geo::parse_geojson(&String::from_utf8_lossy(data)) else { return };
     let point = geo::Point { lon: 117.05, lat: 34.05 };
     for feature in &features {
@@ -222,7 +222,7 @@ pub fn geojson(data: &[u8]) {
 }
 
 /// The pieces of a recording and the file that is made of them.
-pub fn audio(data: &[u8]) {
+pub(crate) fn audio(data: &[u8]) {
     let total: usize = pieces(data).map(|p| p.samples.len() + 12).sum();
     assert!(total <= data.len());
     let _ = Wav::parse(data);

@@ -55,7 +55,7 @@ fn opened(disk: &Arc<dyn Disk>, dir: &Path) -> Journal {
 
 /// Whatever was written over the segments, a start finds its way, what is appended then is durable and read back, and
 /// the numbers rise.
-pub fn journal(data: &[u8]) {
+pub(crate) fn journal(data: &[u8]) {
     let disk: Arc<dyn Disk> = Arc::new(ModelDisk::default());
     let dir = PathBuf::from("data/journal");
     let mut journal = opened(&disk, &dir);
@@ -109,7 +109,7 @@ pub fn journal(data: &[u8]) {
 
 /// Whatever was written over the recording log, what is sound is cut, the rest is passed over, and a new call is
 /// recorded beside it.
-pub fn recording(data: &[u8]) {
+pub(crate) fn recording(data: &[u8]) {
     let disk: Arc<dyn Disk> = Arc::new(ModelDisk::default());
     let (root, names): (_, TrackName) = (Path::new("data"), |track| format!("track{track}"));
     let no = |key: u8| AlertNo::mint("370400000000", 20_261_129, 1, u32::from(key));

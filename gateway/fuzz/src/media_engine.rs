@@ -27,7 +27,7 @@ fn agreed(last: u8, extra: &[u8]) -> Option<Agreed> {
 }
 
 /// Nothing goes to anybody but the two parties, and each of them gets at most a packet a tick.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let mut engine = Engine::default();
     let legs = [2, 3].map(|last| {
         let config = LegConfig { seed: u64::from(last), tag: u32::from(last), near: None };

@@ -4,11 +4,11 @@
 use codecs::sip::auth::{Algorithm, DigestFields, Proof, ha1};
 use codecs::sip::{Message, Name, NameAddr, Via};
 
-pub const REALM: &str = "sim";
-pub const SECRET: &str = "secret";
+pub(crate) const REALM: &str = "sim";
+pub(crate) const SECRET: &str = "secret";
 
 #[derive(Default)]
-pub struct Peer {
+pub(crate) struct Peer {
     tag: Vec<u8>,
     from_tag: Vec<u8>,
     branch: Vec<u8>,
@@ -20,7 +20,7 @@ pub struct Peer {
 
 impl Peer {
     /// A message of ours has reached it.
-    pub fn hear(&mut self, message: &Message) {
+    pub(crate) fn hear(&mut self, message: &Message) {
         let tag = |name| message.get(name).and_then(NameAddr::parse).and_then(|n| n.tag().map(<[u8]>::to_vec));
         if message.is_request() {
             self.from_tag = tag(Name::From).unwrap_or_default();
@@ -39,7 +39,7 @@ impl Peer {
     }
 
     /// Puts in what the script leaves open.
-    pub fn fill(&mut self, script: &[u8]) -> Vec<u8> {
+    pub(crate) fn fill(&mut self, script: &[u8]) -> Vec<u8> {
         let (mut out, mut rest) = (Vec::with_capacity(script.len() + 256), script);
         while let [first, behind @ ..] = rest {
             let (own, len): (Option<Vec<u8>>, usize) = match (first, behind.first()) {

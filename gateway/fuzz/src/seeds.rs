@@ -82,26 +82,26 @@ fn message(number: u8, text: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-pub fn sip_messages() -> Vec<Vec<u8>> {
+pub(crate) fn sip_messages() -> Vec<Vec<u8>> {
     let mut all = corpus("rfc4475");
     all.extend(corpus("rfc5118"));
     all.extend([invite(1, "", SDP), within("BYE", 1, 2), register(1, true), answer(200, "INVITE", "10.0.0.1", true)]);
     all
 }
 
-pub fn sip_streams() -> Vec<Vec<u8>> {
+pub(crate) fn sip_streams() -> Vec<Vec<u8>> {
     let two = [invite(1, "", SDP), b"\r\n\r\n".to_vec(), within("BYE", 1, 2)].concat();
     [1, 7, 200].iter().map(|piece| [&[*piece], &two[..]].concat()).collect()
 }
 
-pub fn digests() -> Vec<Vec<u8>> {
+pub(crate) fn digests() -> Vec<Vec<u8>> {
     texts(&[
         "Digest username=\"1001\",realm=\"sim\",nonce=\"a\",uri=\"sip:sim\",response=\"0\",qop=auth,nc=00000001,cnonce=\"c\"",
         "Digest realm=\"a, b\", algorithm=SHA-256 , nonce=\"\\\"\"",
     ])
 }
 
-pub fn multiparts() -> Vec<Vec<u8>> {
+pub(crate) fn multiparts() -> Vec<Vec<u8>> {
     texts(&[
         "multipart/mixed;boundary=b\n--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b\r\n\
          Content-Type: application/pidf+xml\r\n\r\n<p/>\r\n--b--\r\n",
@@ -109,7 +109,7 @@ pub fn multiparts() -> Vec<Vec<u8>> {
     ])
 }
 
-pub fn sdps() -> Vec<Vec<u8>> {
+pub(crate) fn sdps() -> Vec<Vec<u8>> {
     texts(&[
         SDP,
         "v=0\r\no=- 1 1 IN IP6 ::1\r\ns=-\r\nc=IN IP6 2001:db8::1\r\nt=0 0\r\nm=audio 9 RTP/SAVPF 111 8\r\nm=video 9 RTP/AVP 96\r\n",
@@ -123,11 +123,11 @@ fn rtp_packet(payload_type: u8, sequence: u8, payload: &[u8]) -> Vec<u8> {
     [&[0x80, payload_type, 0, sequence], &stamp.to_be_bytes()[..], &[0, 0, 0, 9], payload].concat()
 }
 
-pub fn rtps() -> Vec<Vec<u8>> {
+pub(crate) fn rtps() -> Vec<Vec<u8>> {
     vec![rtp_packet(8, 1, &[0xD5; 160]), rtp_packet(101, 2, &[5, 0x8A, 0, 160]), rtp_packet(13, 3, &[60])]
 }
 
-pub fn rtcps() -> Vec<Vec<u8>> {
+pub(crate) fn rtcps() -> Vec<Vec<u8>> {
     let mut bytes = [0; 256];
     let sender = codecs::rtcp::Sender { ntp: 1, rtp_timestamp: 2, packets: 3, octets: 4 };
     let report = codecs::rtcp::Report { ssrc: 9, ..Default::default() };
@@ -135,12 +135,12 @@ pub fn rtcps() -> Vec<Vec<u8>> {
     vec![bytes[..len].to_vec(), unhex("80c90001000000078 1cb000100000007")]
 }
 
-pub fn sms_texts() -> Vec<Vec<u8>> {
+pub(crate) fn sms_texts() -> Vec<Vec<u8>> {
     let long = [&[5, 0, 3, 7, 2, 1][..], &"火警在这里".repeat(14).into_bytes()].concat();
     vec![b"\0help".to_vec(), long, unhex("060804 0001 0201 4f60597d")]
 }
 
-pub fn wechats() -> Vec<Vec<u8>> {
+pub(crate) fn wechats() -> Vec<Vec<u8>> {
     texts(&[
         "<xml><ToUserName>a</ToUserName><FromUserName><![CDATA[u]]></FromUserName><CreateTime>1</CreateTime>\
          <MsgType>text</MsgType><Content>救命</Content><MsgId>7</MsgId></xml>",
@@ -151,7 +151,7 @@ pub fn wechats() -> Vec<Vec<u8>> {
     ])
 }
 
-pub fn qqs() -> Vec<Vec<u8>> {
+pub(crate) fn qqs() -> Vec<Vec<u8>> {
     texts(&[
         "{\"op\":0,\"id\":\"e\",\"t\":\"C2C_MESSAGE_CREATE\",\"d\":{\"id\":\"m\",\"author\":{\"user_openid\":\"u\"},\"content\":\"x\",\
          \"attachments\":[{\"content_type\":\"image/png\",\"url\":\"http://h\"}]}}",
@@ -159,19 +159,19 @@ pub fn qqs() -> Vec<Vec<u8>> {
     ])
 }
 
-pub fn weibos() -> Vec<Vec<u8>> {
+pub(crate) fn weibos() -> Vec<Vec<u8>> {
     texts(&[
         "{\"type\":\"text\",\"sender_id\":7,\"created_at\":\"Mon\",\"text\":\"x\",\"data\":{}}",
         "{\"type\":\"position\",\"sender_id\":\"7\",\"data\":{\"longitude\":\"117.0\",\"latitude\":\"34.0\"}}",
     ])
 }
 
-pub fn webhooks() -> Vec<Vec<u8>> {
+pub(crate) fn webhooks() -> Vec<Vec<u8>> {
     texts(&["v1,AAAA v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
 }
 
 /// Records, notes and events of a short history.
-pub fn records() -> Vec<Vec<u8>> {
+pub(crate) fn records() -> Vec<Vec<u8>> {
     let mut out = texts(&[
         "2026-11-29T10:00:00.123+08:00",
         "370400000000202611291000000079",
@@ -181,14 +181,14 @@ pub fn records() -> Vec<Vec<u8>> {
     out
 }
 
-pub fn geojsons() -> Vec<Vec<u8>> {
+pub(crate) fn geojsons() -> Vec<Vec<u8>> {
     texts(&[
         "{\"type\":\"FeatureCollection\",\"features\":[{\"type\":\"Feature\",\"properties\":{\"grid_id\":\"G\"},\"geometry\":\
              {\"type\":\"Polygon\",\"coordinates\":[[[117.0,34.0],[117.1,34.0],[117.1,34.1],[117.0,34.0]]]}}]}",
     ])
 }
 
-pub fn audios() -> Vec<Vec<u8>> {
+pub(crate) fn audios() -> Vec<Vec<u8>> {
     let piece = [&[1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0][..], &[0xD5; 4]].concat();
     vec![piece, codecs::audio::wav::write(codecs::audio::g711::Law::Mu, &[0xFF; 33])]
 }
@@ -202,7 +202,7 @@ fn link(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
     vec![script(&steps), script(&[(b'r', &frames.concat()), (b'x', b""), (b'c', b"")])]
 }
 
-pub fn cmpps() -> Vec<Vec<u8>> {
+pub(crate) fn cmpps() -> Vec<Vec<u8>> {
     let text =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../codecs/corpus/cmpp/pdus.json"));
     let all: Vec<serde_json::Value> = serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
@@ -229,7 +229,7 @@ pub fn cmpps() -> Vec<Vec<u8>> {
     link(&frames)
 }
 
-pub fn smpps() -> Vec<Vec<u8>> {
+pub(crate) fn smpps() -> Vec<Vec<u8>> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../codecs/corpus/smpp/pdus.hex"));
     let mut frames: Vec<Vec<u8>> = text.unwrap_or_default().lines().map(unhex).collect();
     let deliver = smpp::Message {
@@ -245,7 +245,7 @@ pub fn smpps() -> Vec<Vec<u8>> {
     link(&frames)
 }
 
-pub fn sgips() -> Vec<Vec<u8>> {
+pub(crate) fn sgips() -> Vec<Vec<u8>> {
     let sequence = sgip::Sequence { node: 1, time: 1_129_000_000, counter: 9 };
     let write = |pdu: &sgip::Pdu<'_>| {
         let mut out = Vec::new();
@@ -264,7 +264,7 @@ pub fn sgips() -> Vec<Vec<u8>> {
     out
 }
 
-pub fn smgps() -> Vec<Vec<u8>> {
+pub(crate) fn smgps() -> Vec<Vec<u8>> {
     let write = |sequence, pdu: &smgp::Pdu<'_>| {
         let mut out = Vec::new();
         smgp::write(sequence, pdu, &mut out);
@@ -283,7 +283,7 @@ pub fn smgps() -> Vec<Vec<u8>> {
     link(&[login, deliver, write(3, &smgp::Pdu::ActiveTest)])
 }
 
-pub fn sip_endpoints() -> Vec<Vec<u8>> {
+pub(crate) fn sip_endpoints() -> Vec<Vec<u8>> {
     let call =
         [invite(1, "", SDP), within("ACK", 1, 1), within("BYE", 1, 2), within("CANCEL", 2, 1), invite(2, "", SDP)];
     let ok = answer(200, "INVITE", "10.0.0.1", true);
@@ -319,7 +319,7 @@ fn reinvite(number: u8) -> Vec<u8> {
     text.replace("To: <sip:110@10.0.0.9>", "To: <sip:110@10.0.0.9>;tag=%T").into_bytes()
 }
 
-pub fn media_engines() -> Vec<Vec<u8>> {
+pub(crate) fn media_engines() -> Vec<Vec<u8>> {
     let packets: Vec<Vec<u8>> = (0..20).map(|n| rtp_packet(8, n, &[0x55; 160])).collect();
     let mut steps: Vec<(u8, &[u8])> = vec![(b'o', b"")];
     for packet in &packets {
@@ -347,7 +347,7 @@ pub fn media_engines() -> Vec<Vec<u8>> {
     ]
 }
 
-pub fn shards() -> Vec<Vec<u8>> {
+pub(crate) fn shards() -> Vec<Vec<u8>> {
     let voice = [&[0, 0][..], &rtp_packet(8, 1, &[0x55; 160])].concat();
     let seat_voice = [&[1, 1][..], &rtp_packet(8, 1, &[0x55; 160])].concat();
     let seat_ok = answer(200, "INVITE", "10.0.0.2", true);
@@ -383,7 +383,7 @@ pub fn shards() -> Vec<Vec<u8>> {
     ]
 }
 
-pub fn casebooks() -> Vec<Vec<u8>> {
+pub(crate) fn casebooks() -> Vec<Vec<u8>> {
     vec![
         script(&[
             (b'm', "\x01打架".as_bytes()),
@@ -400,7 +400,7 @@ pub fn casebooks() -> Vec<Vec<u8>> {
     ]
 }
 
-pub fn journals() -> Vec<Vec<u8>> {
+pub(crate) fn journals() -> Vec<Vec<u8>> {
     vec![
         script(&[
             (b'a', b"\x00one"),
@@ -414,7 +414,7 @@ pub fn journals() -> Vec<Vec<u8>> {
     ]
 }
 
-pub fn recordings() -> Vec<Vec<u8>> {
+pub(crate) fn recordings() -> Vec<Vec<u8>> {
     let piece = [&[7, 1, 0][..], &[0xD5; 80]].concat();
     vec![
         script(&[(b'w', &piece), (b'w', &piece), (b'k', b""), (b'w', &piece), (b'e', &[7])]),

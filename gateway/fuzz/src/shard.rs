@@ -20,7 +20,7 @@ use crate::script::{number, steps};
 const STEPS: usize = 64;
 const TICK: Duration = Duration::from_millis(20);
 
-pub struct City {
+pub(crate) struct City {
     pub gateway: Gateway,
     pub now: Mono,
     peers: [Peer; 3],
@@ -32,7 +32,7 @@ pub struct City {
 }
 
 /// Whatever comes, what we send is in order, and when everybody has gone nothing is left of them.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let mut city = City::new();
     for (what, with) in steps(data, STEPS) {
         city.step(what, with);
@@ -42,7 +42,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// The events that a script leads to, as they are journalled.
-pub fn events_of(script: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn events_of(script: &[u8]) -> Vec<Vec<u8>> {
     let mut city = City::new();
     for (what, with) in steps(script, STEPS) {
         city.step(what, with);
@@ -52,7 +52,7 @@ pub fn events_of(script: &[u8]) -> Vec<Vec<u8>> {
 }
 
 impl City {
-    pub fn new() -> City {
+    pub(crate) fn new() -> City {
         let now = Mono(1_000_000_000);
         let wall = Wall(1_700_000_000_000_000_000);
         let mut gateway = Gateway::start((now, wall), [3; 32], 1, &Front::default(), None);
@@ -75,7 +75,7 @@ impl City {
         city
     }
 
-    pub fn wall(&self) -> Wall {
+    pub(crate) fn wall(&self) -> Wall {
         Wall(1_700_000_000_000_000_000 + self.now.0 as i64)
     }
 
@@ -136,7 +136,7 @@ impl City {
     }
 
     /// Time goes by, with a tick of media every 20 ms where there is any.
-    pub fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         let mut tick_at = self.now + TICK;
         for _ in 0..1_000_000 {
@@ -171,7 +171,7 @@ impl City {
     }
 
     /// Hands everything on until nobody has anything more to say.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         let (now, wall) = (self.now, self.wall());
         loop {
             if let Some(output) = self.gateway.shards[0].poll_output() {

@@ -37,7 +37,7 @@ struct World {
 }
 
 /// Whatever comes, what we send is in order, an event comes once, and when all is over nothing is left.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let mut mint = Mint::new([1; 32]);
     let account = Account {
         user: "1001".into(),

@@ -51,7 +51,7 @@ pub(crate) struct Jitter {
 }
 
 impl Jitter {
-    pub fn new(law: Law) -> Jitter {
+    pub(crate) fn new(law: Law) -> Jitter {
         Jitter {
             law,
             ring: Box::default(),
@@ -69,14 +69,14 @@ impl Jitter {
     }
 
     /// Forgets the stream: its source, SSRC or clock has changed.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         let stats = self.stats;
         *self = Jitter::new(self.law);
         self.stats = stats;
     }
 
     /// Takes the samples of one packet, in this buffer's law.
-    pub fn push(&mut self, timestamp: u32, samples: &[u8]) {
+    pub(crate) fn push(&mut self, timestamp: u32, samples: &[u8]) {
         for (n, piece) in (0u32..).zip(samples.chunks(PIECE)) {
             self.push_piece(timestamp.wrapping_add(n * PIECE as u32), piece);
         }
@@ -154,7 +154,7 @@ impl Jitter {
     }
 
     /// The next 20 ms. `false`: nothing was there and it is concealment or silence.
-    pub fn pull(&mut self, out: &mut [u8; FRAME]) -> bool {
+    pub(crate) fn pull(&mut self, out: &mut [u8; FRAME]) -> bool {
         if self.base.is_none() {
             out.fill(self.law.silence());
             return false;

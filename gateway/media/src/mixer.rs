@@ -35,17 +35,17 @@ impl Default for Mixer {
 }
 
 impl Mixer {
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.speaking = 0;
     }
 
     /// Where a party's code words go before `add`.
-    pub fn codes(&mut self, slot: usize) -> &mut [u8; FRAME] {
+    pub(crate) fn codes(&mut self, slot: usize) -> &mut [u8; FRAME] {
         &mut self.codes[slot]
     }
 
     /// Takes the code words that were put into `codes`.
-    pub fn add(&mut self, slot: usize, law: Law) {
+    pub(crate) fn add(&mut self, slot: usize, law: Law) {
         self.laws[slot] = law;
         let silence = law.silence();
         if self.codes[slot].iter().any(|c| *c != silence) {
@@ -54,7 +54,7 @@ impl Mixer {
     }
 
     /// After the last `add`.
-    pub fn sum(&mut self) {
+    pub(crate) fn sum(&mut self) {
         if self.speaking.count_ones() < 2 {
             return;
         }
@@ -66,7 +66,7 @@ impl Mixer {
     }
 
     /// What the party at `slot` hears.
-    pub fn others(&self, slot: usize, law: Law, out: &mut [u8; FRAME]) {
+    pub(crate) fn others(&self, slot: usize, law: Law, out: &mut [u8; FRAME]) {
         let others = self.speaking & !(1 << slot);
         if others.count_ones() < 2 {
             return self.copy(others, law, out);
@@ -78,7 +78,7 @@ impl Mixer {
     }
 
     /// Everybody together.
-    pub fn total(&self, law: Law, out: &mut [u8; FRAME]) {
+    pub(crate) fn total(&self, law: Law, out: &mut [u8; FRAME]) {
         if self.speaking.count_ones() < 2 {
             return self.copy(self.speaking, law, out);
         }
@@ -94,7 +94,7 @@ impl Mixer {
     }
 
     /// A party's own code words, in another law.
-    pub fn recoded(&self, slot: usize, law: Law, out: &mut [u8; FRAME]) {
+    pub(crate) fn recoded(&self, slot: usize, law: Law, out: &mut [u8; FRAME]) {
         let from = self.laws[slot];
         if from == law {
             return out.copy_from_slice(&self.codes[slot]);

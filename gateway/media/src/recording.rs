@@ -32,12 +32,12 @@ struct OpenPiece {
 }
 
 impl Recording {
-    pub fn begin(key: u64) -> Recording {
+    pub(crate) fn begin(key: u64) -> Recording {
         Recording { key, tick: 0, gathered: 0, heard: false, bytes: Vec::new(), open: Vec::with_capacity(4) }
     }
 
     /// One frame of one track in the current tick.
-    pub fn write(&mut self, track: u8, codes: &[u8; FRAME]) {
+    pub(crate) fn write(&mut self, track: u8, codes: &[u8; FRAME]) {
         let goes_on = |p: &&mut OpenPiece| p.track == track && p.first_tick + (p.len / FRAME) as u32 == self.tick;
         let (at, len) = match self.open.iter_mut().find(goes_on) {
             Some(piece) => {
@@ -60,19 +60,19 @@ impl Recording {
     }
 
     /// Somebody was heard.
-    pub fn hear(&mut self) {
+    pub(crate) fn hear(&mut self) {
         self.heard = true;
     }
 
     /// What is left at the end. A call that ended before its first chunk was full and in which nobody was heard leaves
     /// nothing: there is no audio in it, and four files of silence would say that there was.
-    pub fn end(&mut self) -> Option<Chunk> {
+    pub(crate) fn end(&mut self) -> Option<Chunk> {
         let empty = !self.heard && self.tick < TICKS_A_CHUNK;
         if empty { None } else { self.flush() }
     }
 
     /// Ends the tick; a chunk comes out every `TICKS_A_CHUNK`.
-    pub fn end_tick(&mut self) -> Option<Chunk> {
+    pub(crate) fn end_tick(&mut self) -> Option<Chunk> {
         self.tick += 1;
         self.gathered += 1;
         if self.gathered >= TICKS_A_CHUNK { self.flush() } else { None }

@@ -50,7 +50,7 @@ pub(crate) struct Source {
 
 impl Source {
     /// What a new offer/answer says. `near`: the address that signalling comes from, where media may as well.
-    pub fn name(&mut self, named: Option<Remote>, near: Option<IpAddr>) {
+    pub(crate) fn name(&mut self, named: Option<Remote>, near: Option<IpAddr>) {
         if (named, near) != (self.named, self.near) {
             (self.named, self.near, self.named_spoke) = (named, near, false);
             (self.learnt, self.candidates) = (None, Default::default());
@@ -58,30 +58,30 @@ impl Source {
     }
 
     /// From now on packets may be sent.
-    pub fn open(&mut self) {
+    pub(crate) fn open(&mut self) {
         self.is_open = true;
     }
 
-    pub fn heard_since(&self, then: Mono) -> bool {
+    pub(crate) fn heard_since(&self, then: Mono) -> bool {
         self.last_heard.is_some_and(|at| at > then)
     }
 
-    pub fn was_heard(&self) -> bool {
+    pub(crate) fn was_heard(&self) -> bool {
         self.last_heard.is_some()
     }
 
     /// Where packets go.
-    pub fn target(&self) -> Option<SocketAddr> {
+    pub(crate) fn target(&self) -> Option<SocketAddr> {
         self.learnt.or(self.named.map(|r| r.rtp)).filter(|_| self.is_open)
     }
 
     /// Where reports go: to a peer behind a NAT none do, since nobody knows the port.
-    pub fn reports_to(&self) -> Option<SocketAddr> {
+    pub(crate) fn reports_to(&self) -> Option<SocketAddr> {
         self.named.map(|r| r.rtcp).filter(|_| self.is_open && self.learnt.is_none())
     }
 
     /// Whether a packet is the peer's. Nobody is learnt from what is no sound.
-    pub fn takes(&mut self, now: Mono, from: SocketAddr, packet: &Packet<'_>, is_sound: bool) -> bool {
+    pub(crate) fn takes(&mut self, now: Mono, from: SocketAddr, packet: &Packet<'_>, is_sound: bool) -> bool {
         let theirs = if self.named.is_some_and(|r| r.rtp == from) {
             // The one that the SDP names is right, whoever was heard before.
             (self.learnt, self.candidates, self.named_spoke) = (None, Default::default(), true);
@@ -96,7 +96,7 @@ impl Source {
         theirs
     }
 
-    pub fn takes_reports(&self, from: SocketAddr) -> bool {
+    pub(crate) fn takes_reports(&self, from: SocketAddr) -> bool {
         self.named.is_some_and(|r| r.rtcp == from || r.rtp == from)
             || self.learnt.is_some_and(|at| at.ip() == from.ip())
     }

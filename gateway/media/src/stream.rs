@@ -54,7 +54,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub fn new(law: Law, payload_type: u8, telephone_event: Option<u8>, seed: u64) -> Stream {
+    pub(crate) fn new(law: Law, payload_type: u8, telephone_event: Option<u8>, seed: u64) -> Stream {
         Stream {
             law,
             payload_type,
@@ -84,7 +84,7 @@ impl Stream {
     }
 
     /// Changes what is sent, after a new offer/answer; the stream goes on.
-    pub fn renegotiate(&mut self, law: Law, payload_type: u8, telephone_event: Option<u8>) {
+    pub(crate) fn renegotiate(&mut self, law: Law, payload_type: u8, telephone_event: Option<u8>) {
         if law != self.law {
             self.jitter = Jitter::new(law);
         }
@@ -92,7 +92,7 @@ impl Stream {
     }
 
     /// Takes one RTP datagram.
-    pub fn handle(&mut self, now: Mono, from: SocketAddr, bytes: &[u8]) -> Heard {
+    pub(crate) fn handle(&mut self, now: Mono, from: SocketAddr, bytes: &[u8]) -> Heard {
         let Some(packet) = Packet::parse(bytes) else { return Heard::Nothing };
         let is_sound = self.plays(packet.payload_type) && !packet.payload.is_empty();
         if !self.source.takes(now, from, &packet, is_sound) {
@@ -183,7 +183,7 @@ impl Stream {
     }
 
     /// Writes the next packet with 20 ms of code words; returns its length.
-    pub fn packetize(&mut self, codes: &[u8; FRAME], target: &mut [u8]) -> usize {
+    pub(crate) fn packetize(&mut self, codes: &[u8; FRAME], target: &mut [u8]) -> usize {
         let packet = Packet {
             payload_type: self.payload_type,
             marker: std::mem::take(&mut self.marker),
@@ -199,12 +199,12 @@ impl Stream {
     }
 
     /// Lets the media clock run, whether a packet was sent or not.
-    pub fn advance(&mut self, sent: bool) {
+    pub(crate) fn advance(&mut self, sent: bool) {
         self.timestamp = self.timestamp.wrapping_add(FRAME as u32);
         self.marker |= !sent;
     }
 
-    pub fn handle_rtcp(&mut self, now: Mono, from: SocketAddr, bytes: &[u8]) {
+    pub(crate) fn handle_rtcp(&mut self, now: Mono, from: SocketAddr, bytes: &[u8]) {
         if !self.source.takes_reports(from) {
             self.strangers += 1;
             return;
@@ -222,7 +222,7 @@ impl Stream {
     }
 
     /// Writes SR or RR; returns its length.
-    pub fn report(&mut self, now: Mono, wall: Wall, target: &mut [u8]) -> usize {
+    pub(crate) fn report(&mut self, now: Mono, wall: Wall, target: &mut [u8]) -> usize {
         let seconds_1900 = (wall.0 / 1_000_000_000 + 2_208_988_800) as u64;
         let fraction = ((wall.0 % 1_000_000_000) as u64) * (1 << 32) / 1_000_000_000;
         let sender = (self.packets_out > 0).then(|| Sender {
@@ -257,7 +257,7 @@ impl Stream {
     }
 
     /// Packets that should have come and did not.
-    pub fn lost(&self) -> u32 {
+    pub(crate) fn lost(&self) -> u32 {
         match self.ssrc_in {
             Some(_) => (self.sequence_max.wrapping_sub(self.sequence_base) + 1).saturating_sub(self.received),
             None => 0,
@@ -265,7 +265,7 @@ impl Stream {
     }
 
     /// Interarrival jitter in milliseconds.
-    pub fn jitter_ms(&self) -> u32 {
+    pub(crate) fn jitter_ms(&self) -> u32 {
         (self.jitter_q4 >> 4) as u32 / 8
     }
 }

@@ -17,30 +17,30 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(3001);
 
 /// Calls that the gateway has read and not answered yet, by Call-ID.
 #[derive(Default)]
-pub struct Unanswered {
+pub(crate) struct Unanswered {
     since: BTreeMap<Vec<u8>, Mono>,
     seen: BTreeSet<Vec<u8>>,
     pub worst: Duration,
 }
 
 impl Unanswered {
-    pub fn arrived(&mut self, now: Mono, call_id: &[u8]) {
+    pub(crate) fn arrived(&mut self, now: Mono, call_id: &[u8]) {
         if self.seen.insert(call_id.to_vec()) {
             self.since.insert(call_id.to_vec(), now);
         }
     }
-    pub fn finished(&mut self, now: Mono, call_id: &[u8]) {
+    pub(crate) fn finished(&mut self, now: Mono, call_id: &[u8]) {
         if let Some(at) = self.since.remove(call_id) {
             self.worst = self.worst.max(now.since(at));
         }
     }
     /// A crash forgets them; the carrier's repeats bring them in anew.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         for id in std::mem::take(&mut self.since).into_keys() {
             self.seen.remove(&id);
         }
     }
-    pub fn check(&self, now: Mono) -> Result<(), String> {
+    pub(crate) fn check(&self, now: Mono) -> Result<(), String> {
         match self.since.values().min() {
             Some(at) if now.since(*at) > ANSWER_WITHIN => Err(format!("a call of {at} is not answered at {now}")),
             _ => Ok(()),
@@ -49,7 +49,7 @@ impl Unanswered {
 }
 
 /// At every instant: nobody waits while a seat is free.
-pub fn nobody_waits_beside_a_free_seat(gateway: &Gateway) -> Result<(), String> {
+pub(crate) fn nobody_waits_beside_a_free_seat(gateway: &Gateway) -> Result<(), String> {
     let g = gateway.desk.gauges();
     if g.waiting > 0 && g.seats_idle > 0 {
         Err(format!("{} wait while {} seats are free", g.waiting, g.seats_idle))
@@ -59,7 +59,7 @@ pub fn nobody_waits_beside_a_free_seat(gateway: &Gateway) -> Result<(), String> 
 }
 
 /// After a start: whoever was registered before is offered calls at once.
-pub fn registered_are_there(gateway: &Gateway, registered: usize) -> Result<(), String> {
+pub(crate) fn registered_are_there(gateway: &Gateway, registered: usize) -> Result<(), String> {
     let g = gateway.desk.gauges();
     let there = g.seats_idle + g.seats_busy + g.seats_away;
     if there < registered {
@@ -73,12 +73,12 @@ const UNHEARD_FOR: Duration = Duration::from_secs(20);
 
 /// A caller who has heard nobody, and a seat that was free all that time.
 #[derive(Default)]
-pub struct Unheard {
+pub(crate) struct Unheard {
     free_since: Option<Mono>,
 }
 
 impl Unheard {
-    pub fn check(&mut self, now: Mono, seats_idle: usize, unheard_since: Option<Mono>) -> Result<(), String> {
+    pub(crate) fn check(&mut self, now: Mono, seats_idle: usize, unheard_since: Option<Mono>) -> Result<(), String> {
         if seats_idle == 0 {
             self.free_since = None;
             return Ok(());
@@ -94,7 +94,7 @@ impl Unheard {
 }
 
 /// At rest: no leg, port, timer, seat or officer is left behind.
-pub fn nothing_left_behind(gateway: &Gateway) -> Result<(), String> {
+pub(crate) fn nothing_left_behind(gateway: &Gateway) -> Result<(), String> {
     let ports = usize::from(PORTS) / gateway.shards.len();
     for (index, shard) in gateway.shards.iter().enumerate() {
         let c = shard.counts();
@@ -111,7 +111,7 @@ pub fn nothing_left_behind(gateway: &Gateway) -> Result<(), String> {
 }
 
 /// At rest: every durable event is at every sink, same bytes each time, each revision once and in order.
-pub fn delivered(events: &[Entry], sink: &Sink, broken: Option<Rule>) -> Result<(), String> {
+pub(crate) fn delivered(events: &[Entry], sink: &Sink, broken: Option<Rule>) -> Result<(), String> {
     // As they stand in the journal: whoever delivers makes nothing of them anew.
     let mut bodies: BTreeMap<&str, &[u8]> = events.iter().map(|e| (e.event.id.as_str(), &e.bytes[..])).collect();
     for (id, bytes) in &sink.got {
@@ -128,7 +128,7 @@ pub fn delivered(events: &[Entry], sink: &Sink, broken: Option<Rule>) -> Result<
 }
 
 /// Every revision of every alert: counted, sealed, chained; numbers sound and given once.
-pub fn chained(events: &[Entry]) -> Result<BTreeMap<String, AlertRecord>, String> {
+pub(crate) fn chained(events: &[Entry]) -> Result<BTreeMap<String, AlertRecord>, String> {
     let mut last: BTreeMap<String, AlertRecord> = BTreeMap::new();
     for entry in events {
         let data = &entry.event.data;
@@ -151,7 +151,7 @@ pub fn chained(events: &[Entry]) -> Result<BTreeMap<String, AlertRecord>, String
 }
 
 /// At rest: every alert has come to its end, and whoever gave up before an answer has been called back.
-pub fn ended(alerts: &BTreeMap<String, AlertRecord>) -> Result<(), String> {
+pub(crate) fn ended(alerts: &BTreeMap<String, AlertRecord>) -> Result<(), String> {
     match alerts.values().find(|a| a.state != State::Closed) {
         Some(open) => Err(format!("{} stayed {:?}", open.id.alert_no, open.state)),
         None => Ok(()),
@@ -159,7 +159,7 @@ pub fn ended(alerts: &BTreeMap<String, AlertRecord>) -> Result<(), String> {
 }
 
 /// Nobody is in two conversations at one time: by the world's time, whatever the gateway's clock said.
-pub fn one_at_a_time(alerts: &BTreeMap<String, AlertRecord>, written: &Written) -> Result<(), String> {
+pub(crate) fn one_at_a_time(alerts: &BTreeMap<String, AlertRecord>, written: &Written) -> Result<(), String> {
     let mut busy: BTreeMap<&str, Vec<(Mono, Mono, &str)>> = BTreeMap::new();
     for (no, alert) in alerts {
         for leg in alert.call.legs.iter().filter(|l| l.role != Role::Reporter) {

@@ -29,7 +29,7 @@ struct State {
 #[derive(Clone, Default)]
 pub struct ModelDisk(Arc<Mutex<State>>);
 
-pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("one thread uses it")
 }
 

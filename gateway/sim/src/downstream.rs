@@ -21,7 +21,7 @@ use crate::rules::Rule;
 /// Small segments, so that a world has several, and snapshots.
 const CONFIG: Config = Config { node: 1, segment: 256 * 1024, waiting_max: 4 * 1024 * 1024 };
 
-pub struct Entry {
+pub(crate) struct Entry {
     pub event: CloudEvent,
     pub bytes: Vec<u8>,
 }
@@ -57,7 +57,7 @@ impl Engine {
 }
 
 /// What is kept: by the product's own code, or by the modelled engine.
-pub struct Storage {
+pub(crate) struct Storage {
     pub disk: ModelDisk,
     /// Where several nodes keep it together.
     log: Option<Log>,
@@ -76,7 +76,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    pub fn new(replicated: bool) -> Storage {
+    pub(crate) fn new(replicated: bool) -> Storage {
         let disk = ModelDisk::default();
         let log = replicated.then(|| Log::new(disk.clone(), &dir(), CONFIG.segment));
         Storage {
@@ -120,7 +120,7 @@ impl Storage {
     }
 
     /// A start: what stands at the front, and everything else that the journal tells.
-    pub fn open(&mut self, at: Wall, broken: Option<Rule>) -> (Front, Recovered) {
+    pub(crate) fn open(&mut self, at: Wall, broken: Option<Rule>) -> (Front, Recovered) {
         let mut front = Front::default();
         let engine = self.begin(&mut front, broken);
         // As the shell's start does.
@@ -152,7 +152,7 @@ impl Storage {
         (front, recovered)
     }
 
-    pub fn append(&mut self, given: Given, broken: Option<Rule>, chance: &mut Chance) {
+    pub(crate) fn append(&mut self, given: Given, broken: Option<Rule>, chance: &mut Chance) {
         let Some(engine) = &mut self.engine else { return };
         let is_event = given.1 == Kind::Event;
         if broken == Some(Rule::JournalOrder) && is_event && self.held.is_none() && chance.percent(20) {
@@ -169,7 +169,7 @@ impl Storage {
     }
 
     /// What was appended since the last time belongs together.
-    pub fn end_batch(&mut self) {
+    pub(crate) fn end_batch(&mut self) {
         if let Some(engine) = &mut self.engine {
             engine.door_mut().end_batch();
             self.ends.insert(self.given);
@@ -185,56 +185,56 @@ impl Storage {
     }
 
     /// Octets that are not durable.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.engine.as_ref().map_or(0, |e| e.door().waiting())
     }
 
     /// Makes durable what waits, or begins to.
-    pub fn commit(&mut self) -> Result<(), Trouble> {
+    pub(crate) fn commit(&mut self) -> Result<(), Trouble> {
         self.engine.as_mut().map_or(Ok(()), |e| e.door_mut().commit())
     }
 
     /// How far everything is durable.
-    pub fn durable(&self) -> Ticket {
+    pub(crate) fn durable(&self) -> Ticket {
         self.engine.as_ref().map_or(0, |e| e.door().durable())
     }
 
     /// What was begun has not come to its end.
-    pub fn is_on_its_way(&self) -> bool {
+    pub(crate) fn is_on_its_way(&self) -> bool {
         matches!(&self.engine, Some(Engine::Replicated(replicated)) if replicated.is_on_its_way())
     }
 
-    pub fn arrive(&mut self) {
+    pub(crate) fn arrive(&mut self) {
         if let Some(Engine::Replicated(replicated)) = &mut self.engine {
             replicated.arrive();
         }
     }
 
     /// With everything durable: whether it is time for the next segment, and then its first number.
-    pub fn next_segment(&mut self) -> Option<(u64, bool)> {
+    pub(crate) fn next_segment(&mut self) -> Option<(u64, bool)> {
         let door = self.engine.as_mut().map(Engine::door_mut).filter(|door| door.waiting() == 0)?;
         let renewed = door.take_renewed();
         let begun = (door.is_full() && door.begin_segment().is_ok()) || renewed;
         begun.then(|| (door.last_sequence() + 1, renewed))
     }
 
-    pub fn last_sequence(&self) -> u64 {
+    pub(crate) fn last_sequence(&self) -> u64 {
         self.engine.as_ref().map_or(0, |e| e.door().last_sequence())
     }
 
-    pub fn is_replicated(&self) -> bool {
+    pub(crate) fn is_replicated(&self) -> bool {
         self.log.is_some()
     }
 
     /// From now on nothing is taken, or nothing after a few operations.
-    pub fn fail(&self, operations: u32) {
+    pub(crate) fn fail(&self, operations: u32) {
         match &self.log {
             Some(log) => log.refuse(true),
             None => self.disk.fail_after(operations),
         }
     }
 
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         match &self.log {
             Some(log) => log.refuse(false),
             None => self.disk.heal(),
@@ -242,7 +242,7 @@ impl Storage {
     }
 
     /// Another node takes the lead.
-    pub fn lose_the_lead(&mut self, at: Wall, chance: &mut Chance) {
+    pub(crate) fn lose_the_lead(&mut self, at: Wall, chance: &mut Chance) {
         if let Some(Engine::Replicated(replicated)) = &mut self.engine {
             replicated.cut_off(chance);
             let taken = replicated.taken();
@@ -254,7 +254,7 @@ impl Storage {
     }
 
     /// The power is gone; perhaps while something was being written.
-    pub fn crash(&mut self, chance: &mut Chance) {
+    pub(crate) fn crash(&mut self, chance: &mut Chance) {
         if let Some(Engine::Replicated(replicated)) = &mut self.engine {
             replicated.cut_off(chance);
             let taken = replicated.taken();
@@ -271,7 +271,7 @@ impl Storage {
     }
 
     /// Every durable event, as the journal has it.
-    pub fn events(&self) -> Vec<Entry> {
+    pub(crate) fn events(&self) -> Vec<Entry> {
         let mut events = Vec::new();
         let take = |met: Replayed<'_>| {
             if let Replayed::Frame(frame) = met
@@ -287,7 +287,7 @@ impl Storage {
 }
 
 #[derive(Default)]
-pub struct Sink {
+pub(crate) struct Sink {
     follower: Option<Follower>,
     /// Every body that was posted, repeats included: id and bytes.
     pub got: Vec<(String, Vec<u8>)>,
@@ -295,19 +295,19 @@ pub struct Sink {
 
 /// What a turn of a sink came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Turn {
+pub(crate) enum Turn {
     Nothing,
     Refused,
     Told,
 }
 
 impl Sink {
-    pub fn open(&mut self, storage: &Storage, name: &str) {
+    pub(crate) fn open(&mut self, storage: &Storage, name: &str) {
         self.follower = Some(Follower::open(&storage.shared(), data(), name, storage.last_sequence()));
     }
 
     /// Tries the next event.
-    pub fn step(&mut self, storage: &Storage, broken: Option<Rule>, chance: &mut Chance) -> Turn {
+    pub(crate) fn step(&mut self, storage: &Storage, broken: Option<Rule>, chance: &mut Chance) -> Turn {
         let Some(follower) = &mut self.follower else { return Turn::Nothing };
         let (id, bytes) = match follower.due(storage.last_sequence()) {
             Ok(Some(Due::Event { body, .. })) => {
@@ -333,7 +333,7 @@ impl Sink {
     }
 
     /// As a receiver sees it that drops repeated ids.
-    pub fn accepted(&self, broken: Option<Rule>) -> Vec<&(String, Vec<u8>)> {
+    pub(crate) fn accepted(&self, broken: Option<Rule>) -> Vec<&(String, Vec<u8>)> {
         let mut seen = std::collections::BTreeSet::new();
         let keep = |e: &&(String, Vec<u8>)| broken == Some(Rule::DeDuplication) || seen.insert(e.0.clone());
         self.got.iter().filter(keep).collect()

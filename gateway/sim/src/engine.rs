@@ -21,7 +21,7 @@ const OTHER: u8 = 2;
 const BLOCK: u32 = 10_000;
 
 /// A frame as it was appended.
-pub type Given = (Wall, Kind, Vec<u8>);
+pub(crate) type Given = (Wall, Kind, Vec<u8>);
 
 /// What the nodes have agreed on. Each keeps it in segments; this node's lie on its disk.
 struct Agreed {
@@ -41,10 +41,10 @@ struct Agreed {
 
 /// Shared with whoever appends to it.
 #[derive(Clone)]
-pub struct Log(Arc<Mutex<Agreed>>);
+pub(crate) struct Log(Arc<Mutex<Agreed>>);
 
 impl Log {
-    pub fn new(disk: ModelDisk, dir: &Path, segment: u64) -> Log {
+    pub(crate) fn new(disk: ModelDisk, dir: &Path, segment: u64) -> Log {
         let (dir, offset, first) = (dir.to_owned(), 0, 1);
         let link = Link::NONE;
         Log(Arc::new(Mutex::new(Agreed {
@@ -61,12 +61,12 @@ impl Log {
     }
 
     /// Whether it takes nothing for now.
-    pub fn refuse(&self, refuses: bool) {
+    pub(crate) fn refuse(&self, refuses: bool) {
         locked(&self.0).refuses = refuses;
     }
 
     /// Another node leads from now on, and has reserved serials of its own.
-    pub fn lead_by_another(&self, at: Wall, chance: &mut Chance) {
+    pub(crate) fn lead_by_another(&self, at: Wall, chance: &mut Chance) {
         let agreed = &mut *locked(&self.0);
         agreed.term += 1;
         let origin = Origin { node: OTHER, epoch: agreed.term as u16 };
@@ -76,7 +76,7 @@ impl Log {
         }
     }
 
-    pub fn last_sequence(&self) -> u64 {
+    pub(crate) fn last_sequence(&self) -> u64 {
         locked(&self.0).link.sequence
     }
 }
@@ -98,7 +98,7 @@ impl Agreed {
 }
 
 /// This node's end of it, for as long as its process lives.
-pub struct Replicated {
+pub(crate) struct Replicated {
     log: Log,
     term: u64,
     origin: Origin,
@@ -118,7 +118,7 @@ pub struct Replicated {
 
 impl Replicated {
     /// A start of this node: it leads.
-    pub fn start(log: &Log, node: u8, unfenced: bool) -> Replicated {
+    pub(crate) fn start(log: &Log, node: u8, unfenced: bool) -> Replicated {
         let term = {
             let agreed = &mut *locked(&log.0);
             agreed.term += 1;
@@ -139,7 +139,7 @@ impl Replicated {
         }
     }
 
-    pub fn is_on_its_way(&self) -> bool {
+    pub(crate) fn is_on_its_way(&self) -> bool {
         self.flying > 0
     }
 
@@ -148,7 +148,7 @@ impl Replicated {
     }
 
     /// What was on its way has come to a majority, unless another node leads meanwhile.
-    pub fn arrive(&mut self) {
+    pub(crate) fn arrive(&mut self) {
         let count = std::mem::take(&mut self.flying);
         let leads = self.leads();
         if !leads && !self.unfenced {
@@ -168,7 +168,7 @@ impl Replicated {
 
     /// The process ends, or another node takes the lead: some of what was on its way has been taken all the same, and
     /// nobody here hears of it.
-    pub fn cut_off(&mut self, chance: &mut Chance) {
+    pub(crate) fn cut_off(&mut self, chance: &mut Chance) {
         let taken = chance.below(self.flying as u64 + 1) as usize;
         // Of what belongs together all is agreed on, or nothing.
         let taken = (0..=taken).rev().find(|n| *n == 0 || !self.belong_together(n - 1)).unwrap_or(0);
@@ -181,7 +181,7 @@ impl Replicated {
     }
 
     /// So many of this process's frames the log has.
-    pub fn taken(&self) -> u64 {
+    pub(crate) fn taken(&self) -> u64 {
         self.taken
     }
 

@@ -21,7 +21,7 @@ const BEHIND_ROUTERS: u64 = 15;
 const ROUTER_FORGETS: Duration = Duration::from_millis(700);
 
 /// What the recorder says of a call of which it has a second of audio.
-pub fn recorded(no: AlertNo) -> Fact {
+pub(crate) fn recorded(no: AlertNo) -> Fact {
     let mix = Media {
         uri: format!("recordings/{no}/mix.wav"),
         sha256: String::new(),
@@ -35,7 +35,7 @@ pub fn recorded(no: AlertNo) -> Fact {
 
 /// What one of these endpoints is about to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Deed {
+pub(crate) enum Deed {
     Answer(SessionId),
     Refuse(SessionId, u16),
     HangUp(SessionId),
@@ -45,7 +45,7 @@ pub enum Deed {
 
 /// What came of a deed.
 #[derive(Default)]
-pub struct Done {
+pub(crate) struct Done {
     pub spoken: Option<Spoken>,
     pub next: Option<(Duration, Deed)>,
     /// What the worlds together must have gone through.
@@ -55,14 +55,14 @@ pub struct Done {
 
 /// A stream that somebody else could speak into.
 #[derive(Clone, Copy)]
-pub struct Live {
+pub(crate) struct Live {
     pub to: u16,
     pub from: SocketAddr,
     pub ssrc: u32,
     pub sequence: u16,
 }
 
-pub struct Party {
+pub(crate) struct Party {
     pub endpoint: Endpoint,
     role: usize,
     voices: BTreeMap<SessionId, Voice>,
@@ -74,7 +74,7 @@ pub struct Party {
 }
 
 impl Party {
-    pub fn new(role: usize, seed: Seed) -> Party {
+    pub(crate) fn new(role: usize, seed: Seed) -> Party {
         let config = Config {
             address: PARTIES[role],
             realm: "party".into(),
@@ -115,12 +115,12 @@ impl Party {
     }
 
     /// The telephone number of caller `n`.
-    pub fn number(n: u64) -> String {
+    pub(crate) fn number(n: u64) -> String {
         format!("138{n:08}")
     }
 
     /// Somebody calls, as who they say. `true`: their SDP lies.
-    pub fn call(&mut self, now: Mono, from: &str, chance: &mut Chance) -> (SessionId, bool) {
+    pub(crate) fn call(&mut self, now: Mono, from: &str, chance: &mut Chance) -> (SessionId, bool) {
         let (line, lie) = (self.line(chance), self.lie(chance));
         let out = OutgoingInvite {
             flow: sip::Flow::udp(SELF),
@@ -136,7 +136,7 @@ impl Party {
         (session, lie.is_some())
     }
 
-    pub fn act(&mut self, now: Mono, deed: Deed, chance: &mut Chance) -> Done {
+    pub(crate) fn act(&mut self, now: Mono, deed: Deed, chance: &mut Chance) -> Done {
         let mut done = Done::default();
         match deed {
             Deed::Answer(session) => {
@@ -178,30 +178,30 @@ impl Party {
     }
 
     /// A packet has come to a port of ours. `true`: the first that comes to it behind a router.
-    pub fn hears(&mut self, port: u16, voice: bool) -> bool {
+    pub(crate) fn hears(&mut self, port: u16, voice: bool) -> bool {
         self.voices.values_mut().find(|v| v.line.seen.port() == port).is_some_and(|v| v.hears(voice))
     }
 
     /// One of the streams that are up.
-    pub fn live(&self, chance: &mut Chance) -> Option<Live> {
+    pub(crate) fn live(&self, chance: &mut Chance) -> Option<Live> {
         let live: Vec<&Voice> = self.voices.values().filter(|v| v.to.is_some()).collect();
         let voice = live.get(chance.below(live.len() as u64) as usize)?;
         Some(Live { to: voice.to?, from: voice.line.seen, ssrc: voice.ssrc(), sequence: voice.next_sequence() })
     }
 
     /// The gateway is gone, and with it whatever was said; what it had sent still comes.
-    pub fn forget(&mut self, until: Mono) {
+    pub(crate) fn forget(&mut self, until: Mono) {
         self.down_until = until;
         self.voices.values_mut().for_each(|v| v.answered = None);
     }
 
     /// When whoever waits longest for a voice was answered.
-    pub fn unheard_since(&self) -> Option<Mono> {
+    pub(crate) fn unheard_since(&self) -> Option<Mono> {
         self.voices.values().filter(|v| !v.heard).filter_map(|v| v.answered).min()
     }
 
     /// What an event makes this party do, and when.
-    pub fn react(&mut self, now: Mono, event: Event, chance: &mut Chance) -> Vec<(Duration, Deed)> {
+    pub(crate) fn react(&mut self, now: Mono, event: Event, chance: &mut Chance) -> Vec<(Duration, Deed)> {
         match event {
             Event::Invited(invitation) => {
                 let session = invitation.session;

@@ -13,16 +13,16 @@ use crate::party::Live;
 use crate::phones::REALM;
 
 /// Where they are: no trunk and no telephone of the city.
-pub const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 66, 6, 6)), 5060);
+pub(crate) const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 66, 6, 6)), 5060);
 /// What they say: louder than anything that a party says.
-pub const VOICE: u8 = 0x35;
+pub(crate) const VOICE: u8 = 0x35;
 /// Packets that they speak at one time.
-pub const BURST: u16 = 5;
+pub(crate) const BURST: u16 = 5;
 /// Messages that they remember.
 const KEPT: usize = 40;
 
 #[derive(Default)]
-pub struct Strangers {
+pub(crate) struct Strangers {
     kept: Vec<Bytes>,
     guesses: u64,
     /// Answers that the message being handled may still get.
@@ -33,7 +33,7 @@ impl Strangers {
     /// Something has come to the gateway. What was lost on its way is not said again by them: FAULT (tokens-alone), a
     /// request in a dialog is the peer's for whoever knows its Call-ID and tags, from wherever it comes, and a BYE that
     /// they alone bring to the gateway ends the call.
-    pub fn overhear(&mut self, bytes: &Bytes, chance: &mut Chance) {
+    pub(crate) fn overhear(&mut self, bytes: &Bytes, chance: &mut Chance) {
         if self.kept.len() < KEPT {
             self.kept.push(bytes.clone());
         } else if chance.percent(20) {
@@ -42,7 +42,7 @@ impl Strangers {
     }
 
     /// The next message for the gateway: said before by somebody else, or made of that.
-    pub fn say(&mut self, chance: &mut Chance) -> Option<Bytes> {
+    pub(crate) fn say(&mut self, chance: &mut Chance) -> Option<Bytes> {
         let heard = self.kept.get(chance.below(self.kept.len() as u64) as usize)?.clone();
         if chance.percent(40) {
             return Some(heard);
@@ -119,7 +119,7 @@ impl Strangers {
     }
 
     /// Packets of a voice of theirs, as if they went on with a stream that is up.
-    pub fn speak(live: &Live, n: u16, chance: &mut Chance) -> Vec<u8> {
+    pub(crate) fn speak(live: &Live, n: u16, chance: &mut Chance) -> Vec<u8> {
         let ssrc = if chance.percent(50) { live.ssrc } else { 0x0BAD_0BAD };
         let packet = Packet {
             payload_type: 8,

@@ -16,7 +16,7 @@ const OFF_BY: u64 = 500;
 
 /// How somebody behaves who has picked up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Manner {
+pub(crate) enum Manner {
     Talks,
     /// Says nothing at all.
     Silent,
@@ -28,7 +28,7 @@ pub enum Manner {
 
 /// Where a telephone's media is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Line {
+pub(crate) struct Line {
     /// As its SDP says.
     pub named: SocketAddr,
     /// Where everybody else sees it: the same, or what its router makes of it.
@@ -36,14 +36,14 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn is_behind_a_router(&self) -> bool {
+    pub(crate) fn is_behind_a_router(&self) -> bool {
         self.named != self.seen
     }
 }
 
 /// What an SDP may say that is not so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lie {
+pub(crate) enum Lie {
     /// The gateway itself.
     Yourself,
     /// A group of hosts.
@@ -53,13 +53,13 @@ pub enum Lie {
 }
 
 impl Lie {
-    pub fn any(chance: &mut Chance) -> Lie {
+    pub(crate) fn any(chance: &mut Chance) -> Lie {
         [Lie::Yourself, Lie::Everybody, Lie::NoPort, Lie::NoAudio][chance.below(4) as usize]
     }
 }
 
 /// The SDP of a telephone.
-pub fn sdp(line: &Line, lie: Option<Lie>) -> Vec<u8> {
+pub(crate) fn sdp(line: &Line, lie: Option<Lie>) -> Vec<u8> {
     let (ip, port, kind) = match lie {
         None => (line.named.ip(), line.named.port(), "audio"),
         Some(Lie::Yourself) => (SELF.ip(), 20_000 + line.named.port() % 500 * 2, "audio"),
@@ -71,7 +71,7 @@ pub fn sdp(line: &Line, lie: Option<Lie>) -> Vec<u8> {
 }
 
 /// A packet for the gateway: its port, and where it came from.
-pub struct Spoken {
+pub(crate) struct Spoken {
     pub to: u16,
     pub from: SocketAddr,
     pub bytes: Vec<u8>,
@@ -79,7 +79,7 @@ pub struct Spoken {
 }
 
 /// A voice in one session.
-pub struct Voice {
+pub(crate) struct Voice {
     /// Where the gateway listens for it.
     pub to: Option<u16>,
     pub line: Line,
@@ -102,7 +102,7 @@ pub struct Voice {
 }
 
 impl Voice {
-    pub fn new(line: Line, manner: Manner, is_callee: bool, chance: &mut Chance) -> Voice {
+    pub(crate) fn new(line: Line, manner: Manner, is_callee: bool, chance: &mut Chance) -> Voice {
         Voice {
             to: None,
             line,
@@ -121,25 +121,25 @@ impl Voice {
     }
 
     /// A call that is answered has another line than when it rang.
-    pub fn move_to(&mut self, line: Line) {
+    pub(crate) fn move_to(&mut self, line: Line) {
         self.line = line;
     }
 
-    pub fn ssrc(&self) -> u32 {
+    pub(crate) fn ssrc(&self) -> u32 {
         u32::from(self.line.named.port())
     }
 
-    pub fn next_sequence(&self) -> u16 {
+    pub(crate) fn next_sequence(&self) -> u16 {
         self.sent.wrapping_add(1)
     }
 
     /// Whether its clock was set with the packet sent last.
-    pub fn was_set(&self) -> bool {
+    pub(crate) fn was_set(&self) -> bool {
         self.sent > 0 && self.sent == self.set_at
     }
 
     /// The next packet, by its own clock.
-    pub fn speak(&mut self, now: Mono) -> Option<Spoken> {
+    pub(crate) fn speak(&mut self, now: Mono) -> Option<Spoken> {
         let to = self.to?;
         let began = *self.began.get_or_insert(now);
         self.sent = self.sent.wrapping_add(1);
@@ -161,37 +161,37 @@ impl Voice {
     }
 
     /// Until the next one: dense while it matters who is heard, then enough to be there.
-    pub fn pause(&self, chance: &mut Chance) -> Duration {
+    pub(crate) fn pause(&self, chance: &mut Chance) -> Duration {
         let pause = if self.sent < self.dense { chance.ms(60, 140) } else { chance.ms(4000, 8000) };
         let nanos = pause.as_nanos() as i64;
         Duration::from_nanos((nanos - nanos / 1_000_000 * self.fast) as u64)
     }
 
     /// Whether its router gives it another port now.
-    pub fn is_moved(&self, chance: &mut Chance) -> bool {
+    pub(crate) fn is_moved(&self, chance: &mut Chance) -> bool {
         self.line.is_behind_a_router() && self.sent == DENSE - 4 && chance.percent(40)
     }
 
     /// The router has forgotten the port, and gives another to whatever comes after a while.
-    pub fn move_router(&mut self, port: u16) {
+    pub(crate) fn move_router(&mut self, port: u16) {
         self.line.seen.set_port(port);
         self.reached = false;
         self.dense = self.sent + DENSE;
     }
 
     /// Something has come to where it is seen: somebody's voice, or silence. `true`: the first behind a router.
-    pub fn hears(&mut self, voice: bool) -> bool {
+    pub(crate) fn hears(&mut self, voice: bool) -> bool {
         self.heard |= voice;
         !std::mem::replace(&mut self.reached, true) && self.line.is_behind_a_router()
     }
 
     /// Behind a router, answered, and it has spoken for long; nothing has come to where it was heard from.
-    pub fn is_forsaken(&self) -> bool {
+    pub(crate) fn is_forsaken(&self) -> bool {
         self.line.is_behind_a_router() && self.answered.is_some() && self.sent > self.dense && !self.reached
     }
 }
 
 /// An address that means something behind its own router only.
-pub fn behind_a_router(chance: &mut Chance) -> IpAddr {
+pub(crate) fn behind_a_router(chance: &mut Chance) -> IpAddr {
     Ipv4Addr::new(192, 168, chance.below(250) as u8, 2 + chance.below(250) as u8).into()
 }

@@ -10,7 +10,7 @@ use crate::flow::{Flow, Path, Transport};
 
 /// Where a dialog's requests may go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Target {
+pub(crate) enum Target {
     /// To the route set, else to the remote target (RFC 3261 12.2.1.1).
     Named,
     /// Back over the flow that it began on, whatever is named: a registered phone.
@@ -19,14 +19,14 @@ pub enum Target {
 
 /// What identifies a dialog on our side: Call-ID, our tag, their tag.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct DialogKey {
+pub(crate) struct DialogKey {
     pub call_id: Vec<u8>,
     pub local_tag: Vec<u8>,
     pub remote_tag: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Dialog {
+pub(crate) struct Dialog {
     pub key: DialogKey,
     /// From or To values of ours and theirs, without tags.
     pub local: Vec<u8>,
@@ -43,7 +43,7 @@ pub struct Dialog {
 
 /// What a request in the dialog is to the numbers before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Turn {
+pub(crate) enum Turn {
     Next,
     /// The last one again.
     Again,
@@ -53,7 +53,7 @@ pub enum Turn {
 
 impl Dialog {
     /// The dialog that our answer to `invite` makes (RFC 3261 12.1.1).
-    pub fn as_server(invite: &Message, fields: &Fields, local_tag: &[u8], flow: Flow) -> Dialog {
+    pub(crate) fn as_server(invite: &Message, fields: &Fields, local_tag: &[u8], flow: Flow) -> Dialog {
         let remote = without_tag(invite.get(Name::From).unwrap_or_default());
         Dialog {
             key: DialogKey {
@@ -73,7 +73,7 @@ impl Dialog {
     }
 
     /// The dialog that `response` to our request makes (RFC 3261 12.1.2).
-    pub fn as_client(response: &Message, fields: &Fields, flow: Flow, target: Target) -> Dialog {
+    pub(crate) fn as_client(response: &Message, fields: &Fields, flow: Flow, target: Target) -> Dialog {
         let mut routes = record_routes(response);
         routes.reverse();
         let remote = without_tag(response.get(Name::To).unwrap_or_default());
@@ -95,7 +95,7 @@ impl Dialog {
     }
 
     /// The target moves with a target refresh (RFC 3261 12.2), and with nothing else.
-    pub fn refresh_target(&mut self, message: &Message, flow: Flow) {
+    pub(crate) fn refresh_target(&mut self, message: &Message, flow: Flow) {
         if let Some(uri) = contact_uri(message) {
             self.remote_target = uri;
         }
@@ -104,7 +104,7 @@ impl Dialog {
 
     /// The way of a request in the dialog. An address that means something behind its own router only, a name that
     /// would have to be asked for, and one that is no single host are not gone to: the peer is where it was seen.
-    pub fn path(&self, own: SocketAddr) -> Path {
+    pub(crate) fn path(&self, own: SocketAddr) -> Path {
         let seen = self.seen_at;
         let named = match self.target {
             Target::Flow => None,
@@ -141,7 +141,7 @@ impl Dialog {
     }
 
     /// A request inside the dialog; `cseq` is the INVITE's for an ACK, the next number otherwise.
-    pub fn request(&self, method: Method, cseq: u32, via: &str) -> Writer {
+    pub(crate) fn request(&self, method: Method, cseq: u32, via: &str) -> Writer {
         let strict = self.routes.first().filter(|r| !is_loose(r));
         let uri = strict.map_or(&self.remote_target[..], |r| bare_uri(r));
         let mut w = Writer::request(method.text(), uri);
@@ -162,7 +162,7 @@ impl Dialog {
     }
 
     /// Judges the number of a request in the dialog, and takes the next one (RFC 3261 12.2.2).
-    pub fn take_remote_cseq(&mut self, cseq: u32) -> Turn {
+    pub(crate) fn take_remote_cseq(&mut self, cseq: u32) -> Turn {
         match self.remote_cseq {
             Some(last) if cseq < last => Turn::Late,
             Some(last) if cseq == last => Turn::Again,

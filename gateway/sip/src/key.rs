@@ -39,14 +39,14 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub fn new(seed: &Seed) -> Keys {
+    pub(crate) fn new(seed: &Seed) -> Keys {
         let mut secret = [0; 16];
         secret.copy_from_slice(&seed[..16]);
         Keys { secret }
     }
 
     /// Of these parts in this order; where one ends and the next begins matters.
-    pub fn of(&self, parts: &[&[u8]]) -> Key {
+    pub(crate) fn of(&self, parts: &[&[u8]]) -> Key {
         let mut hasher = SipHasher13::new_with_key(&self.secret);
         for part in parts {
             hasher.write(part);
@@ -63,13 +63,13 @@ pub(crate) struct Mac {
 }
 
 impl Mac {
-    pub fn new(seed: &Seed) -> Mac {
+    pub(crate) fn new(seed: &Seed) -> Mac {
         let mut secret = [0; 16];
         secret.copy_from_slice(&seed[16..]);
         Mac { secret }
     }
 
-    pub fn of(&self, parts: &[&[u8]]) -> u128 {
+    pub(crate) fn of(&self, parts: &[&[u8]]) -> u128 {
         let mut hasher = SipHasher24::new_with_key(&self.secret);
         for part in parts {
             hasher.write(part);

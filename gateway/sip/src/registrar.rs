@@ -122,7 +122,7 @@ pub(crate) struct Registrar {
 }
 
 impl Registrar {
-    pub fn new(realm: String, rules: Rules, accounts: Vec<Account>, seed: Seed) -> Registrar {
+    pub(crate) fn new(realm: String, rules: Rules, accounts: Vec<Account>, seed: Seed) -> Registrar {
         let accounts = accounts.into_iter().map(|a| (a.user.clone(), a)).collect();
         let mut mint = Mint::new(seed);
         Registrar {
@@ -139,12 +139,12 @@ impl Registrar {
         }
     }
 
-    pub fn binding(&self, user: &str) -> Option<&Binding> {
+    pub(crate) fn binding(&self, user: &str) -> Option<&Binding> {
         self.bindings.get(user).map(|b| &b.binding)
     }
 
     /// Takes up what held before a restart. `false`: there is no such user.
-    pub fn restore(&mut self, user: &str, binding: Binding) -> bool {
+    pub(crate) fn restore(&mut self, user: &str, binding: Binding) -> bool {
         let known = self.accounts.contains_key(user);
         if known {
             let bound = Bound { binding, call_id: self.keys.of(&[]), cseq: 0 };
@@ -154,29 +154,29 @@ impl Registrar {
     }
 
     /// Whoever does not answer where they were before a restart is not there any more.
-    pub fn forget(&mut self, user: &str) -> bool {
+    pub(crate) fn forget(&mut self, user: &str) -> bool {
         self.bindings.remove(user).is_some()
     }
 
     /// The soonest expiry.
-    pub fn deadline(&self) -> Option<Mono> {
+    pub(crate) fn deadline(&self) -> Option<Mono> {
         self.bindings.values().map(|b| b.binding.expires_at).min()
     }
 
-    pub fn expire(&mut self, now: Mono) -> Vec<String> {
+    pub(crate) fn expire(&mut self, now: Mono) -> Vec<String> {
         self.drop_bound(|b| b.expires_at <= now)
     }
 
-    pub fn connections(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn connections(&self) -> impl Iterator<Item = u32> {
         self.bindings.values().map(|b| b.binding.flow.connection)
     }
 
-    pub fn sources(&self) -> impl Iterator<Item = IpAddr> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = IpAddr> {
         self.bindings.values().map(|b| b.binding.flow.remote.ip())
     }
 
     /// The connection is gone, and with it whoever was reached over it.
-    pub fn drop_connection(&mut self, connection: u32) -> Vec<String> {
+    pub(crate) fn drop_connection(&mut self, connection: u32) -> Vec<String> {
         self.drop_bound(|b| connection != 0 && b.flow.connection == connection)
     }
 
@@ -190,7 +190,7 @@ impl Registrar {
     }
 
     /// Answers a REGISTER.
-    pub fn register(&mut self, now: Mono, flow: Flow, request: &Message, fields: &Fields, tag: &str) -> Judged {
+    pub(crate) fn register(&mut self, now: Mono, flow: Flow, request: &Message, fields: &Fields, tag: &str) -> Judged {
         let reply = |code| Writer::response(request, code, tag.as_bytes(), flow.remote);
         let refused = |code| Judged { response: reply(code).finish(), proved: false, change: Change::None };
         let to = request.get(Name::To).and_then(NameAddr::parse);

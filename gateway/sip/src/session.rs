@@ -62,11 +62,11 @@ pub(crate) struct PendingOk {
 }
 
 impl PendingOk {
-    pub fn new(now: Mono, cseq: u32, bytes: Bytes, path: Path) -> PendingOk {
+    pub(crate) fn new(now: Mono, cseq: u32, bytes: Bytes, path: Path) -> PendingOk {
         PendingOk { cseq, bytes, path, repeat_at: now + T1, interval: T1, give_up_at: now + T1_64 }
     }
     /// `None`: nobody acknowledged, give up. `Some(true)`: repeat now.
-    pub fn handle_timeout(&mut self, now: Mono) -> Option<bool> {
+    pub(crate) fn handle_timeout(&mut self, now: Mono) -> Option<bool> {
         if self.give_up_at <= now {
             return None;
         }
@@ -78,7 +78,7 @@ impl PendingOk {
         self.repeat_at = now + self.interval;
         Some(true)
     }
-    pub fn deadline(&self) -> Mono {
+    pub(crate) fn deadline(&self) -> Mono {
         self.repeat_at.min(self.give_up_at)
     }
 }
@@ -132,7 +132,7 @@ pub(crate) struct Calling {
 }
 
 impl Session {
-    pub fn deadline(&self) -> Option<Mono> {
+    pub(crate) fn deadline(&self) -> Option<Mono> {
         let ok = self.ok.as_deref().map(PendingOk::deadline);
         match (ok, self.give_up_at) {
             (Some(a), Some(b)) => Some(a.min(b)),

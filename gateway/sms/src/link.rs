@@ -14,7 +14,7 @@ const OWED_MAX: usize = 4096;
 
 /// Where a link stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
+pub(crate) enum State {
     /// Not connected; dialled at that time, or never by itself.
     Down {
         dial_at: Option<Mono>,
@@ -33,7 +33,7 @@ pub enum State {
 
 /// One part on its way out.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub(crate) struct Part {
     pub line: u64,
     pub to: String,
     pub alphabet: Alphabet,
@@ -45,13 +45,13 @@ pub struct Part {
 }
 
 /// A frame as it was read: its command is known even where the rest is not.
-pub struct Frame {
+pub(crate) struct Frame {
     pub sequence: Sequence,
     pub command: u32,
     pub event: Result<Event, PduError>,
 }
 
-pub struct Link {
+pub(crate) struct Link {
     pub state: State,
     /// Counts connections: what was owed on an earlier one is owed no more.
     pub epoch: u32,
@@ -72,7 +72,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(state: State, accepted: Option<IpAddr>, now: Mono) -> Link {
+    pub(crate) fn new(state: State, accepted: Option<IpAddr>, now: Mono) -> Link {
         Link {
             state,
             epoch: 0,
@@ -91,7 +91,7 @@ impl Link {
         }
     }
 
-    pub fn connected(&mut self, now: Mono) {
+    pub(crate) fn connected(&mut self, now: Mono) {
         self.state = State::LoggingIn { since: now };
         self.epoch += 1;
         (self.heard, self.tested, self.tests, self.owed) = (now, now, 0, 0);
@@ -100,27 +100,27 @@ impl Link {
     }
 
     /// Takes back what was not answered, in the order in which it was sent.
-    pub fn disconnected(&mut self) -> Vec<Part> {
+    pub(crate) fn disconnected(&mut self) -> Vec<Part> {
         self.incoming = Vec::new();
         self.outgoing.clear();
         let order: Vec<Sequence> = self.asked_at.drain(..).map(|(_, s)| s).collect();
         order.into_iter().filter_map(|s| self.asked.remove(&s)).collect()
     }
 
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.state == State::Up
     }
 
-    pub fn wants_bytes(&self) -> bool {
+    pub(crate) fn wants_bytes(&self) -> bool {
         self.owed < OWED_MAX
     }
 
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.incoming.extend_from_slice(bytes);
     }
 
     /// Reads every whole frame; the error that ends the stream comes last.
-    pub fn frames(&mut self, protocol: &Protocol) -> (Vec<Frame>, Option<PduError>) {
+    pub(crate) fn frames(&mut self, protocol: &Protocol) -> (Vec<Frame>, Option<PduError>) {
         let (least, most) = protocol.frame_limits();
         let (mut at, mut found, mut broken) = (0, Vec::new(), None);
         loop {
@@ -146,24 +146,24 @@ impl Link {
         (found, broken)
     }
 
-    pub fn answer(&mut self, protocol: &Protocol, sequence: Sequence, message: &Message<'_>) {
+    pub(crate) fn answer(&mut self, protocol: &Protocol, sequence: Sequence, message: &Message<'_>) {
         protocol.write(sequence, message, &mut self.outgoing);
     }
 
     /// Sends a request of ours; returns the number its answer will carry.
-    pub fn ask(&mut self, protocol: &Protocol, wall: Wall, message: &Message<'_>) -> Sequence {
+    pub(crate) fn ask(&mut self, protocol: &Protocol, wall: Wall, message: &Message<'_>) -> Sequence {
         self.counter = self.counter.wrapping_add(1);
         let sequence = protocol.sequence(self.counter, wall);
         protocol.write(sequence, message, &mut self.outgoing);
         sequence
     }
 
-    pub fn expect_answer(&mut self, now: Mono, sequence: Sequence, part: Part) {
+    pub(crate) fn expect_answer(&mut self, now: Mono, sequence: Sequence, part: Part) {
         self.asked.insert(sequence, part);
         self.asked_at.push_back((now, sequence));
     }
 
-    pub fn answered(&mut self, sequence: Sequence) -> Option<Part> {
+    pub(crate) fn answered(&mut self, sequence: Sequence) -> Option<Part> {
         let part = self.asked.remove(&sequence);
         while self.asked_at.front().is_some_and(|(_, s)| !self.asked.contains_key(s)) {
             self.asked_at.pop_front();
@@ -172,11 +172,11 @@ impl Link {
     }
 
     /// When the oldest unanswered request was sent.
-    pub fn oldest(&self) -> Option<(Mono, Sequence)> {
+    pub(crate) fn oldest(&self) -> Option<(Mono, Sequence)> {
         self.asked_at.front().copied()
     }
 
-    pub fn take_outgoing(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn take_outgoing(&mut self) -> Option<Vec<u8>> {
         (!self.outgoing.is_empty()).then(|| std::mem::take(&mut self.outgoing))
     }
 }

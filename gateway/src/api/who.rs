@@ -212,13 +212,13 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    pub fn of(state: &Api, headers: &HeaderMap) -> Standing {
+    pub(super) fn of(state: &Api, headers: &HeaderMap) -> Standing {
         let token = bearer(headers).unwrap_or_default().to_owned();
         Standing { state: state.clone(), token, looked: state.clock.mono() }
     }
 
     /// Whether the token still counts; looked up once a second at most.
-    pub fn holds(&mut self) -> bool {
+    pub(super) fn holds(&mut self) -> bool {
         let now = self.state.clock.mono();
         if now.since(self.looked) < LOOK {
             return true;

@@ -19,7 +19,7 @@ pub(super) struct Spawner {
 }
 
 impl Spawner {
-    pub fn read_model(
+    pub(super) fn read_model(
         &self,
         base: &Base,
         durable: watch::Receiver<Reached>,
@@ -40,7 +40,7 @@ impl Spawner {
     }
 
     /// Dropping what it returns leaves the house alone.
-    pub fn house(
+    pub(super) fn house(
         &self,
         base: &Base,
         rules: house::Rules,
@@ -63,7 +63,11 @@ impl Spawner {
         Ok(sender)
     }
 
-    pub fn shards(&self, threads: Vec<shard::ShardThread>, plan: Option<&Plan>) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    pub(super) fn shards(
+        &self,
+        threads: Vec<shard::ShardThread>,
+        plan: Option<&Plan>,
+    ) -> anyhow::Result<Vec<JoinHandle<()>>> {
         let spawn = |(index, thread): (usize, shard::ShardThread)| {
             let core = plan.map(|p| p.shards[index]);
             self.spawn(&format!("shard-{index}"), move || {
@@ -76,7 +80,7 @@ impl Spawner {
         threads.into_iter().enumerate().map(spawn).collect()
     }
 
-    pub fn recorder(
+    pub(super) fn recorder(
         &self,
         base: &Base,
         inbox: mpsc::Receiver<recorder::Input>,
@@ -102,7 +106,7 @@ impl Spawner {
 
     /// A thread whose end by a mistake of ours is the process's: nobody would do its work, and whoever watches the
     /// process starts it anew within a second. What was being said is in the recording log.
-    pub fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    pub(super) fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
         let (ready, thread) = (self.ready.clone(), name.to_owned());
         let guarded = move || {
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_ok() {

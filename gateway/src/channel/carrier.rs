@@ -47,7 +47,7 @@ impl Drop for Socket {
     }
 }
 
-pub struct Task {
+pub(super) struct Task {
     number: u16,
     name: String,
     carrier: Carrier,
@@ -74,7 +74,7 @@ pub struct Task {
 }
 
 impl Task {
-    pub fn new(
+    pub(super) fn new(
         number: u16,
         name: &str,
         device: &CarrierDevice,
@@ -107,7 +107,7 @@ impl Task {
         }
     }
 
-    pub async fn run(mut self, listen: Option<std::net::TcpListener>) {
+    pub(super) async fn run(mut self, listen: Option<std::net::TcpListener>) {
         if let Some(listener) = listen {
             tokio::spawn(accept(listener, self.reporter.clone()));
         }

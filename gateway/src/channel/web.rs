@@ -35,7 +35,7 @@ enum Sent {
     Never(String),
 }
 
-pub struct Web {
+pub(super) struct Web {
     name: String,
     kind: Arc<Kind>,
     rate: u32,
@@ -47,7 +47,7 @@ pub struct Web {
 }
 
 impl Web {
-    pub fn new(name: &str, kind: Arc<Kind>, rate: u32, media_hosts: Vec<String>, shared: Shared) -> Web {
+    pub(super) fn new(name: &str, kind: Arc<Kind>, rate: u32, media_hosts: Vec<String>, shared: Shared) -> Web {
         Web {
             name: name.to_owned(),
             kind,
@@ -59,7 +59,7 @@ impl Web {
         }
     }
 
-    pub async fn run(self, mut inbox: mpsc::UnboundedReceiver<ToChannel>) {
+    pub(super) async fn run(self, mut inbox: mpsc::UnboundedReceiver<ToChannel>) {
         let web = Arc::new(self);
         let mut workers = Vec::new();
         for _ in 0..WORKERS {

@@ -13,22 +13,22 @@ use switchboard::{ChannelRule, GroupId, QuotaRule};
 
 use crate::channel::{CarrierDevice, HttpDevice, Kind, QqDevice, Settings, WechatApp, WechatDevice, WeiboDevice};
 
-pub const ACCOUNT: &str = "901234";
-pub const SECRET: &str = "demo";
+pub(super) const ACCOUNT: &str = "901234";
+pub(super) const SECRET: &str = "demo";
 /// What the SGIP gateway logs in with at our listener.
-pub const PEER: (&str, &str) = ("unicom", "demo");
-pub const NUMBER: &str = "12110";
-pub const SGIP_NODE: u32 = 3_063_212_345;
-pub const WECHAT_APP: &str = "wx1234567890abcdef";
-pub const WECHAT_TOKEN: &str = "police110token";
-pub const WECHAT_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
-pub const QQ_SECRET: &str = "DG5g3B4j9X2KOErG";
-pub const WEIBO_SECRET: &str = "xyz123xyz";
-pub const HTTP_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(super) const PEER: (&str, &str) = ("unicom", "demo");
+pub(super) const NUMBER: &str = "12110";
+pub(super) const SGIP_NODE: u32 = 3_063_212_345;
+pub(super) const WECHAT_APP: &str = "wx1234567890abcdef";
+pub(super) const WECHAT_TOKEN: &str = "police110token";
+pub(super) const WECHAT_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+pub(super) const QQ_SECRET: &str = "DG5g3B4j9X2KOErG";
+pub(super) const WEIBO_SECRET: &str = "xyz123xyz";
+pub(super) const HTTP_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Where the platforms of one set are.
 #[derive(Clone, Copy)]
-pub struct Platforms {
+pub(super) struct Platforms {
     pub cmpp: SocketAddr,
     pub sgip: SocketAddr,
     /// Ours, for the SGIP gateway to connect to.
@@ -41,12 +41,12 @@ pub struct Platforms {
 
 impl Platforms {
     /// The script's: one operator by CMPP, and the web's platforms.
-    pub fn of_script(cmpp: SocketAddr, web: SocketAddr) -> Platforms {
+    pub(super) fn of_script(cmpp: SocketAddr, web: SocketAddr) -> Platforms {
         Platforms { cmpp, sgip: cmpp, sgip_listen: None, smgp: cmpp, smpp: cmpp, web }
     }
 
     /// The ports that load tools find in peers.json.
-    pub fn of_load(offset: u16) -> Platforms {
+    pub(super) fn of_load(offset: u16) -> Platforms {
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port.wrapping_add(offset)));
         Platforms {
             cmpp: at(17_890),
@@ -82,7 +82,7 @@ fn carrier(protocol: Protocol, connect: SocketAddr, listen: Option<SocketAddr>, 
 }
 
 /// A set of channels: names begin with `prefix`; the script needs no more than one operator.
-pub fn set(prefix: &str, group: u32, grid: &str, p: Platforms) -> Vec<(ChannelRule, Settings)> {
+pub(super) fn set(prefix: &str, group: u32, grid: &str, p: Platforms) -> Vec<(ChannelRule, Settings)> {
     let api = format!("http://{}", p.web);
     let crypt = wechat::Crypt::new(WECHAT_TOKEN, WECHAT_KEY, WECHAT_APP).expect("the pack's key");
     let smpp = Protocol::Smpp { system_type: String::new(), default_alphabet: Alphabet::Gsm7 };
@@ -150,7 +150,7 @@ pub fn set(prefix: &str, group: u32, grid: &str, p: Platforms) -> Vec<(ChannelRu
 }
 
 /// SIP MESSAGE on a trunk.
-pub fn sip(name: &str, trunk: &str, group: u32, grid: &str) -> (ChannelRule, Settings) {
+pub(super) fn sip(name: &str, trunk: &str, group: u32, grid: &str) -> (ChannelRule, Settings) {
     let rule = ChannelRule {
         name: name.into(),
         channel: Channel::SipMessage,
@@ -168,7 +168,7 @@ pub fn sip(name: &str, trunk: &str, group: u32, grid: &str) -> (ChannelRule, Set
 }
 
 /// What load tools need to know of the set that they play.
-pub fn peers(p: Platforms) -> Value {
+pub(super) fn peers(p: Platforms) -> Value {
     json!({
         "account": ACCOUNT,
         "secret": SECRET,

@@ -16,7 +16,7 @@ fn samples(path: &Path) -> Result<Vec<i16>, String> {
 }
 
 /// Each leg's tone on its own track only, all three in the mix.
-pub fn recording(dir: &Path, call: u32) -> Result<(), String> {
+pub(super) fn recording(dir: &Path, call: u32) -> Result<(), String> {
     let code = |role| Code { role, call };
     let all = [code(0), code(1), code(2)];
     for (role, track) in ["caller", "seat", "officer"].into_iter().enumerate() {
@@ -36,7 +36,7 @@ pub fn recording(dir: &Path, call: u32) -> Result<(), String> {
 }
 
 /// The script's events by alert, repeats dropped. Calls from outside come over other trunks and are their callers'.
-pub fn by_alert(bodies: &[(String, axum::body::Bytes)]) -> Result<BTreeMap<String, Vec<CloudEvent>>, String> {
+pub(super) fn by_alert(bodies: &[(String, axum::body::Bytes)]) -> Result<BTreeMap<String, Vec<CloudEvent>>, String> {
     let mut alerts: BTreeMap<String, Vec<CloudEvent>> = BTreeMap::new();
     let mut seen = BTreeMap::new();
     for (id, body) in bodies {
@@ -58,7 +58,7 @@ pub fn by_alert(bodies: &[(String, axum::body::Bytes)]) -> Result<BTreeMap<Strin
 }
 
 /// Every revision once, in order, sealed, chained, under a sound number.
-pub fn chain(events: &[CloudEvent]) -> Result<(), String> {
+pub(super) fn chain(events: &[CloudEvent]) -> Result<(), String> {
     let mut previous = String::new();
     for (i, event) in events.iter().enumerate() {
         AlertNo::parse(&event.subject).ok_or_else(|| format!("{} is no alert number", event.subject))?;
@@ -74,6 +74,6 @@ pub fn chain(events: &[CloudEvent]) -> Result<(), String> {
 }
 
 /// Whether an alert has a step of this name.
-pub fn has(events: &[CloudEvent], step: &str) -> bool {
+pub(super) fn has(events: &[CloudEvent], step: &str) -> bool {
     events.iter().any(|e| e.kind == format!("cn.gov.police110.alert.{step}.v1"))
 }

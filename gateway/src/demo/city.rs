@@ -16,9 +16,9 @@ use crate::city::{City, account, room};
 use crate::config::Digest;
 use crate::net::crowd::Cap;
 
-pub const UNIT: &str = "370400000000";
-pub const REALM: &str = "gateway.demo";
-pub const PASSWORD: &str = "demo";
+pub(super) const UNIT: &str = "370400000000";
+pub(super) const REALM: &str = "gateway.demo";
+pub(super) const PASSWORD: &str = "demo";
 const DISTRICTS: u32 = 12;
 const GRIDS_A_DISTRICT: u32 = 36;
 /// Degrees of a grid's side: about two kilometres.
@@ -29,14 +29,14 @@ const FAMILY: [&str; 10] = ["王", "李", "张", "刘", "陈", "杨", "赵", "�
 const GIVEN: [&str; 10] = ["伟", "芳", "娜", "敏", "静", "强", "磊", "军", "洋", "勇"];
 
 /// Where every outside caller of trunk `loopback` is believed to be; the spare officers stand there.
-pub const DEFAULT_GRID: &str = "370407-019";
+pub(super) const DEFAULT_GRID: &str = "370407-019";
 /// The caller of the second scene lives here; its officers do not pick up.
-pub const RINGING_GRID: &str = "370404-010";
-pub const RINGING_CALLER: &str = "06325550010";
-pub const KNIFE_CALLER: &str = "06325550001";
+pub(super) const RINGING_GRID: &str = "370404-010";
+pub(super) const RINGING_CALLER: &str = "06325550010";
+pub(super) const KNIFE_CALLER: &str = "06325550001";
 const KNIFE_GRID: &str = "370403-005";
 
-pub fn station(district: u32) -> String {
+pub(super) fn station(district: u32) -> String {
     format!("{:06}510000", 370_402 + district)
 }
 
@@ -99,7 +99,7 @@ fn responders() -> Vec<Responder> {
 }
 
 /// The officers of a grid.
-pub fn officers_of(responders: &[Responder], grid: &str) -> Vec<String> {
+pub(super) fn officers_of(responders: &[Responder], grid: &str) -> Vec<String> {
     responders.iter().filter(|r| r.grids.iter().any(|g| g == grid)).map(|r| r.user.clone()).collect()
 }
 
@@ -159,7 +159,7 @@ fn seats() -> Vec<Seat> {
 }
 
 /// The whole city with both sets of platforms; `outbound` is where its trunk `demo` takes outgoing calls.
-pub fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
+pub(super) fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> City {
     let group = |name: &str, overflow: Option<u32>| Group {
         name: name.into(),
         overflow: overflow.map(GroupId),

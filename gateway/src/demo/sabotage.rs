@@ -16,7 +16,7 @@ use crate::thread::Saboteur;
 
 /// What is broken, by the name of the check that notices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum Rule {
+pub(super) enum Rule {
     /// No audio is sent to officers
     Bridge,
     /// The recorder gets silence for an officer's voice
@@ -37,7 +37,7 @@ pub enum Rule {
 const NOT_CANCELLED: u32 = 3;
 
 /// The demo's saboteur; it knows where the script's people are.
-pub struct Spoiler {
+pub(super) struct Spoiler {
     pub rule: Rule,
     pub officers: SocketAddr,
     pub trunk: SocketAddr,
@@ -47,7 +47,7 @@ pub struct Spoiler {
 }
 
 impl Spoiler {
-    pub fn new(rule: Rule, officers: SocketAddr, trunk: SocketAddr) -> Spoiler {
+    pub(super) fn new(rule: Rule, officers: SocketAddr, trunk: SocketAddr) -> Spoiler {
         Spoiler { rule, officers, trunk, ports: Mutex::new(BTreeSet::new()), cancels: AtomicU32::new(0) }
     }
 

@@ -17,10 +17,10 @@ use super::{Out, checks, city, written};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Hangs up before the answer, and is called back.
-pub const ABANDONING_CALLER: &str = "13900139000";
+pub(super) const ABANDONING_CALLER: &str = "13900139000";
 
 /// The director's view of the stage: what has happened, and the API for what a call taker would press.
-pub struct Stage {
+pub(super) struct Stage {
     trunk: AgentId,
     remote: Remote,
     clock: Clock,
@@ -39,12 +39,12 @@ struct Placed {
 }
 
 impl Stage {
-    pub fn new(trunk: AgentId, remote: Remote, clock: Clock, http: SocketAddr, token: &str) -> Stage {
+    pub(super) fn new(trunk: AgentId, remote: Remote, clock: Clock, http: SocketAddr, token: &str) -> Stage {
         Stage { trunk, remote, clock, api: Api::new(http, token), seen: Vec::new(), numbers: Vec::new() }
     }
 
     /// What a call taker would press.
-    pub fn request(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
+    pub(super) fn request(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
         self.api.request(method, path, body).context("the API does not answer")
     }
 
@@ -75,7 +75,7 @@ impl Stage {
         self.look();
     }
 
-    pub fn wait_registered(&mut self, count: usize) -> anyhow::Result<()> {
+    pub(super) fn wait_registered(&mut self, count: usize) -> anyhow::Result<()> {
         let all = |seen: &[(Duration, Happening)]| {
             (seen.iter().filter(|(_, h)| matches!(h, Happening::Registered { .. })).count() >= count).then_some(())
         };
@@ -160,7 +160,7 @@ fn is_officer(user: &str) -> bool {
 }
 
 /// The ✔ and ✗ so far.
-pub struct Ledger<'a> {
+pub(super) struct Ledger<'a> {
     out: &'a Out,
     clock: Clock,
     begun: Duration,
@@ -169,12 +169,12 @@ pub struct Ledger<'a> {
 }
 
 impl Ledger<'_> {
-    pub fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         let at = (self.clock.now() - self.begun).as_secs_f64();
         self.out.line(&format!("[{at:06.3}] {text}"), serde_json::json!({ "t": at, "text": text }));
     }
 
-    pub fn check(&mut self, name: &str, text: &str, held: bool) {
+    pub(super) fn check(&mut self, name: &str, text: &str, held: bool) {
         self.checks += 1;
         self.failed += u32::from(!held);
         let at = (self.clock.now() - self.begun).as_secs_f64();
@@ -187,7 +187,7 @@ impl Ledger<'_> {
 }
 
 /// Plays the script. `Ok(true)`: every ✔ held.
-pub fn play(
+pub(super) fn play(
     stage: &mut Stage,
     out: &Out,
     data: &Path,
@@ -443,7 +443,7 @@ fn delivered(received: &Received, expected: usize) -> Result<String, String> {
     Ok(format!("{} 起警情 {count} 个修订,各一次,按序,签名与哈希链正确", alerts.len()))
 }
 
-pub fn seconds(after: Option<Duration>) -> String {
+pub(super) fn seconds(after: Option<Duration>) -> String {
     after.map_or("超时".into(), |a| format!("{:.2} s", a.as_secs_f64()))
 }
 

@@ -16,20 +16,20 @@ use tokio::sync::mpsc;
 use super::channels;
 
 /// Bound before the gateway starts, so that it finds its platforms at once.
-pub struct Listeners {
+pub(super) struct Listeners {
     pub cmpp: std::net::TcpListener,
     pub web: std::net::TcpListener,
 }
 
 impl Listeners {
-    pub fn bind() -> anyhow::Result<Listeners> {
+    pub(super) fn bind() -> anyhow::Result<Listeners> {
         let bind = || std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
         Ok(Listeners { cmpp: bind()?, web: bind()? })
     }
 }
 
 /// The stage's writing people, on a thread of their own.
-pub struct Writers {
+pub(super) struct Writers {
     runtime: Runtime,
     centre: Centre,
     keys: Keys,
@@ -41,7 +41,12 @@ pub struct Writers {
 }
 
 impl Writers {
-    pub fn open(listeners: Listeners, gateway: SocketAddr, token: &str, clock: Clock) -> anyhow::Result<Writers> {
+    pub(super) fn open(
+        listeners: Listeners,
+        gateway: SocketAddr,
+        token: &str,
+        clock: Clock,
+    ) -> anyhow::Result<Writers> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("writers")
@@ -84,12 +89,12 @@ impl Writers {
         self.next
     }
 
-    pub fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.clock.now()
     }
 
     /// A long message: its parts in the order given, by CMPP.
-    pub fn sms(&mut self, from: &str, parts: &[&str], order: &[u8]) {
+    pub(super) fn sms(&mut self, from: &str, parts: &[&str], order: &[u8]) {
         for number in order {
             let id = self.number();
             let text = parts[*number as usize - 1].to_owned();
@@ -105,23 +110,23 @@ impl Writers {
         answer.map_or((0, String::new()), |(status, body)| (status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    pub fn wechat(&mut self, user: &str, content: &str) -> (u16, String) {
+    pub(super) fn wechat(&mut self, user: &str, content: &str) -> (u16, String) {
         let id = self.number();
         self.hook(&self.keys.wechat("script-wechat", user, id, content, self.clock.wall_s()))
     }
 
-    pub fn qq(&mut self, user: &str, text: &str) -> (u16, String) {
+    pub(super) fn qq(&mut self, user: &str, text: &str) -> (u16, String) {
         let id = self.number();
         self.hook(&self.keys.qq("script-qq", user, id, text, self.clock.wall_s()))
     }
 
-    pub fn weibo(&mut self, user: &str, text: &str) -> (u16, String) {
+    pub(super) fn weibo(&mut self, user: &str, text: &str) -> (u16, String) {
         let id = self.number();
         self.hook(&self.keys.weibo("script-weibo", user, id, text, self.clock.wall_s()))
     }
 
     /// Waits for something that the platforms saw; whatever comes meanwhile is kept.
-    pub fn wait_for(&mut self, patience: Duration, wanted: impl Fn(&Happening) -> bool) -> Option<Happening> {
+    pub(super) fn wait_for(&mut self, patience: Duration, wanted: impl Fn(&Happening) -> bool) -> Option<Happening> {
         let end = self.clock.now() + patience;
         loop {
             while let Ok(happening) = self.happenings.try_recv() {
@@ -138,7 +143,7 @@ impl Writers {
     }
 
     /// The next line to a user that begins so, and when it came.
-    pub fn line(&mut self, to: &str, begins: &str, patience: Duration) -> Option<(String, Duration)> {
+    pub(super) fn line(&mut self, to: &str, begins: &str, patience: Duration) -> Option<(String, Duration)> {
         let found = self.wait_for(
             patience,
             |h| matches!(h, Happening::Line { to: t, text, .. } if t == to && text.starts_with(begins)),
@@ -150,11 +155,11 @@ impl Writers {
     }
 
     /// Whether any line has come for a user within this time.
-    pub fn is_written_to(&mut self, to: &str, within: Duration) -> bool {
+    pub(super) fn is_written_to(&mut self, to: &str, within: Duration) -> bool {
         self.wait_for(within, |h| matches!(h, Happening::Line { to: t, .. } if t == to)).is_some()
     }
 
-    pub fn close(self) {
+    pub(super) fn close(self) {
         self.runtime.shutdown_timeout(Duration::from_millis(100));
     }
 }

@@ -28,7 +28,7 @@ const SHARED: Point = Point { lon: 117.566_159, lat: 34.814_475 };
 const TRUE: Point = Point { lon: 117.560_5, lat: 34.815_5 };
 
 /// Plays the scene; returns the numbers of its alerts.
-pub fn play(
+pub(super) fn play(
     stage: &mut Stage,
     ledger: &mut Ledger<'_>,
     received: &Received,

@@ -141,12 +141,12 @@ pub(crate) struct Serials {
 }
 
 impl Serials {
-    pub fn new(holder: Holder, shards: u16, first: SerialBlock) -> Serials {
+    pub(crate) fn new(holder: Holder, shards: u16, first: SerialBlock) -> Serials {
         let blocks = Some(first).filter(|b| b.from < b.until).into_iter().collect();
         Serials { place: holder.place(shards), blocks, unreserved: None, wanted: false }
     }
 
-    pub fn grant(&mut self, block: SerialBlock) {
+    pub(crate) fn grant(&mut self, block: SerialBlock) {
         self.wanted = false;
         if block.from < block.until {
             let at = self.blocks.partition_point(|b| b.date <= block.date);
@@ -156,7 +156,7 @@ impl Serials {
     }
 
     /// The next serial, and whether it was reserved: with the disk gone numbers go on from memory.
-    pub fn next(&mut self, at: Wall) -> (u32, bool) {
+    pub(crate) fn next(&mut self, at: Wall) -> (u32, bool) {
         let today = at.beijing_date();
         self.blocks.retain(|b| b.date >= today && b.from < b.until);
         let Some(block) = self.blocks.first_mut().filter(|b| b.date == today) else {
@@ -172,7 +172,7 @@ impl Serials {
     }
 
     /// Whether more are to be asked for: once, until they come.
-    pub fn wants_more(&mut self, at: Wall) -> bool {
+    pub(crate) fn wants_more(&mut self, at: Wall) -> bool {
         let today = at.beijing_date();
         let left: u32 = self.blocks.iter().filter(|b| b.date == today).map(|b| b.until - b.from).sum();
         left < LOW && !std::mem::replace(&mut self.wanted, true)

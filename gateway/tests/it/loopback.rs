@@ -11,7 +11,7 @@ use loadtest::api::Api;
 use loadtest::clock::Clock;
 use loadtest::{AgentId, Behaviour, Happening, PartyKey, Peers};
 
-pub struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
     pub sip: SocketAddr,
     pub http: SocketAddr,
@@ -23,12 +23,12 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway of the example configuration, on ports of the kernel's choice, in a directory of its own.
-    pub fn start(name: &str, rtp: u16) -> Gateway {
+    pub(crate) fn start(name: &str, rtp: u16) -> Gateway {
         Gateway::run(Gateway::prepare(name, rtp))
     }
 
     /// The directory with the configuration and its tables.
-    pub fn prepare(name: &str, rtp: u16) -> PathBuf {
+    pub(crate) fn prepare(name: &str, rtp: u16) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("gw-it-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a directory");
@@ -48,16 +48,16 @@ impl Gateway {
         dir
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn run(dir: PathBuf) -> Gateway {
+    pub(crate) fn run(dir: PathBuf) -> Gateway {
         Gateway::run_as(dir, None)
     }
 
     /// As another user, where one is named.
-    pub fn run_as(dir: PathBuf, user: Option<u32>) -> Gateway {
+    pub(crate) fn run_as(dir: PathBuf, user: Option<u32>) -> Gateway {
         // A file that may not grow raises SIGXFSZ; ignored, as the shell hands it on, it is an error like any other.
         let mut command = Command::new("sh");
         if let Some(user) = user {
@@ -83,12 +83,12 @@ impl Gateway {
         Gateway { sip: address("sip"), http: address("http"), admin: address("admin"), hooks, child, dir }
     }
 
-    pub fn api(&self) -> Api {
+    pub(crate) fn api(&self) -> Api {
         let token = std::fs::read_to_string(self.dir.join("data/token")).expect("a token");
         Api::new(self.http, token.trim())
     }
 
-    pub fn kill(mut self) -> PathBuf {
+    pub(crate) fn kill(mut self) -> PathBuf {
         self.child.kill().expect("killed");
         self.child.wait().expect("waited");
         std::mem::take(&mut self.dir)
@@ -105,14 +105,14 @@ impl Drop for Gateway {
     }
 }
 
-pub struct World {
+pub(crate) struct World {
     pub peers: Peers,
     pub trunk: AgentId,
     pub seen: Vec<Happening>,
 }
 
 impl World {
-    pub fn new(gateway: &Gateway) -> World {
+    pub(crate) fn new(gateway: &Gateway) -> World {
         let mut peers = Peers::new(Clock::start()).expect("peers");
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let quick = Behaviour::Answer { after: Duration::ZERO };
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// Serves the peers until `held` holds; ten seconds are a failure.
-    pub fn until(&mut self, held: impl Fn(&[Happening]) -> bool) {
+    pub(crate) fn until(&mut self, held: impl Fn(&[Happening]) -> bool) {
         let end = self.peers.clock.now() + Duration::from_secs(10);
         while !held(&self.seen) {
             assert!(self.peers.clock.now() < end, "within ten seconds; seen: {:?}", self.seen);
@@ -139,7 +139,7 @@ impl World {
         }
     }
 
-    pub fn serve(&mut self, time: Duration) {
+    pub(crate) fn serve(&mut self, time: Duration) {
         let end = self.peers.clock.now() + time;
         while self.peers.clock.now() < end {
             self.peers.step(Duration::from_millis(5));
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    pub fn answered_call(&mut self, number: &str) -> PartyKey {
+    pub(crate) fn answered_call(&mut self, number: &str) -> PartyKey {
         let party = self.peers.call(self.trunk, number, "110", 3).expect("a call");
         self.until(|s| s.contains(&Happening::Answered { party }) && s.contains(&Happening::Heard { party }));
         party
@@ -157,7 +157,7 @@ impl World {
 }
 
 /// Asks until the answer satisfies; ten seconds are a failure.
-pub fn eventually<T>(world: &mut World, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(world: &mut World, mut ask: impl FnMut() -> Option<T>) -> T {
     for _ in 0..200 {
         if let Some(value) = ask() {
             return value;
@@ -448,14 +448,14 @@ fn with_the_disk_gone_calls_are_answered_and_the_loss_is_an_alarm_and_a_metric()
 }
 
 /// A downstream that answers every delivery with the status it is told to; counts them.
-pub struct Downstream {
+pub(crate) struct Downstream {
     pub address: SocketAddr,
     status: std::sync::Arc<std::sync::atomic::AtomicU16>,
     pub ids: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
 }
 
 impl Downstream {
-    pub fn start(status: u16) -> Downstream {
+    pub(crate) fn start(status: u16) -> Downstream {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = listener.local_addr().expect("bound");
         let status = std::sync::Arc::new(std::sync::atomic::AtomicU16::new(status));

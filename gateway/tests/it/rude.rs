@@ -181,7 +181,7 @@ fn keyed(gateway: &Gateway, path: &str, key: &str, body: &str, read: bool) -> (u
 }
 
 /// The same under another token. `read`: the answer is waited for.
-pub fn keyed_as(
+pub(crate) fn keyed_as(
     gateway: &Gateway,
     token: &str,
     path: &str,

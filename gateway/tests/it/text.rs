@@ -15,7 +15,7 @@ use crate::loopback::Gateway;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-pub fn gateway(name: &str, rtp: u16, channels: &str) -> Gateway {
+pub(crate) fn gateway(name: &str, rtp: u16, channels: &str) -> Gateway {
     let dir = Gateway::prepare(name, rtp);
     let path = dir.join("city.toml");
     let text = std::fs::read_to_string(&path).expect("the example");
@@ -52,12 +52,12 @@ fn signed(gateway: &Gateway, id: &str, at: i64, body: &str) -> (u16, Value) {
 }
 
 /// A message of the kiosk's that is signed now.
-pub fn signed_now(address: SocketAddr, id: &str, body: &str) -> (u16, Value) {
+pub(crate) fn signed_now(address: SocketAddr, id: &str, body: &str) -> (u16, Value) {
     signed_to(address, id, now(), body)
 }
 
 /// What signs a message of the kiosk's now.
-pub fn signature_now(id: &str, body: &str) -> [(&'static str, String); 3] {
+pub(crate) fn signature_now(id: &str, body: &str) -> [(&'static str, String); 3] {
     let at = now();
     let signature = Secret::parse(SECRET).expect("a secret").sign(id, at, body.as_bytes());
     [("webhook-id", id.to_owned()), ("webhook-timestamp", at.to_string()), ("webhook-signature", signature)]
@@ -89,7 +89,7 @@ fn wait_for(api: &mut Api, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     panic!("the alerts did not come: {:?}", alerts(api))
 }
 
-pub const KIOSK: &str = "[channel.kiosk]\nkind = \"http\"\ngroup = \"default\"\nrecord = \"kiosk\"\nsecret = { env = \"CHANNEL_SECRET\" }\n";
+pub(crate) const KIOSK: &str = "[channel.kiosk]\nkind = \"http\"\ngroup = \"default\"\nrecord = \"kiosk\"\nsecret = { env = \"CHANNEL_SECRET\" }\n";
 
 #[test]
 fn a_channel_nobody_thought_of_is_a_configuration_entry_and_its_messages_count_once() {

@@ -15,15 +15,15 @@ const SEEN_S: f64 = 3.0;
 /// From each address so many, so that neither side runs out of ports.
 const A_SOURCE: usize = 500;
 
-pub fn idle_sip(scene: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn idle_sip(scene: &Scene) -> anyhow::Result<Deeds> {
     idle(scene, scene.stage.calls.sip)
 }
 
-pub fn idle_http(scene: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn idle_http(scene: &Scene) -> anyhow::Result<Deeds> {
     idle(scene, scene.stage.http)
 }
 
-pub fn idle_admin(scene: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn idle_admin(scene: &Scene) -> anyhow::Result<Deeds> {
     idle(scene, scene.stage.admin)
 }
 
@@ -82,7 +82,7 @@ fn idle(scene: &Scene, to: SocketAddr) -> anyhow::Result<Deeds> {
 }
 
 /// Nothing but pings, as fast as they are taken; the answers are not read.
-pub fn pings(scene: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn pings(scene: &Scene) -> anyhow::Result<Deeds> {
     let text = b"\r\n\r\n".repeat(4096);
     let (mut open, mut octets, mut ended) = (VecDeque::new(), 0u64, 0);
     while !scene.pause(Duration::from_millis(1)) {
@@ -111,7 +111,7 @@ pub fn pings(scene: &Scene) -> anyhow::Result<Deeds> {
 }
 
 /// One octet a second, to SIP and to HTTP.
-pub fn drips(scene: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn drips(scene: &Scene) -> anyhow::Result<Deeds> {
     let sip = b"INVITE sip:110@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 127.67.0.1;branch=z9hG4bKdrip\r\n".as_slice();
     let http = b"POST /v1/outbound HTTP/1.1\r\nHost: gateway\r\nContent-Length: 100\r\n".as_slice();
     let (mut open, mut longest, mut opened) = (Vec::new(), 0.0f64, 0);

@@ -25,7 +25,7 @@ fn packet(dice: &mut Dice, n: u64) -> Vec<u8> {
     }
 }
 
-pub fn foreign(scene: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn foreign(scene: &Scene) -> anyhow::Result<Deeds> {
     let sockets = strangers(66, 60)?;
     let (mut dice, mut sent, mut answered) = (Dice(0x5eed), 0u64, 0);
     while !scene.over() {

@@ -8,12 +8,12 @@ use crate::clock::Clock;
 use crate::peers::{Behaviour, Happening, Peers};
 
 #[expect(clippy::unnecessary_wraps, reason = "as every act is played")]
-pub fn nothing(_: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn nothing(_: &Scene) -> anyhow::Result<Deeds> {
     Ok(Deeds::default())
 }
 
 /// Two seats of each kind take part in the room.
-pub fn seats(scene: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn seats(scene: &Scene) -> anyhow::Result<Deeds> {
     let mut peers = Peers::new(Clock::start())?;
     let agent = peers.add_agent(IpAddr::V4(Ipv4Addr::LOCALHOST), scene.stage.calls.sip, 1, Behaviour::RingOn)?;
     let kinds = [Behaviour::Busy, Behaviour::RingOn, Behaviour::Silent, Behaviour::Quits];

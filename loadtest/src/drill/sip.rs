@@ -40,7 +40,7 @@ fn guessed(dice: &mut Dice, from: SocketAddr, n: u64) -> String {
     }
 }
 
-pub fn forged(scene: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn forged(scene: &Scene) -> anyhow::Result<Deeds> {
     let sockets = strangers(68, 20)?;
     let (mut dice, mut sent, mut octets, mut back) = (Dice(0xf0f0), 0u64, 0u64, (0, 0));
     while !scene.over() {
@@ -77,7 +77,7 @@ fn exchange(socket: &UdpSocket, to: SocketAddr, bytes: &[u8]) -> anyhow::Result<
 }
 
 /// A phone registers; somebody else, and itself once more, send the same octets.
-pub fn replay(scene: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn replay(scene: &Scene) -> anyhow::Result<Deeds> {
     let gateway = scene.stage.calls.sip;
     let bind = |a: [u8; 4]| -> anyhow::Result<UdpSocket> {
         let socket = UdpSocket::bind(SocketAddr::new(IpAddr::from(a), 0))?;
@@ -131,7 +131,7 @@ fn rubbish(dice: &mut Dice, from: SocketAddr, n: u64, calls: bool) -> String {
     }
 }
 
-pub fn flood(scene: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn flood(scene: &Scene) -> anyhow::Result<Deeds> {
     let sockets = strangers(70, 200)?;
     let addresses: Vec<SocketAddr> = sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>()?;
     let before = scene.stage.pid.and_then(resident_mb);
@@ -172,7 +172,7 @@ const OFFERS: &[&str] = &[
 ];
 
 /// Each INVITE once, none acknowledged, then nothing more of the caller.
-pub fn callers(scene: &Scene) -> anyhow::Result<Deeds> {
+pub(super) fn callers(scene: &Scene) -> anyhow::Result<Deeds> {
     let socket = UdpSocket::bind(SocketAddr::new(scene.stage.calls.source, 0))?;
     socket.set_nonblocking(true)?;
     let from = socket.local_addr()?;

@@ -192,7 +192,7 @@ impl Protocol {
 }
 
 /// The sequence number of state reports: their answers are not a message's.
-pub const REPORT: u32 = 0x7FFF_0000;
+pub(super) const REPORT: u32 = 0x7FFF_0000;
 
 fn submit(to: &[u8], udhi: bool, alphabet: Alphabet, content: &[u8], answer: Vec<u8>, report: Vec<u8>) -> Asked {
     let (part, octets) = if udhi {

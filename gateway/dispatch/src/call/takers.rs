@@ -87,24 +87,24 @@ pub(super) struct Takers {
 }
 
 impl Takers {
-    pub fn has(&self, leg: LegNo) -> bool {
+    pub(super) fn has(&self, leg: LegNo) -> bool {
         self.asked.iter().any(|t| t.leg == leg)
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.asked.is_empty()
     }
 
-    pub fn seats(&self) -> impl Iterator<Item = SeatId> {
+    pub(super) fn seats(&self) -> impl Iterator<Item = SeatId> {
         self.asked.iter().map(|t| t.seat)
     }
 
     /// The leg that has the caller.
-    pub fn holder(&self) -> Option<LegNo> {
+    pub(super) fn holder(&self) -> Option<LegNo> {
         self.asked.iter().find(|t| t.is_connected()).map(|t| t.leg)
     }
 
-    pub fn due(&self) -> Option<Mono> {
+    pub(super) fn due(&self) -> Option<Mono> {
         self.asked.iter().filter_map(Taker::due).chain(self.next_at).min()
     }
 

@@ -47,7 +47,7 @@ pub(super) struct Outlets {
 }
 
 impl Outlets {
-    pub fn new(all: Vec<Outlet>) -> Outlets {
+    pub(super) fn new(all: Vec<Outlet>) -> Outlets {
         Outlets { all, quota: Quota::default() }
     }
 
@@ -56,14 +56,14 @@ impl Outlets {
     }
 
     /// They have written: what may be sent to them is counted from now. A channel without a quota needs no count.
-    pub fn heard(&mut self, now: Mono, from: &Address) {
+    pub(super) fn heard(&mut self, now: Mono, from: &Address) {
         if self.of(&from.channel).is_some_and(|outlet| outlet.quota != QuotaRule::default()) {
             self.quota.heard(now, from);
         }
     }
 
     /// Counts a line to `to`.
-    pub fn take(&mut self, now: Mono, to: &Address) -> Way {
+    pub(super) fn take(&mut self, now: Mono, to: &Address) -> Way {
         let Some(outlet) = self.of(&to.channel) else { return Way::Nowhere };
         let (rule, has_template) = (outlet.quota, outlet.has_template);
         match self.quota.take(now, to, rule) {
@@ -74,7 +74,7 @@ impl Outlets {
     }
 
     /// Where else they can be written to: by a channel that they wrote by, or by SMS to their mobile telephone.
-    pub fn other_way(&self, now: Mono, unreached: &Unreached<'_>) -> Option<Address> {
+    pub(super) fn other_way(&self, now: Mono, unreached: &Unreached<'_>) -> Option<Address> {
         if unreached.is_silent {
             return None;
         }

@@ -448,7 +448,7 @@ fn corpus(name: &str) -> Vec<(serde_json_lite::Entry, Bytes)> {
 mod serde_json_lite {
     use super::Bytes;
 
-    pub struct Entry {
+    pub(super) struct Entry {
         pub file: String,
         /// What the RFC lets one answer.
         pub codes: Vec<u16>,
@@ -459,7 +459,7 @@ mod serde_json_lite {
         pub never_2xx: bool,
     }
 
-    pub fn read(name: &str) -> Vec<(Entry, Bytes)> {
+    pub(super) fn read(name: &str) -> Vec<(Entry, Bytes)> {
         let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../codecs/corpus").join(name);
         let text = std::fs::read_to_string(dir.join("index.json")).expect("index of the corpus");
         let text_of = |block: &str, key: &str| {

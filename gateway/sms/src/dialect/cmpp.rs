@@ -5,7 +5,7 @@ use codecs::sms::{Alphabet, PduError};
 
 use super::{Delivery, DeliveryId, Event, Message, Read, Sequence, Verdict, fate_of, text};
 
-pub fn read(version: Version, frame: &[u8]) -> Read {
+pub(super) fn read(version: Version, frame: &[u8]) -> Read {
     match cmpp::read(version, frame) {
         Ok((counter, pdu)) => (number(counter), Ok(event(pdu))),
         Err(error) => {
@@ -58,7 +58,7 @@ fn delivered(d: &Deliver<'_>) -> Event {
     Event::Delivered(Box::new(delivery), id)
 }
 
-pub fn write(version: Version, sequence: Sequence, message: &Message<'_>, out: &mut Vec<u8>) {
+pub(super) fn write(version: Version, sequence: Sequence, message: &Message<'_>, out: &mut Vec<u8>) {
     let pdu = match message {
         Message::Login { account, secret, time } => {
             let account = cmpp::account(account);

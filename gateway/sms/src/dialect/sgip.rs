@@ -5,7 +5,7 @@ use codecs::sms::sgip::{self, Pdu};
 
 use super::{Delivery, DeliveryId, Event, Message, Read, Sequence, Verdict, text};
 
-pub fn read(frame: &[u8]) -> Read {
+pub(super) fn read(frame: &[u8]) -> Read {
     match sgip::read(frame) {
         Ok((s, pdu)) => (from_wire(s), Ok(event(s, pdu))),
         Err(error) => {
@@ -61,7 +61,7 @@ fn event(sequence: sgip::Sequence, pdu: Pdu<'_>) -> Event {
     }
 }
 
-pub fn write(sequence: Sequence, message: &Message<'_>, out: &mut Vec<u8>) {
+pub(super) fn write(sequence: Sequence, message: &Message<'_>, out: &mut Vec<u8>) {
     let s = sgip::Sequence { node: sequence.node, time: sequence.time, counter: sequence.counter };
     let with_86 = |number: &str| if number.starts_with("86") { number.to_owned() } else { format!("86{number}") };
     let to;

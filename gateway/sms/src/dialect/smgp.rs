@@ -6,7 +6,7 @@ use codecs::sms::{Alphabet, PduError};
 
 use super::{Delivery, DeliveryId, Event, Message, Read, Sequence, Verdict, fate_of, text};
 
-pub fn read(frame: &[u8]) -> Read {
+pub(super) fn read(frame: &[u8]) -> Read {
     match smgp::read(frame) {
         Ok((counter, pdu)) => (Sequence { counter, ..Sequence::default() }, Ok(event(pdu))),
         Err(error) => {
@@ -50,7 +50,7 @@ fn event(pdu: Pdu<'_>) -> Event {
     }
 }
 
-pub fn write(sequence: Sequence, message: &Message<'_>, out: &mut Vec<u8>) {
+pub(super) fn write(sequence: Sequence, message: &Message<'_>, out: &mut Vec<u8>) {
     let pdu = match message {
         Message::Login { account, secret, time } => {
             let client = smgp::client(account);

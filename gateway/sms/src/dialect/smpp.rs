@@ -8,7 +8,7 @@ use super::{Delivery, DeliveryId, Event, Message, Read, Sequence, Verdict, fate_
 /// A centre that says this much of `congestion_state` (5.0) is nearing its limit.
 const CONGESTED: u8 = 90;
 
-pub fn read(default: Alphabet, frame: &[u8]) -> Read {
+pub(super) fn read(default: Alphabet, frame: &[u8]) -> Read {
     let number = |h: Header| Sequence { counter: h.sequence, ..Sequence::default() };
     match smpp::read(frame) {
         Ok((header, pdu)) => (number(header), Ok(event(default, header, pdu))),
@@ -72,7 +72,7 @@ fn name(m: &smpp::Message<'_>) -> String {
     codecs::record::fingerprint(&parts)
 }
 
-pub fn write(system_type: &str, sequence: Sequence, message: &Message<'_>, out: &mut Vec<u8>) {
+pub(super) fn write(system_type: &str, sequence: Sequence, message: &Message<'_>, out: &mut Vec<u8>) {
     let mut header = Header { status: smpp::OK, sequence: sequence.counter };
     let pdu = match message {
         Message::Login { account, secret, .. } => {

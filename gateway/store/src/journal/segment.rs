@@ -76,7 +76,7 @@ fn is_zero_from(file: &dyn DiskFile, mut at: u64) -> io::Result<bool> {
 }
 
 /// Whether a segment tells by itself what every start needs at once: all of it, not only its first frame.
-pub fn begins_with_head(bytes: &[u8], segment: u64) -> bool {
+pub(super) fn begins_with_head(bytes: &[u8], segment: u64) -> bool {
     let Some(Step::Frame { frame, .. }) = Walk::new(bytes, segment, &[], None).next() else { return false };
     match frame.kind {
         codecs::journal::Kind::Note => matches!(Note::parse(frame.payload), Some(Note::Head { .. })),

@@ -52,7 +52,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub fn read(bytes: &[u8]) -> Option<Head> {
+    pub(super) fn read(bytes: &[u8]) -> Option<Head> {
         let head = bytes.get(..HEAD)?;
         let covers_head = &head[..4] == MAGIC_2;
         if !covers_head && &head[..4] != MAGIC_1 {
@@ -70,7 +70,7 @@ impl Head {
     }
 
     /// Whether the chunk is the one that was written with this head.
-    pub fn fits(&self, head: &[u8], chunk: &[u8]) -> bool {
+    pub(super) fn fits(&self, head: &[u8], chunk: &[u8]) -> bool {
         let begun = if self.covers_head { crc32c::crc32c(&head[..60]) } else { 0 };
         crc32c::crc32c_append(begun, chunk) == self.crc
     }

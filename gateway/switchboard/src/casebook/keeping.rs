@@ -59,7 +59,7 @@ const SUBJECTS_MAX: usize = 4096;
 
 impl Keeping {
     /// Before anything is known of the journal.
-    pub fn new() -> Keeping {
+    pub(super) fn new() -> Keeping {
         Keeping {
             serials: None,
             wanting: Vec::new(),
@@ -78,14 +78,14 @@ impl Keeping {
 
 impl Keeping {
     /// A number was given.
-    pub fn given(&mut self, no: AlertNo) {
+    pub(super) fn given(&mut self, no: AlertNo) {
         if let Some(serials) = &mut self.serials {
             serials.given(no.date(), no.serial());
         }
     }
 
     /// So much more stands in the journal.
-    pub fn grow(&mut self, octets: usize) {
+    pub(super) fn grow(&mut self, octets: usize) {
         self.since += octets as u64;
     }
 }

@@ -31,13 +31,13 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub fn claim(&mut self, port: u16, leg: LegId, origin: Origin) {
+    pub(super) fn claim(&mut self, port: u16, leg: LegId, origin: Origin) {
         for (rtcp, from) in origin.addresses() {
             self.legs.entry((port, rtcp, from)).or_default().push((leg, origin.ssrc));
         }
     }
 
-    pub fn release(&mut self, port: u16, leg: LegId, origin: Origin) {
+    pub(super) fn release(&mut self, port: u16, leg: LegId, origin: Origin) {
         for (rtcp, from) in origin.addresses() {
             let key = (port, rtcp, from);
             let Some(legs) = self.legs.get_mut(&key) else { continue };
@@ -50,7 +50,7 @@ impl Sources {
 
     /// A leg that is alone at its address gets whatever comes from there. Of several the one that named the packet's
     /// SSRC; a packet that none of them named goes to the first that named nothing: never to somebody else's call.
-    pub fn find(&self, port: u16, rtcp: bool, from: SocketAddr, packet: &[u8]) -> Option<LegId> {
+    pub(super) fn find(&self, port: u16, rtcp: bool, from: SocketAddr, packet: &[u8]) -> Option<LegId> {
         let legs = self.legs.get(&(port, rtcp, from))?;
         if let [(leg, _)] = legs[..] {
             return Some(leg);

@@ -22,11 +22,11 @@ fn place(key: CallKey) -> usize {
 }
 
 impl Calls {
-    pub fn new(shard: u16) -> Calls {
+    pub(super) fn new(shard: u16) -> Calls {
         Calls { slots: Slab::new(), shard, count: 0 }
     }
 
-    pub fn insert(&mut self, slot: CallSlot) -> CallKey {
+    pub(super) fn insert(&mut self, slot: CallSlot) -> CallKey {
         self.count += 1;
         let entry = self.slots.vacant_entry();
         assert!(entry.key() < 1 << PLACE_BITS, "a million calls at one time are more than any machine's ports");
@@ -36,24 +36,24 @@ impl Calls {
         key
     }
 
-    pub fn get(&self, key: &CallKey) -> Option<&CallSlot> {
+    pub(super) fn get(&self, key: &CallKey) -> Option<&CallSlot> {
         self.slots.get(place(*key)).filter(|(k, _)| k == key).map(|(_, slot)| slot)
     }
 
-    pub fn get_mut(&mut self, key: &CallKey) -> Option<&mut CallSlot> {
+    pub(super) fn get_mut(&mut self, key: &CallKey) -> Option<&mut CallSlot> {
         self.slots.get_mut(place(*key)).filter(|(k, _)| k == key).map(|(_, slot)| slot)
     }
 
-    pub fn remove(&mut self, key: &CallKey) -> Option<CallSlot> {
+    pub(super) fn remove(&mut self, key: &CallKey) -> Option<CallSlot> {
         self.get(key)?;
         Some(self.slots.remove(place(*key)).1)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (CallKey, &CallSlot)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (CallKey, &CallSlot)> {
         self.slots.iter().map(|(_, (key, slot))| (*key, slot))
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 }
@@ -63,7 +63,7 @@ impl Calls {
 pub(super) struct Legs(Vec<(LegNo, Leg)>);
 
 impl Legs {
-    pub fn insert(&mut self, no: LegNo, leg: Leg) {
+    pub(super) fn insert(&mut self, no: LegNo, leg: Leg) {
         match self.get_mut(&no) {
             Some(old) => *old = leg,
             None => {
@@ -73,20 +73,20 @@ impl Legs {
         }
     }
 
-    pub fn get(&self, no: &LegNo) -> Option<&Leg> {
+    pub(super) fn get(&self, no: &LegNo) -> Option<&Leg> {
         self.0.iter().find(|(n, _)| n == no).map(|(_, leg)| leg)
     }
 
-    pub fn get_mut(&mut self, no: &LegNo) -> Option<&mut Leg> {
+    pub(super) fn get_mut(&mut self, no: &LegNo) -> Option<&mut Leg> {
         self.0.iter_mut().find(|(n, _)| n == no).map(|(_, leg)| leg)
     }
 
-    pub fn remove(&mut self, no: &LegNo) -> Option<Leg> {
+    pub(super) fn remove(&mut self, no: &LegNo) -> Option<Leg> {
         let at = self.0.iter().position(|(n, _)| n == no)?;
         Some(self.0.remove(at).1)
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = &LegNo> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &LegNo> {
         self.0.iter().map(|(no, _)| no)
     }
 }
