@@ -50,7 +50,7 @@ pub enum Refusal {
 
 /// Whether two texts are equal, in time that depends on the length only.
 fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |d, (x, y)| d | (x ^ y)) == 0
+    subtle::ConstantTimeEq::ct_eq(a, b).into()
 }
 
 /// SHA-1, in hex, of the sorted texts one after another: the signature of WeChat, WeCom and Weibo.

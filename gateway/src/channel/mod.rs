@@ -15,7 +15,7 @@ use std::sync::mpsc::Sender;
 use codecs::chat::{qq, wechat};
 use codecs::record::LineState;
 use codecs::webhook::Secret as WebhookSecret;
-use dashmap::DashMap;
+use quick_cache::sync::Cache;
 use store::disk::Disk;
 use switchboard::{Fetch, Outbound, OutgoingMessage, ToCasebook, ToShard};
 use tokio::sync::mpsc;
@@ -178,7 +178,7 @@ pub struct Channels {
     by_number: Arc<Vec<mpsc::UnboundedSender<ToChannel>>>,
     shards: Option<inbox::Handle>,
     /// Lines without an alert, for whoever asks what became of them.
-    pub states: Arc<DashMap<String, (LineState, String)>>,
+    pub states: States,
     next_line: Arc<AtomicU64>,
 }
 
@@ -190,6 +190,22 @@ struct Door {
 
 /// Remembered states of lines without an alert.
 const STATES_MAX: usize = 100_000;
+
+/// What became of lines without an alert, and why; those that nobody asks for give way.
+#[derive(Clone)]
+pub struct States(Arc<Cache<String, (LineState, String)>>);
+
+impl Default for States {
+    fn default() -> States {
+        States(Arc::new(Cache::new(STATES_MAX)))
+    }
+}
+
+impl States {
+    pub fn get(&self, line: &str) -> Option<(LineState, String)> {
+        self.0.get(line)
+    }
+}
 
 impl Channels {
     /// Opens every channel on `runtime`.
@@ -233,7 +249,7 @@ impl Channels {
             doors: Arc::new(doors),
             by_number: Arc::new(by_number),
             shards: Some(shards),
-            states: Arc::default(),
+            states: States::default(),
             next_line: Arc::default(),
         })
     }
@@ -285,10 +301,7 @@ impl Channels {
 
     pub fn note_state(&self, line: &str, state: LineState, why: &str) {
         if line.starts_with("out-") {
-            if self.states.len() >= STATES_MAX {
-                self.states.clear();
-            }
-            self.states.insert(line.to_owned(), (state, why.to_owned()));
+            self.states.0.insert(line.to_owned(), (state, why.to_owned()));
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Lines out over the platforms' HTTP APIs, tokens, and files in.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +9,16 @@ use codecs::time::Mono;
 use http_body_util::Full;
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use quick_cache::unsync::Cache;
 use serde_json::{Value, json};
 use store::files;
 use switchboard::{Fact, Fetch, Outbound, RequestId, TextFact, ToCasebook};
 use tokio::sync::{Mutex, mpsc};
 
 use super::{HttpDevice, Kind, QqDevice, Shared, Template, ToChannel, WechatApp, WechatDevice, WeiboDevice};
+
+/// Messages of which QQ wants the replies counted; the rarest give way.
+const REPLIES_MAX: usize = 100_000;
 
 /// Lines to different people at one time; one person's lines keep their order.
 const WORKERS: usize = 8;
@@ -43,7 +46,7 @@ pub(super) struct Web {
     shared: Shared,
     token: Mutex<Option<(String, Mono)>>,
     /// `msg_seq` of QQ: counts the replies to one message.
-    replies: std::sync::Mutex<HashMap<String, u32>>,
+    replies: std::sync::Mutex<Cache<String, u32>>,
 }
 
 impl Web {
@@ -55,7 +58,7 @@ impl Web {
             media_hosts,
             shared,
             token: Mutex::new(None),
-            replies: std::sync::Mutex::default(),
+            replies: std::sync::Mutex::new(Cache::new(REPLIES_MAX)),
         }
     }
 
@@ -210,12 +213,9 @@ impl Web {
         let token = self.token().await?;
         let sequence = {
             let mut replies = self.replies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if replies.len() > 100_000 {
-                replies.clear();
-            }
-            let count = replies.entry(outbound.reply_to.clone()).or_default();
-            *count += 1;
-            *count
+            let count = replies.get(&outbound.reply_to).copied().unwrap_or_default() + 1;
+            replies.insert(outbound.reply_to.clone(), count);
+            count
         };
         let path = match outbound.to.user.split_once('/') {
             Some((group, _)) => format!("/v2/groups/{group}/messages"),
@@ -357,23 +357,15 @@ fn by_status(status: hyper::StatusCode) -> Sent {
     }
 }
 
-/// RFC 3986 unreserved characters stay.
+/// As in a form: a space is a plus.
 fn url_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() * 3);
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte as char);
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn what_is_reserved_is_encoded() {
-        assert_eq!(super::url_encode("a-b 中&"), "a-b%20%E4%B8%AD%26");
+        assert_eq!(super::url_encode("a-b 中&"), "a-b+%E4%B8%AD%26");
     }
 }
