@@ -2,32 +2,37 @@
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use sim::{Outcome, Rule, Shape, run};
 
+/// Worlds from seeds: callers, writers, phones, disks and clocks that fail, and every promise checked.
+#[derive(Parser)]
+struct Arguments {
+    /// Replay this world, one line an event.
+    #[arg(conflicts_with = "reports")]
+    seed: Option<u64>,
+    /// So many reports in as many worlds as that takes; 200 worlds when absent.
+    #[arg(long)]
+    reports: Option<u64>,
+    /// Break a rule of the product: a world that does not notice it is a fault of the simulator.
+    #[arg(long = "break", value_name = "RULE", value_parser = rule())]
+    broken: Option<Rule>,
+}
+
+fn rule() -> impl clap::builder::TypedValueParser<Value = Rule> {
+    use clap::builder::TypedValueParser as _;
+    let names = clap::builder::PossibleValuesParser::new(Rule::ALL.iter().map(|rule| rule.name()));
+    names.try_map(|name| Rule::parse(&name).ok_or("no such rule"))
+}
+
 fn main() -> ExitCode {
-    // The alias ends in `--` already, so that one of the user's own comes through.
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--").collect();
-    let mut seeds = 0..200;
-    let mut shape = Shape::default();
-    let mut broken = None;
-    let mut words = arguments.iter();
-    while let Some(word) = words.next() {
-        let parsed = match word.as_str() {
-            "--reports" => words.next().and_then(|n| n.parse::<u64>().ok()).map(|n| {
-                seeds = 0..n.div_ceil(u64::from(shape.reports));
-            }),
-            "--break" => words.next().and_then(|n| Rule::parse(n)).map(|r| broken = Some(r)),
-            seed => seed.parse::<u64>().ok().map(|s| {
-                seeds = s..s + 1;
-                shape.tell = true;
-            }),
-        };
-        if parsed.is_none() {
-            let rules: Vec<&str> = Rule::ALL.iter().map(|r| r.name()).collect();
-            eprintln!("usage: cargo sim [-- SEED | --reports N | --break RULE]\nrules: {}", rules.join(" "));
-            return ExitCode::from(2);
-        }
-    }
+    let Arguments { seed, reports, broken } = Arguments::parse();
+    let shape = Shape { tell: seed.is_some(), ..Shape::default() };
+    let seeds = match (seed, reports) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, Some(reports)) => 0..reports.div_ceil(u64::from(shape.reports)),
+        (None, None) => 0..200,
+    };
     let mut total = Outcome::default();
     for seed in seeds {
         let outcome = run(seed, shape, broken);

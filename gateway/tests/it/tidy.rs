@@ -43,7 +43,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("gateway/casework", &["aho-corasick", "codecs"]),
     ("gateway/switchboard", &["bytes", "casework", "codecs", "dispatch", "ipnet", "media", "sip", "slab"]),
     ("gateway/store", &["codecs", "crc32c", "rusqlite", "rustix", "serde", "serde_json", "sha2"]),
-    ("gateway/sim", &["bytes", "codecs", "sip", "store", "switchboard"]),
+    ("gateway/sim", &["bytes", "clap", "codecs", "sip", "store", "switchboard"]),
     (
         "gateway/fuzz",
         &[
