@@ -7,6 +7,7 @@ mod city;
 mod instructions;
 mod judge;
 mod lab;
+mod open;
 mod rows;
 mod table;
 
@@ -28,6 +29,8 @@ enum Command {
     Peers(rows::Args),
     /// Instructions of each hot function under valgrind; exit 1 when one costs more than 5 % more than before
     Instructions(instructions::Args),
+    /// A start with many alerts open, after a crash; exit 99 when they take longer than they may
+    Open(open::Args),
     /// One hot function many times, for `instructions`
     #[command(hide = true)]
     Hot { name: String, times: u64 },
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Peers(args) => rows::run(&args),
         Command::Instructions(args) => instructions::run(&args),
+        Command::Open(args) => open::run(&args),
         Command::Hot { name, times } => hot::run(&name, times),
     };
     outcome.unwrap_or_else(|error| {
