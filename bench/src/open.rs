@@ -147,6 +147,7 @@ fn casebook() -> Casebook {
         unit: "370400000000".into(),
         node: 1,
         shards: 1,
+        luck: 0,
         keywords: KeywordTable::empty(),
         channels: vec![rule],
         grids: Arc::new(GridMap::new(Vec::new())),

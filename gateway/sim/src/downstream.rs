@@ -124,7 +124,7 @@ impl Storage {
         let mut front = Front::default();
         let engine = self.begin(&mut front, broken);
         // As the shell's start does.
-        front.go_beyond(at, None);
+        front.go_beyond(at, &[]);
         let head = engine.door().last_sequence();
         if broken == Some(Rule::SerialReservation) {
             front.serials = Reserve::default();

@@ -69,7 +69,7 @@ fn accounts() -> Vec<Account> {
     users().map(account).collect()
 }
 
-fn casebook_config(grids: &Arc<GridMap>, shards: u16, broken: Option<Rule>) -> CasebookConfig {
+fn casebook_config(grids: &Arc<GridMap>, (shards, luck): (u16, u32), broken: Option<Rule>) -> CasebookConfig {
     let keyword = |word: &str, level, silent| Keyword { word: word.into(), level, category: None, silent };
     let silence = broken != Some(Rule::Silence);
     let keywords = KeywordTable::new(vec![keyword("持刀", 2, false), keyword(SILENT_WORD, 1, silence)]);
@@ -90,6 +90,7 @@ fn casebook_config(grids: &Arc<GridMap>, shards: u16, broken: Option<Rule>) -> C
         unit: UNIT.into(),
         node: 1,
         shards,
+        luck,
         keywords: keywords.expect("builds"),
         channels: vec![channel(CHANNELS[0], Channel::Sms12110, true), channel(CHANNELS[1], Channel::Wechat, false)],
         grids: Arc::clone(grids),
@@ -171,7 +172,9 @@ impl Gateway {
         let call_ids = CallIds::new(&mint.seed(), 1);
         let router = Router::new(call_ids, &mint.seed(), shards);
         let grids = Arc::new(grids());
-        let mut casebook = Casebook::new(casebook_config(&grids, shards, broken));
+        let [a, b, c, d, ..] = mint.seed();
+        let luck = u32::from_le_bytes([a, b, c, d]);
+        let mut casebook = Casebook::new(casebook_config(&grids, (shards, luck), broken));
         let desk = Desk::new(desk_config(&grids));
         // Broken, it does not know its own media when somebody names it.
         let known = if broken == Some(Rule::OwnAddress) { IpAddr::from([10, 0, 0, 99]) } else { SELF.ip() };
@@ -198,6 +201,7 @@ impl Gateway {
                 tone: vec![0xD5; 2400].into(),
                 attendant: vec![0xD5; 8000].into(),
                 serials: SerialBlock { from: 0, until: 0, date: 0 },
+                luck,
             });
             let pairs = PORTS / shards;
             for n in 0..pairs {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request, State};
@@ -335,10 +335,25 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Every token that counts now.
 pub struct Tokens {
     file: File,
-    /// The hash of the installation's own.
-    all: String,
+    all: Installation,
     known: Mutex<Known>,
     health: Health,
+}
+
+/// The hash of the installation's own token, once it is known.
+#[derive(Clone, Default)]
+pub struct Installation(Arc<RwLock<String>>);
+
+impl Installation {
+    pub(crate) fn set(&self, token: &str) {
+        if let Ok(mut own) = self.0.write() {
+            *own = hash(token);
+        }
+    }
+
+    fn is(&self, hash: &str) -> bool {
+        self.0.read().is_ok_and(|own| *own == hash)
+    }
 }
 
 /// As readiness calls them.
@@ -353,8 +368,8 @@ struct Known {
 }
 
 impl Tokens {
-    pub fn new(data: &Path, all: &str, health: Health) -> Tokens {
-        let tokens = Tokens { file: File::of(data), all: hash(all), known: Mutex::default(), health };
+    pub fn new(data: &Path, all: Installation, health: Health) -> Tokens {
+        let tokens = Tokens { file: File::of(data), all, known: Mutex::default(), health };
         // What is wrong with the file is said before somebody is refused.
         if let Ok(mut known) = tokens.known.lock() {
             tokens.refresh(&mut known, Mono(0));
@@ -365,7 +380,7 @@ impl Tokens {
     /// Whose token this is, if it is anybody's and its time is not over.
     pub fn who(&self, token: &str, now: Mono, now_s: i64) -> Option<Principal> {
         let hash = hash(token);
-        if hash == self.all && !token.is_empty() {
+        if self.all.is(&hash) && !token.is_empty() {
             return Some(Principal { role: Role::All, subject: "installation".into(), area: String::new() });
         }
         let mut known = self.known.lock().ok()?;
@@ -412,6 +427,12 @@ impl Tokens {
 mod tests {
     use super::*;
 
+    fn installation(token: &str) -> Installation {
+        let own = Installation::default();
+        own.set(token);
+        own
+    }
+
     fn fresh(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("gw-who-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
@@ -422,7 +443,7 @@ mod tests {
     #[test]
     fn a_token_counts_until_its_end_or_until_it_is_revoked_and_only_whole() {
         let dir = fresh("tokens");
-        let (tokens, file) = (Tokens::new(&dir, "master", Health::default()), File::of(&dir));
+        let (tokens, file) = (Tokens::new(&dir, installation("master"), Health::default()), File::of(&dir));
         let (kept, token) = file.make(Role::Seat, "1101", "3704", Some(100)).expect("made");
         let second = |n: u64| Mono::from_millis(n * 1000 + 5000);
         let who = tokens.who(&token, second(0), 99).expect("it counts");
@@ -454,7 +475,7 @@ mod tests {
             }
         });
         let health = Health::default();
-        let tokens = Tokens::new(&dir, "master", health.clone());
+        let tokens = Tokens::new(&dir, installation("master"), health.clone());
         let count = |n: usize| tokens.who(&made[n].1, Mono(0), 0).is_some();
         assert!((0..6).all(|n| !count(n)) && count(6) && count(7));
         assert_eq!(file.read().expect("read").0.len(), 8, "two that were left and six that were made");

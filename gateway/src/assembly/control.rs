@@ -13,7 +13,7 @@ use store::disk::Disk;
 use tokio::sync::{Notify, watch};
 
 use super::{Listeners, Settings};
-use crate::api::who::{Places, Tokens};
+use crate::api::who::{Installation, Places, Tokens};
 use crate::api::{self, Admin, Api};
 use crate::channel::{self, Channels, Client};
 use crate::city::City;
@@ -69,7 +69,7 @@ pub(super) fn serve(
     city: &mut City,
     settings: &Settings,
     shared: &Shared,
-    (channels, token): (&Channels, &str),
+    (channels, installation): (&Channels, &Installation),
     listeners: Listeners,
     (prometheus, ready): (PrometheusHandle, watch::Receiver<bool>),
     runtime: &tokio::runtime::Runtime,
@@ -81,7 +81,7 @@ pub(super) fn serve(
         casebook: shared.casebook.clone(),
         waiting: shared.waiting.clone(),
         next_request: Arc::new(AtomicU64::new(1)),
-        tokens: Arc::new(Tokens::new(&settings.data, token, shared.health.clone())),
+        tokens: Arc::new(Tokens::new(&settings.data, installation.clone(), shared.health.clone())),
         places: Arc::clone(&shared.places),
         disk: Arc::clone(&shared.disk),
         data: settings.data.clone(),

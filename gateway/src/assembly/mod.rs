@@ -4,11 +4,12 @@
 
 mod bind;
 mod control;
+mod data;
 mod shards;
 mod spawner;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -17,19 +18,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use codecs::webhook::Secret;
 use metrics_exporter_prometheus::PrometheusHandle;
-use store::disk::{Disk, Files};
+use store::disk::Disk;
 use store::journal::Config as JournalConfig;
-use store::lock::{Lock, Unlocked, lock};
 use switchboard::replay::Front;
 use switchboard::{CasebookConfig, KeywordTable};
 use tokio::sync::watch;
 
-use crate::api::who::Places;
+use crate::api::who::{Installation, Places};
 use crate::channel::{Channels, Client};
 use crate::city::City;
 use crate::clock::{Clock, random};
 use crate::config::{PortRange, Tls};
 use crate::inbox::{Handle, Input};
+use data::Keeper;
 use spawner::Spawner;
 
 use crate::inbox::casebook::{self, Reached, Waiting};
@@ -40,7 +41,6 @@ use crate::observe::health::Health;
 use crate::thread::Saboteur;
 use crate::thread::casebook::{CasebookThread, Links as CasebookLinks};
 use crate::thread::house;
-use crate::thread::opening::within;
 use crate::thread::recorder::{self, Taps};
 use crate::thread::shard::{self, Links};
 
@@ -104,7 +104,8 @@ pub struct Running {
     threads: Threads,
     /// Dropped at the end: the house is left alone.
     _house: mpsc::Sender<()>,
-    _lock: Option<Lock>,
+    /// Dropped at the end: the data directory is free.
+    _keeper: Keeper,
 }
 
 struct Threads {
@@ -144,41 +145,6 @@ impl Running {
     }
 }
 
-/// Takes the data directory. Where that cannot be, calls are answered all the same.
-/// What a start waits for each thing that it wants of the data directory; without it calls are answered all the same.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
-
-fn take_data(data: &Path, health: &Health) -> anyhow::Result<Option<Lock>> {
-    let (own, slow) = (data.to_owned(), || Err(Unlocked::Disk(std::io::Error::other("the disk does not answer"))));
-    match within(ANSWERS_WITHIN, "lock", move || lock(&own)).unwrap_or_else(slow) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(Unlocked::Held { pid }) => {
-            anyhow::bail!("GW-1003 {} is held by pid {pid}: two gateways never share a data directory", data.display())
-        }
-        Err(Unlocked::Disk(error)) => {
-            health.worse("data", "GW-1007", error.to_string());
-            tracing::error!(%error, data = %data.display(), "GW-1007 the data directory cannot be used; calls are answered");
-            Ok(None)
-        }
-    }
-}
-
-/// The installation's own token: kept in the data directory, made on the first start.
-fn token(data: &Path) -> String {
-    let path = data.join("token");
-    // What is no file never comes to an end, or says nothing.
-    let is_file = std::fs::metadata(&path).is_ok_and(|m| m.is_file());
-    let kept = if is_file { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
-    if !kept.trim().is_empty() {
-        return kept.trim().to_owned();
-    }
-    let token = codecs::sip::auth::hex(&random::<16>());
-    if let Err(error) = Files.replace(&path, token.as_bytes()) {
-        tracing::error!(%error, "GW-1007 DATA/token cannot be written; this start has one that nobody knows");
-    }
-    token
-}
-
 fn casebook_config(city: &mut City, settings: &Settings) -> anyhow::Result<CasebookConfig> {
     let keywords = std::mem::take(&mut city.keywords);
     Ok(CasebookConfig {
@@ -186,6 +152,7 @@ fn casebook_config(city: &mut City, settings: &Settings) -> anyhow::Result<Caseb
         unit: settings.unit.clone(),
         node: settings.node,
         shards: settings.shards,
+        luck: u32::from_le_bytes(random()),
         keywords: KeywordTable::new(keywords).map_err(|e| anyhow::anyhow!("keywords: {e}"))?,
         channels: std::mem::take(&mut city.channel_rules),
         grids: Arc::clone(&city.grids),
@@ -261,19 +228,18 @@ impl Kept {
 /// # Errors
 /// A taken port, a data directory that another process has: each said with its place.
 pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandle) -> anyhow::Result<Running> {
-    let base =
-        Base { clock: Clock::start(), health: Health::default(), disk: Files::shared(), data: settings.data.clone() };
+    let health = Health::default();
+    let (disk, keeper) = data::take(&settings.data, &health)?;
+    let base = Base { clock: Clock::start(), health, disk, data: settings.data.clone() };
     let limit = crate::observe::procfs::raise_descriptor_limit();
     tell_if_short(&city, &settings, limit as usize, &base.health);
     make_do(&mut city, &settings, limit as usize);
-    let lock = take_data(&settings.data, &base.health)?;
     let Bound { sip, listeners } = Bound::open(&settings)?;
     let (at_sip, at_http, at_admin) = (sip.0.local_addr()?, listeners.api.local_addr()?, listeners.admin.local_addr()?);
     let at_hooks = listeners.hooks.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
-    let data = settings.data.clone();
-    let token = within(ANSWERS_WITHIN, "token", move || token(&data));
-    // One that nobody knows, where the disk does not answer.
-    let token = token.unwrap_or_else(|| codecs::sip::auth::hex(&random::<16>()));
+    let installation = Installation::default();
+    let own = installation.clone();
+    let token = data::token(&settings.data, &base.disk, &base.health, move |token| own.set(token));
     let places = Arc::new(Places {
         unit: settings.unit.clone(),
         seats: city.seats.iter().map(|s| s.id.clone()).collect(),
@@ -317,7 +283,8 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
     kept.thread.links.channels = channels.clone();
     let (ready, ready_seen) = watch::channel(true);
     let faces = (prometheus, ready_seen);
-    let replays = control::serve(&mut city, &settings, &shared, (&channels, &token), listeners, faces, &runtime)?;
+    let replays =
+        control::serve(&mut city, &settings, &shared, (&channels, &installation), listeners, faces, &runtime)?;
     let mut readers = control::sinks(&mut settings, &shared, &replays, &runtime)?;
 
     let spawner = Spawner { ready: ready.clone() };
@@ -341,7 +308,7 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
         recorder: recorder_inlet,
         threads: Threads { shards, recorder, casebook, readers },
         _house: house,
-        _lock: lock,
+        _keeper: keeper,
     })
 }
 

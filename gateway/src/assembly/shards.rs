@@ -64,6 +64,7 @@ pub(super) fn build(
             attendant: attendant.clone(),
             // They come by the inbox once they are reserved.
             serials: SerialBlock { from: 0, until: 0, date: 0 },
+            luck: u32::from_le_bytes(crate::clock::random()),
         });
         if index == 0 {
             restore_bindings(&mut shard, &front.bindings, clock.mono(), city);

@@ -154,7 +154,7 @@ impl CasebookThread {
         let now = self.clock.mono();
         let opening = self.opening.take().unwrap_or_else(|| {
             self.opening_since = now;
-            Opening::begin(Arc::clone(&self.disk), &self.dir, self.journal_config, self.clock.wall())
+            Opening::begin(Arc::clone(&self.disk), &self.dir, self.journal_config)
         });
         let found = match opening.within(time) {
             Ok(found) => found?,
@@ -171,7 +171,7 @@ impl CasebookThread {
                 let lost = found.seen > opened.head;
                 self.journal.go_beyond(found.seen);
                 let mut front = found.front;
-                front.go_beyond(self.clock.wall(), found.given.filter(|_| lost));
+                front.go_beyond(self.clock.wall(), if lost { &found.given } else { &[] });
                 Some(front)
             }
             Err(error) => {

@@ -5,18 +5,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use codecs::time::Wall;
 use store::disk::Disk;
 use store::journal::{Config, Journal, Opened};
 use store::read_model;
 use switchboard::replay::Front;
 
-/// Does it in a thread of its own, and waits for it so long. Where that takes longer, it goes on by itself and nobody
-/// hears of it.
-pub fn within<T: Send + 'static>(time: Duration, name: &str, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    begin(name, work).and_then(|told| told.recv_timeout(time).ok())
-}
-
+/// Does it in a thread of its own.
 fn begin<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Option<Receiver<T>> {
     let (sender, told) = channel();
     let thread = std::thread::Builder::new().name(name.to_owned());
@@ -29,16 +23,16 @@ pub struct Found {
     pub journal: Journal,
     pub opened: std::io::Result<Opened>,
     pub front: Front,
-    /// How far the read model has seen a journal, and the highest serial of today that it knows.
+    /// How far the read model has seen a journal, and the highest serial of each day that it knows.
     pub seen: u64,
-    pub given: Option<u32>,
+    pub given: Vec<(u32, u32)>,
 }
 
 /// One that is being opened.
 pub struct Opening(Option<Receiver<Found>>);
 
 impl Opening {
-    pub fn begin(disk: Arc<dyn Disk>, dir: &Path, config: Config, at: Wall) -> Opening {
+    pub fn begin(disk: Arc<dyn Disk>, dir: &Path, config: Config) -> Opening {
         let dir: PathBuf = dir.to_owned();
         Opening(begin("opening", move || {
             let mut front = Front::default();
@@ -47,7 +41,7 @@ impl Opening {
             let data = dir.parent().unwrap_or(&dir);
             let seen = read_model::position(data).unwrap_or_default();
             let end = switchboard::serials::RESERVED;
-            let given = read_model::last_serial(data, at.beijing_date(), config.node, end).ok().flatten();
+            let given = read_model::last_serials(data, config.node, end).unwrap_or_default();
             Found { journal, opened, front, seen, given }
         }))
     }
@@ -63,18 +57,5 @@ impl Opening {
             Err(RecvTimeoutError::Timeout) => Err(self),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_takes_too_long_keeps_nobody_waiting() {
-        let (hold, held) = channel::<()>();
-        assert_eq!(within(Duration::from_millis(20), "held", move || held.recv().is_ok()), None);
-        assert_eq!(within(Duration::from_secs(20), "free", || 7), Some(7));
-        drop(hold);
     }
 }

@@ -330,19 +330,31 @@ pub fn list(data: &Path, after: u64, limit: u32, state: Option<&str>) -> Result<
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The highest serial below `end` of a day (20261129) and node that it knows.
+/// Days of which the highest serial is looked for, the youngest first.
+const DAYS: usize = 64;
+
+/// The highest serial below `end` of each day (20261129) that it knows of this node.
 ///
 /// # Errors
 /// What SQLite said.
-pub fn last_serial(data: &Path, day: u32, node: u8, end: u32) -> Result<Option<u32>, Error> {
+pub fn last_serials(data: &Path, node: u8, end: u32) -> Result<Vec<(u32, u32)>, Error> {
+    const DAY: i64 = 10_000_000_000;
     let db = open_read(data)?;
-    let first = (i64::from(day) * 10 + i64::from(node)) * 1_000_000_000;
-    let last: Option<i64> = db.query_row(
-        "SELECT MAX(key) FROM alert WHERE key >= ?1 AND key < ?2",
-        [first, first + i64::from(end) * 10],
-        |r| r.get(0),
-    )?;
-    Ok(last.map(|key| ((key - first) / 10) as u32))
+    let highest = |from: i64, below: i64| -> Result<Option<i64>, Error> {
+        let asked = "SELECT MAX(key) FROM alert WHERE key >= ?1 AND key < ?2";
+        Ok(db.query_row(asked, [from, below], |r| r.get(0))?)
+    };
+    let (mut found, mut below) = (Vec::new(), i64::MAX);
+    for _ in 0..DAYS {
+        let Some(key) = highest(0, below)? else { break };
+        let day = key / DAY;
+        let first = day * DAY + i64::from(node) * 1_000_000_000;
+        if let Some(key) = highest(first, first + i64::from(end) * 10)? {
+            found.push((day as u32, ((key - first) / 10) as u32));
+        }
+        below = day * DAY;
+    }
+    Ok(found)
 }
 
 /// How far the model has come, for whoever compares it with the journal.
@@ -353,4 +365,29 @@ pub fn position(data: &Path) -> Result<u64, Error> {
     let db = open_read(data)?;
     let at = db.query_row("SELECT sequence FROM cursor", [], |r| r.get::<_, i64>(0)).optional()?;
     Ok(at.unwrap_or(0) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_serial_of_each_day_is_known_of_this_node_and_of_the_reserved_ones() {
+        let data = std::env::temp_dir().join(format!("gw-serials-{}", std::process::id()));
+        std::fs::create_dir_all(&data).expect("made");
+        let db = open(&data).expect("opens");
+        for (day, node, serial) in [
+            (20_261_129, 1, 7),
+            (20_261_129, 1, 5),
+            (20_261_129, 2, 9),
+            (20_261_130, 1, 95_000_000),
+            (20_261_128, 1, 3),
+        ] {
+            let key = (day * 10 + node) * 1_000_000_000i64 + serial * 10 + 4;
+            db.execute("INSERT INTO alert VALUES (?1, 1, 1, '{}')", [key]).expect("inserted");
+        }
+        let found = last_serials(&data, 1, 90_000_000).expect("asked");
+        assert_eq!(found, [(20_261_129, 7), (20_261_128, 3)]);
+        std::fs::remove_dir_all(&data).expect("removed");
+    }
 }

@@ -106,6 +106,8 @@ pub struct CasebookConfig {
     pub node: u8,
     /// How many mint numbers beside it.
     pub shards: u16,
+    /// Where unreserved numbers begin: chance.
+    pub luck: u32,
     pub keywords: KeywordTable,
     pub channels: Vec<ChannelRule>,
     pub grids: Arc<GridMap>,
@@ -243,7 +245,12 @@ impl Casebook {
             stored: stored::Stored::default(),
             refused_files: VecDeque::new(),
             bindings: BTreeMap::new(),
-            serials: Serials::new(Holder::Casebook, config.shards, SerialBlock { from: 0, until: 0, date: 0 }),
+            serials: Serials::new(
+                Holder::Casebook,
+                config.shards,
+                SerialBlock { from: 0, until: 0, date: 0 },
+                config.luck,
+            ),
             keeping: keeping::Keeping::new(),
             frames: 0,
             durable: 0,

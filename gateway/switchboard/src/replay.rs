@@ -32,13 +32,11 @@ pub struct Front {
 
 impl Front {
     /// Numbers that were given are not given again by a journal that has lost what it told of them, nor by an older
-    /// copy of it: they go on behind the highest that is known to be `given` today, and at least as far in as the day is
-    /// old.
-    pub fn go_beyond(&mut self, at: Wall, given: Option<u32>) {
+    /// copy of it: they go on behind the highest that is known to be `given` on each day, and today at least as far in as
+    /// the day is old.
+    pub fn go_beyond(&mut self, at: Wall, given: &[(u32, u32)]) {
         self.serials.known(at.beijing_date(), u64::from(first_of_day(at)));
-        if let Some(last) = given {
-            self.serials.given(at.beijing_date(), last);
-        }
+        given.iter().for_each(|(day, last)| self.serials.given(*day, *last));
     }
 
     /// Takes what a frame says of it.

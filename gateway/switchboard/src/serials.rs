@@ -4,8 +4,8 @@
 //!
 //! Of the eight digits the lower nine tenths are reserved; from the rest holders (each shard, the casebook) go on when the
 //! disk is gone, each with numbers that leave a rest of its own when they are divided by how many holders there are: no
-//! two ever mint the same. They begin where the day stands, so that a start anew in the same day, which knows of none of
-//! them, goes on behind those of the one before: 115 a second of all holders together would catch up with it.
+//! two of a process ever mint the same. They begin anywhere, by chance: a start that knows of no others, with whatever
+//! clock, meets a hundred of those with one chance in tens of thousands.
 
 use std::collections::BTreeMap;
 
@@ -135,15 +135,17 @@ pub(crate) struct Serials {
     place: (u32, u32),
     /// By date, those of one date in the order in which they came.
     blocks: Vec<SerialBlock>,
-    /// The next unreserved one, once there was one.
-    unreserved: Option<u32>,
+    /// The next unreserved one.
+    unreserved: u32,
     wanted: bool,
 }
 
 impl Serials {
-    pub(crate) fn new(holder: Holder, shards: u16, first: SerialBlock) -> Serials {
+    /// `luck`: where unreserved ones begin.
+    pub(crate) fn new(holder: Holder, shards: u16, first: SerialBlock, luck: u32) -> Serials {
         let blocks = Some(first).filter(|b| b.from < b.until).into_iter().collect();
-        Serials { place: holder.place(shards), blocks, unreserved: None, wanted: false }
+        let place = holder.place(shards);
+        Serials { place, blocks, unreserved: luck % (UNRESERVED / place.1), wanted: false }
     }
 
     pub(crate) fn grant(&mut self, block: SerialBlock) {
@@ -161,10 +163,8 @@ impl Serials {
         self.blocks.retain(|b| b.date >= today && b.from < b.until);
         let Some(block) = self.blocks.first_mut().filter(|b| b.date == today) else {
             let (place, all) = self.place;
-            let own = UNRESERVED / all;
-            // Never behind the clock: whoever starts anew later today begins there.
-            let next = self.unreserved.unwrap_or(0).max(entered(at, own));
-            self.unreserved = Some((next + 1) % own);
+            let next = self.unreserved;
+            self.unreserved = (next + 1) % (UNRESERVED / all);
             return (RESERVED + next * all + place, false);
         };
         block.from += 1;
@@ -177,11 +177,6 @@ impl Serials {
         let left: u32 = self.blocks.iter().filter(|b| b.date == today).map(|b| b.until - b.from).sum();
         left < LOW && !std::mem::replace(&mut self.wanted, true)
     }
-}
-
-/// As far into so many as the Beijing day is old.
-fn entered(at: Wall, own: u32) -> u32 {
-    (second_of_day(at) * u64::from(own) / DAY_SECONDS) as u32
 }
 
 fn second_of_day(at: Wall) -> u64 {
@@ -216,7 +211,7 @@ mod tests {
     impl Process {
         fn start(reserve: Reserve, at: Wall) -> Process {
             let none = SerialBlock { from: 0, until: 0, date: 0 };
-            let holders = [Holder::Shard(0), Holder::Shard(1), Holder::Casebook].map(|h| Serials::new(h, 2, none));
+            let holders = [Holder::Shard(0), Holder::Shard(1), Holder::Casebook].map(|h| Serials::new(h, 2, none, 5));
             let mut process = Process { reserve, holders };
             process.reserve.known(at.beijing_date(), u64::from(first_of_day(at)));
             (0..3).for_each(|holder| process.serve(holder, at));
@@ -309,7 +304,7 @@ mod tests {
         assert_eq!(reserve.take(after(0)).until, RESERVED);
         let none = reserve.take(after(0));
         assert_eq!(none.from, none.until);
-        let mut serials = Serials::new(Holder::Shard(0), 1, none);
+        let mut serials = Serials::new(Holder::Shard(0), 1, none, 0);
         assert!(serials.wants_more(after(0)));
         serials.grant(none);
         assert!(!serials.next(after(0)).1 && serials.wants_more(after(DAY_SECONDS)));
@@ -336,7 +331,7 @@ mod tests {
 
     #[test]
     fn no_serial_is_given_twice_whether_reserved_or_not() {
-        let mut serials = Serials::new(Holder::Shard(0), 1, SerialBlock { from: 1, until: 3, date: 20_261_122 });
+        let mut serials = Serials::new(Holder::Shard(0), 1, SerialBlock { from: 1, until: 3, date: 20_261_122 }, 0);
         assert!(serials.wants_more(MIDNIGHT) && !serials.wants_more(MIDNIGHT));
         let mut three = || [(); 3].map(|()| serials.next(MIDNIGHT));
         assert_eq!(three(), [(1, true), (2, true), (RESERVED, false)]);
@@ -354,23 +349,23 @@ mod tests {
     }
 
     #[test]
-    fn without_a_disk_no_two_mint_the_same_nor_does_a_start_later_that_day() {
+    fn without_a_disk_no_two_mint_the_same_and_starts_of_one_second_hardly_ever_do() {
         let empty = SerialBlock { from: 7, until: 7, date: 0 };
-        let at = |second: i64| Wall(MIDNIGHT.0 + second * 1_000_000_000);
         let mut all = std::collections::BTreeSet::new();
         let mut count = 0;
-        // A hundred calls a second for ten minutes, spread over two shards, and whatever is written; then a start anew.
-        for start in [0, 601, 40_000, 85_700] {
-            let mut holders = [Holder::Shard(0), Holder::Shard(1), Holder::Casebook].map(|h| Serials::new(h, 2, empty));
-            for second in 0..600 {
-                for n in 0..100 {
-                    let (serial, reserved) = holders[n % 3].next(at(start + second));
-                    assert!(!reserved && (RESERVED..100_000_000).contains(&serial));
-                    all.insert(serial);
-                    count += 1;
-                }
+        // A thousand calls each, spread over two shards and whatever is written, of starts at the same instant.
+        for luck in [17u32, 2_654_435_769, 1_013_904_223, 3_735_928_559] {
+            let mut holders =
+                [Holder::Shard(0), Holder::Shard(1), Holder::Casebook].map(|h| Serials::new(h, 2, empty, luck));
+            for n in 0..1000 {
+                let (serial, reserved) = holders[n % 3].next(after(0));
+                assert!(!reserved && (RESERVED..100_000_000).contains(&serial));
+                all.insert(serial);
+                count += 1;
             }
         }
         assert_eq!(all.len(), count);
+        let mut last = Serials::new(Holder::Casebook, 2, empty, UNRESERVED / 3 - 1);
+        assert_eq!([(); 2].map(|()| last.next(after(0)).0), [99_999_998, 90_000_002], "it comes round");
     }
 }

@@ -111,6 +111,8 @@ pub struct ShardConfig {
     pub tone: Prompt,
     pub attendant: Prompt,
     pub serials: SerialBlock,
+    /// Where unreserved numbers begin: chance.
+    pub luck: u32,
 }
 
 /// What leaves the shard.
@@ -304,7 +306,7 @@ impl Shard {
             by_port: Vec::new(),
             sources: Sources::default(),
             ports: VecDeque::new(),
-            serials: Serials::new(Holder::Shard(config.shard), config.shards, config.serials),
+            serials: Serials::new(Holder::Shard(config.shard), config.shards, config.serials, config.luck),
             timers: TimerQueue::default(),
             failed_at_once: VecDeque::new(),
             paging: BTreeMap::new(),

@@ -2,7 +2,7 @@
 //! that did not reach them.
 
 use codecs::record::{
-    Address, AlertNo, AlertRecord, Channel, Direction, Form, LineState, Promise, Relation, Stamp, TextLine,
+    Address, AlertNo, AlertRecord, Channel, Direction, Form, LineState, Promise, Relation, Stamp, State, TextLine,
 };
 
 use super::{Alerts, is_call_unfinished};
@@ -14,7 +14,8 @@ const JOINED_MAX: usize = 8;
 /// Where an alert stands whose reporter writes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
-    pub arrived: Option<Stamp>,
+    /// Since when they wait for a human; none: they have hung up, and what they write begins to wait.
+    pub waits_since: Option<Stamp>,
     /// A human has spoken to them.
     pub is_answered: bool,
     /// The three seconds have passed without one, or were kept and lost again; it has been told.
@@ -61,7 +62,7 @@ impl Alerts {
             |t: &codecs::record::Timer| t.promise() == Some(Promise::Answer) && (t.breach || t.met_at.is_some());
         let is_live = is_call_unfinished(record) && record.call.t.end.is_none();
         Some(Standing {
-            arrived: record.call.t.arrive,
+            waits_since: record.call.t.arrive.filter(|_| !matches!(record.state, State::Abandoned | State::Callback)),
             is_answered: record.call.t.answer.is_some(),
             is_missed: record.timers.iter().any(missed),
             speaks_with: record.call.seat.as_ref().filter(|_| is_live).map(|seat| seat.no.clone()),
@@ -176,7 +177,7 @@ pub fn proven_phone(record: &AlertRecord) -> Option<&str> {
 
 /// Whether people write on it, and it has not ended.
 pub fn is_written_to(record: &AlertRecord) -> bool {
-    !record.reporter.channels.is_empty() && record.state != codecs::record::State::Ended
+    !record.reporter.channels.is_empty() && record.state != State::Ended
 }
 
 /// Lines of ours that no channel had taken, and to whom each goes.

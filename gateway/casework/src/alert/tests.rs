@@ -440,3 +440,12 @@ fn of_many_promises_those_that_were_kept_are_left_out() {
     assert_eq!(due(&mut a, 4).len(), 5_000);
     assert!(a.poll_timeout().is_none());
 }
+
+#[test]
+fn whoever_has_hung_up_does_not_wait_until_they_write() {
+    let mut a = alerts();
+    feed(&mut a, vec![arrival()]);
+    assert!(a.standing(no()).is_some_and(|s| s.waits_since.is_some()));
+    feed(&mut a, vec![Fact::Call(CallFact::Abandoned { attended: false })]);
+    assert!(a.standing(no()).is_some_and(|s| s.waits_since.is_none() && !s.is_answered && !s.is_missed));
+}

@@ -304,7 +304,11 @@ impl Conversations {
             return self.outputs.push_back(Output::Release { alert });
         };
         conversation.mode = if overflow { AnswerMode::Overflow } else { AnswerMode::Seat };
-        conversation.holder = Some(seat.clone());
+        // It was offered twice: whoever had it first hears that it is gone.
+        let before = conversation.holder.replace(seat.clone()).filter(|before| before.no != seat.no);
+        if let Some(before) = before {
+            self.tell(before.no, alert, News::TakenBack);
+        }
         self.outputs.push_back(Output::Held { alert, seat });
         self.tell_holder(alert, News::Given);
     }

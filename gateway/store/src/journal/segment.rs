@@ -28,9 +28,9 @@ pub fn path(dir: &Path, first: u64) -> PathBuf {
 /// When the directory cannot be read.
 pub fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
     let names = disk.names(dir)?;
-    let number = |name: &String| name.strip_suffix(".seg")?.parse().ok();
-    // What is called after a number that no frame can have is no segment.
-    let mut found: Vec<u64> = names.iter().filter_map(number).filter(|first| *first < NUMBERS_END).collect();
+    let number = |name: &String| name.strip_suffix(".seg").filter(|digits| digits.len() == 20)?.parse().ok();
+    // What is called after a number that no journal comes to is no segment.
+    let mut found: Vec<u64> = names.iter().filter_map(number).filter(|first| *first < NUMBERS_END / 2).collect();
     found.sort_unstable();
     Ok(found)
 }
@@ -227,7 +227,10 @@ impl<'a> Walk<'a> {
     /// What a sound frame is to the ones before it; `None`: the next.
     fn fault(&self, frame: &Frame<'_>) -> Option<Fault> {
         let passed_over = |what| Some(Fault { what, missing: 0, passed_over: true });
-        if !(self.segment.max(1)..self.numbers_end).contains(&frame.sequence) {
+        // A later file may be called after a number that stands here, and be none of the journal's: the chain tells.
+        let goes_on = |link: Link| link.sequence + 1 == frame.sequence && link.hash == Some(frame.previous);
+        let is_before_the_next = frame.sequence < self.numbers_end || self.link.is_some_and(goes_on);
+        if frame.sequence < self.segment.max(1) || frame.sequence >= NUMBERS_END || !is_before_the_next {
             return passed_over("a number that this segment cannot hold");
         }
         let link = self.link?;
@@ -295,10 +298,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether a whole sector of zeros lies in between.
+    /// Whether a sector of zeros lies in between, or the rest of one in which something older ends.
     fn has_hole(&self, from: usize, to: usize) -> bool {
-        let sectors = (from.div_ceil(SECTOR)..to / SECTOR).map(|n| &self.bytes[n * SECTOR..(n + 1) * SECTOR]);
-        sectors.into_iter().any(|sector| sector.iter().all(|b| *b == 0))
+        let begins = |n: usize| (n * SECTOR).max(from);
+        let mut sectors = (from / SECTOR..to / SECTOR).map(|n| &self.bytes[begins(n)..(n + 1) * SECTOR]);
+        sectors.any(|sector| !sector.is_empty() && sector.iter().all(|b| *b == 0))
     }
 
     /// Where the next sound frame begins that may follow the one with number `last`, behind `from`.

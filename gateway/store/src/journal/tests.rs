@@ -601,7 +601,8 @@ fn of_what_belongs_together_a_crash_leaves_all_or_nothing() {
 #[test]
 fn of_the_last_write_a_sector_that_never_came_takes_what_it_belongs_to_with_it_and_of_an_earlier_one_it_is_damage() {
     let long = |letter: u8| vec![letter; 3000];
-    for later in [false, true] {
+    // Sectors within, or what of the first one the write before had not filled.
+    for (hole, later) in [(1024..2048, false), (66..512, false), (1024..2048, true)] {
         let disk = Memory::default();
         let mut journal = open(&disk);
         write(&mut journal, &[b"before"]);
@@ -617,7 +618,7 @@ fn of_the_last_write_a_sector_that_never_came_takes_what_it_belongs_to_with_it_a
         }
         drop(journal);
         // In the first of the three; the two others, and what came with them, are sound.
-        disk.change(&segment_of(1), |bytes| bytes[1024..2048].fill(0));
+        disk.change(&segment_of(1), |bytes| bytes[hole.clone()].fill(0));
         let (mut journal, opened, told) = open_with(&disk);
         let lengths: Vec<usize> = told.iter().map(Vec::len).collect();
         if later {
@@ -647,6 +648,28 @@ fn numbers_go_on_behind_what_somebody_knows_of_a_journal_that_was_cut() {
     let (told, damage) = read_all(&disk, 92);
     assert_eq!(texts(&told), ["one", "two", "three", "ninety-one", "ninety-two"]);
     assert_eq!(damage.iter().map(|d| d.missing).collect::<Vec<_>>(), [87]);
+}
+
+#[test]
+fn a_file_of_any_name_hides_no_frame_and_one_with_nothing_in_it_is_set_aside() {
+    let disk = Memory::default();
+    write(&mut open(&disk), &[b"one", b"two", b"three", b"four"]);
+    drop(disk.open(&segment_of(3), Access::New).expect("made"));
+    drop(disk.open(&dir().join("2.seg"), Access::New).expect("made"));
+    // Nobody has looked yet: whoever reads is not misled.
+    let (told, damage) = replayed(&disk, 4);
+    assert_eq!((texts(&told), damage), (vec!["one", "two", "three", "four"], vec![]));
+    // It is the last one by its name, and is written to; then others follow.
+    let (mut journal, opened, told) = open_with(&disk);
+    assert_eq!((texts(&told), opened.damage), (vec!["one", "two", "three", "four"], vec![]));
+    write(&mut journal, &[b"five"]);
+    journal.begin_segment().expect("begins");
+    write(&mut journal, &[b"six"]);
+    drop((journal, disk.open(&segment_of(2), Access::New).expect("made")));
+    let (_, opened, _) = open_with(&disk);
+    assert_eq!((opened.head, opened.damage), (6, vec![]));
+    assert!(disk.names_of().iter().any(|name| name.ends_with("2.stray")), "{:?}", disk.names_of());
+    assert_eq!(texts(&read_all(&disk, 6).0), ["one", "two", "three", "four", "five", "six"]);
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Journal {
             Err(error) if self.disk.names(&self.dir).is_err() => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let all = segment::list(&*disk, &self.dir)?;
+        let all = self.without_strays(segment::list(&*disk, &self.dir)?);
         let mut opened = Opened::default();
         let (begin, mut read) = self.newest_head(&all, &mut opened);
         let (mut link, mut last, mut highest) = (None, None, 0);
@@ -178,6 +178,20 @@ impl Journal {
             }
         }
         Ok(opened)
+    }
+
+    /// A file without anything in it that others follow is no segment: the next one is begun when one is full. It is set
+    /// aside, so that nobody looks for frames in it.
+    fn without_strays(&self, mut all: Vec<u64>) -> Vec<u64> {
+        let Some(last) = all.last().copied() else { return all };
+        all.retain(|first| {
+            let path = segment::path(&self.dir, *first);
+            let mut head = [0; HEADER_LEN];
+            let read = |file: Box<dyn DiskFile>| crate::disk::read_full(&*file, &mut head, 0);
+            let is_empty = self.disk.open(&path, Access::Read).and_then(read).is_ok() && head == [0; HEADER_LEN];
+            *first == last || !is_empty || self.disk.rename(&path, &path.with_extension("stray")).is_err()
+        });
+        all
     }
 
     /// The newest segment that begins with a head, or the oldest there is; and the bytes of those from it on, the last

@@ -27,7 +27,7 @@ impl Casebook {
             _ if standing.is_missed => FirstLine::Missed,
             _ => FirstLine::Owed,
         };
-        let arrived = standing.arrived.map_or(self.now, |s| self.instant_of(at, s.0));
+        let arrived = standing.waits_since.map_or(self.now, |s| self.instant_of(at, s.0));
         let needs = Needs { group: rule.group, skills: rule.skills, class };
         let report = Report { arrived, needs, first_line, speaks_with: standing.speaks_with };
         self.talks.heard(self.now, no, report);

@@ -20,6 +20,7 @@ fn casebook(channels: &[&str]) -> Casebook {
         unit: "370400000000".into(),
         node: 1,
         shards: 1,
+        luck: 0,
         keywords: KeywordTable::empty(),
         channels: channels.iter().map(channel).collect(),
         grids: Arc::new(GridMap::new(Vec::new())),

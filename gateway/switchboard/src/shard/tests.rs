@@ -52,6 +52,7 @@ fn shard(ports: u16, calls_max: usize) -> Shard {
         tone: vec![0xD5; 2400].into(),
         attendant: vec![0xD5; 8000].into(),
         serials: SerialBlock { from: 1, until: 10_000, date: 0 },
+        luck: 0,
     });
     (0..ports).for_each(|n| shard.grant_port(PORT + 2 * n));
     shard

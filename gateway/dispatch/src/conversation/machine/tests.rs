@@ -133,6 +133,16 @@ fn a_conversation_in_which_nobody_says_anything_is_over_and_one_that_was_taken_b
 }
 
 #[test]
+fn whoever_had_it_hears_that_another_has() {
+    let mut c = conversations();
+    c.heard(at(0.0), no(1), report(0.0));
+    c.given(no(1), seat("S01"), false);
+    outputs(&mut c);
+    c.given(no(1), seat("S02"), false);
+    told(&mut c, &["S01 hears taken_back of 1", "held 1 by S02", "S02 hears given of 1"]);
+}
+
+#[test]
 fn a_seat_that_is_found_too_late_is_given_back() {
     let mut c = conversations();
     c.given(no(1), seat("S01"), false);
