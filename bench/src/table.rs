@@ -100,6 +100,22 @@ fn spread(values: &[f64]) -> String {
     }
 }
 
+/// What no gateway goes below: rows of the same run.
+const FLOORS: [(&str, &str); 3] =
+    [("floor-datagram", "a datagram"), ("floor-wake", "a wake"), ("floor-sync", "a sync")];
+
+/// A row of processor time of ours as a multiple of each floor that was measured.
+fn in_floors(row: &RowKind, results: &Results) -> Vec<(&'static str, f64)> {
+    let us = if row.unit.starts_with("ms") { 1000.0 } else { 1.0 };
+    let ours = results.median(row.name, OURS).filter(|_| row.is_cpu);
+    let of = |(floor, name): (&str, &'static str)| {
+        let (_, values) = results.of_row(floor).next()?;
+        let floor = Some(median(values)).filter(|floor| *floor > 0.0)?;
+        Some((name, ours? * us / floor))
+    };
+    FLOORS.into_iter().filter_map(of).collect()
+}
+
 /// Prints the table; returns the names of goals that were missed, and rows of ours that are empty.
 pub(crate) fn print(rows: &[&RowKind], results: &Results, slowness: f64) -> (Vec<&'static str>, Vec<&'static str>) {
     let (mut missed, mut empty) = (Vec::new(), Vec::new());
@@ -124,6 +140,9 @@ pub(crate) fn print(rows: &[&RowKind], results: &Results, slowness: f64) -> (Vec
                 }
                 if row.is_cpu {
                     line += &format!("   (÷ {slowness:.2} = {})", number(median(values) / slowness));
+                    for (floor, times) in in_floors(row, results) {
+                        line += &format!("   {} × {floor}", number(times));
+                    }
                 }
             } else if let Some(ours) = ours.filter(|o| *o > 0.0) {
                 line += &format!("   {} × the gateway's", number(median(values) / ours));
@@ -151,7 +170,8 @@ pub(crate) fn to_json(rows: &[&RowKind], results: &Results, slowness: f64) -> Va
         .map(|row| {
             let values: BTreeMap<&str, &[f64]> = results.of_row(row.name).collect();
             let goal = row.goal.map(Goal::text);
-            json!({"row": row.name, "what": row.what, "unit": row.unit, "goal": goal, "runs": values})
+            let floors: BTreeMap<&str, f64> = in_floors(row, results).into_iter().collect();
+            json!({"row": row.name, "what": row.what, "unit": row.unit, "goal": goal, "runs": values, "floors": floors})
         })
         .collect();
     json!({"slowness": slowness, "rows": rows, "commands": results.commands, "missing": results.missing})
@@ -165,6 +185,20 @@ mod tests {
     fn the_median_is_the_middle_or_between_the_two() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn processor_time_is_told_in_floors_of_the_same_run() {
+        let cpu = |name, unit| RowKind { name, what: "", unit, goal: None, is_cpu: true, is_wall: false };
+        let mut results = Results::default();
+        results.add("floor-datagram", "bare sockets", 4.0);
+        results.add("floor-sync", "bare file", 0.0);
+        results.add("call", OURS, 100.0);
+        results.add("talk", OURS, 1.0);
+        assert_eq!(in_floors(&cpu("call", "µs CPU a call"), &results), [("a datagram", 25.0)]);
+        assert_eq!(in_floors(&cpu("talk", "ms CPU a second"), &results), [("a datagram", 250.0)]);
+        let size = RowKind { is_cpu: false, ..cpu("call", "KiB") };
+        assert!(in_floors(&size, &results).is_empty());
     }
 
     #[test]
