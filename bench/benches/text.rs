@@ -61,7 +61,7 @@ impl Way {
         carrier.handle_bytes(Mono(1), WALL, LinkId(0), &hello);
         let mut journal = Journal::shut(Files::shared(), dir, Config::of_node(1));
         journal.open(|_| {}).expect("a journal");
-        Way { protocol, carrier, casebook: casebook(), journal, next: 1 }
+        Way { protocol, carrier, casebook: casebook(WALL), journal, next: 1 }
     }
 
     fn deliveries(&mut self, count: u64, out: &mut Vec<u8>) {

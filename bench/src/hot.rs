@@ -191,8 +191,8 @@ fn journal_frame() -> Work {
     })
 }
 
-/// A casebook with one channel, `sms`, whose reporters get a receipt.
-pub fn casebook() -> Casebook {
+/// A casebook with one channel, `sms`, whose reporters get a receipt; it begins at `at`.
+pub fn casebook(at: Wall) -> Casebook {
     let rule = ChannelRule {
         name: "sms".into(),
         channel: Channel::Sms12110,
@@ -219,29 +219,33 @@ pub fn casebook() -> Casebook {
         stored_a_day: None,
     };
     let mut casebook = Casebook::new(config);
-    casebook.take_front(WALL, &Front::default());
+    casebook.take_front(at, &Front::default());
     casebook
 }
 
+/// The first message of a reporter of their own.
+pub fn report(n: u64) -> Incoming {
+    Incoming {
+        from: Address { channel: "sms".into(), user: format!("139{n:08}") },
+        message_id: n.to_string(),
+        session: None,
+        is_ping: false,
+        to: "12110".into(),
+        body: Body::Octets { alphabet: codecs::sms::Alphabet::Ucs2, octets: TEXT.to_vec(), segment: None },
+        forms: vec![Form::Text],
+        attachments: Vec::new(),
+        location: None,
+        phone: None,
+        silent: false,
+    }
+}
+
 fn message() -> Work {
-    let (mut casebook, mut n) = (casebook(), 0u64);
+    let (mut casebook, mut n) = (casebook(WALL), 0u64);
     Box::new(move || {
         n += 1;
-        let message = Incoming {
-            from: Address { channel: "sms".into(), user: format!("139{n:08}") },
-            message_id: n.to_string(),
-            session: None,
-            is_ping: false,
-            to: "12110".into(),
-            body: Body::Octets { alphabet: codecs::sms::Alphabet::Ucs2, octets: TEXT.to_vec(), segment: None },
-            forms: vec![Form::Text],
-            attachments: Vec::new(),
-            location: None,
-            phone: None,
-            silent: false,
-        };
         let request = RequestId::of_delivery(0, n);
-        casebook.handle(Mono(n), ToCasebook::Incoming { at: WALL, message: Box::new(message), request });
+        casebook.handle(Mono(n), ToCasebook::Incoming { at: WALL, message: Box::new(report(n)), request });
         casebook.handle_durable(u64::MAX);
         while let Some(output) = casebook.poll_output() {
             if let CasebookOutput::Append { event, .. } = output {

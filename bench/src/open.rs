@@ -2,21 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
-use codecs::record::{Address, Channel, Form};
-use codecs::time::{Mono, Wall};
+use bench::hot::{casebook, report};
+use codecs::time::Mono;
 use loadtest::api::Api;
 use loadtest::clock::Clock;
 use store::disk::Files;
 use store::journal::{Config, Door as _, Journal};
-use switchboard::replay::Front;
-use switchboard::{
-    Body, Casebook, CasebookConfig, CasebookOutput, ChannelRule, GridMap, GroupId, Incoming, KeywordTable, Patience,
-    QuotaRule, RequestId, ToCasebook,
-};
+use switchboard::{Casebook, CasebookOutput, RequestId, ToCasebook};
 
 use crate::city::{self, Variant};
 use crate::lab::{Scratch, Server, pause, until_it_answers};
@@ -79,26 +74,13 @@ fn start(scratch: &Scratch, alerts: u32) -> anyhow::Result<(u64, u64)> {
 fn fill(dir: PathBuf, alerts: u32) -> anyhow::Result<()> {
     let mut journal = Journal::shut(Files::shared(), &dir, Config::of_node(1));
     journal.open(|_| {})?;
-    let mut casebook = casebook();
-    let at = Wall(gateway::clock::Clock::start().wall().0);
-    casebook.take_front(at, &Front::default());
+    let at = gateway::clock::Clock::start().wall();
+    let mut casebook = casebook(at);
     casebook.reserve(at, None);
     for n in 0..alerts {
-        let message = Incoming {
-            from: Address { channel: "cmpp".into(), user: format!("139{n:08}") },
-            message_id: format!("m{n}"),
-            session: None,
-            to: "12110".into(),
-            body: Body::Text("中山路和人民路路口有人打架,有人受伤,请快来".into()),
-            forms: vec![Form::Text],
-            attachments: Vec::new(),
-            location: None,
-            phone: None,
-            silent: false,
-            is_ping: false,
-        };
         let request = RequestId(u64::from(n) + 1);
-        casebook.handle(Mono(u64::from(n)), ToCasebook::Incoming { at, message: Box::new(message), request });
+        casebook
+            .handle(Mono(u64::from(n)), ToCasebook::Incoming { at, message: Box::new(report(u64::from(n))), request });
         drain(&mut casebook, &mut journal);
         if n % GROUP == GROUP - 1 || n + 1 == alerts {
             journal.commit().map_err(|trouble| anyhow::anyhow!("{trouble}"))?;
@@ -127,32 +109,4 @@ fn drain(casebook: &mut Casebook, journal: &mut Journal) {
         }
     }
     journal.end_batch();
-}
-
-fn casebook() -> Casebook {
-    let rule = ChannelRule {
-        name: "cmpp".into(),
-        channel: Channel::Sms12110,
-        group: GroupId(0),
-        skills: 0,
-        receipt: None,
-        default_grid: None,
-        user_is_phone: true,
-        proves_phone: false,
-        quota: QuotaRule::default(),
-        has_template: false,
-    };
-    Casebook::new(CasebookConfig {
-        source: "/gw/370400000000/1".into(),
-        unit: "370400000000".into(),
-        node: 1,
-        shards: 1,
-        luck: 0,
-        keywords: KeywordTable::empty(),
-        channels: vec![rule],
-        grids: Arc::new(GridMap::new(Vec::new())),
-        subscribers: Arc::default(),
-        patience: Patience::default(),
-        stored_a_day: None,
-    })
 }

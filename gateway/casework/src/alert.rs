@@ -198,13 +198,19 @@ impl Alerts {
             self.reopen(no);
         }
         let begins = matches!(fact, Fact::Arrived(_) | Fact::Written(..));
-        let Some(timers) = self.open.get(&no).map(|r| r.timers.len()).or(begins.then_some(0)) else { return false };
+        let Some(mut timers) = self.open.get(&no).map(|r| r.timers.len()).or(begins.then_some(0)) else { return false };
         let stamp = Stamp(at);
         match fact {
             Fact::Arrived(arrival) => self.arrive(stamp, no, *arrival),
             Fact::Written(arrival, message) => self.write(stamp, no, *arrival, *message),
             Fact::Call(fact) => self.call(stamp, no, &fact),
-            Fact::Text(fact) => self.text(stamp, no, fact, !was_open),
+            Fact::Text(fact) => {
+                let waits = |r: &mut AlertRecord| deadline::waits_anew(r, stamp, !was_open);
+                if matches!(fact, TextFact::Received(_)) && self.record_mut(no).is_some_and(waits) {
+                    timers = 0;
+                }
+                self.text(stamp, no, fact, !was_open);
+            }
             Fact::Incident(fact) => self.incident(stamp, no, &fact),
             Fact::Dispatch(fact) => self.timed_step(stamp, no, |record| dispatch::apply(record, stamp, fact)),
             Fact::Join(fact) => self.join(stamp, no, fact),
@@ -226,9 +232,9 @@ impl Alerts {
     }
 
     pub fn handle_timeout(&mut self, now: Mono, at: Wall) {
-        while let Some((no, index)) = self.deadlines.pop_due(now) {
-            if let Some(promise) = self.open.get(&no).and_then(|record| deadline::broken(record, index)) {
-                self.breach(Stamp(at), no, promise);
+        while let Some(due) = self.deadlines.pop_due(now) {
+            if let Some(promise) = self.open.get(&due.no).and_then(|record| deadline::broken(record, due)) {
+                self.breach(Stamp(at), due.no, promise);
             }
         }
     }

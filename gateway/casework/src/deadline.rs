@@ -18,6 +18,26 @@ pub(crate) fn arrived(at: Stamp) -> Vec<Timer> {
     vec![timer(Promise::Answer, at)]
 }
 
+/// A word of somebody whom nobody had spoken to, and who had not been waiting: they have hung up, or their alert was
+/// over (`was_over`). The promise begins anew with it. `false`: they were waiting all along.
+pub(crate) fn waits_anew(record: &mut AlertRecord, at: Stamp, was_over: bool) -> bool {
+    let has_hung_up = matches!(record.state, State::Abandoned | State::Callback | State::Unreached | State::Ended);
+    let is_unspoken = |t: &&mut Timer| t.promise() == Some(Promise::Answer) && t.met_at.is_none() && !t.breach;
+    match record.timers.iter_mut().find(is_unspoken).filter(|_| was_over || has_hung_up) {
+        Some(timer) => {
+            timer.due = Stamp(at.0 + Promise::Answer.within());
+            true
+        }
+        None => false,
+    }
+}
+
+/// Since when the answer is waited for.
+pub(crate) fn waits_since(record: &AlertRecord) -> Option<Stamp> {
+    let timer = record.timers.iter().find(|t| t.promise() == Some(Promise::Answer))?;
+    Some(Stamp(timer.due.0 - Promise::Answer.within()))
+}
+
 pub(crate) fn answered(record: &mut AlertRecord, at: Stamp, after_ms: u64) {
     meet(record, Promise::Answer, at, after_ms);
 }
@@ -101,7 +121,15 @@ pub(crate) fn overdue(record: &AlertRecord, at: Stamp) -> Vec<Promise> {
 
 /// All that run, the next first. What was kept meanwhile is left out when its time comes.
 #[derive(Default)]
-pub(crate) struct Deadlines(BTreeSet<(Mono, AlertNo, u8)>);
+pub(crate) struct Deadlines(BTreeSet<(Mono, Deadline)>);
+
+/// A timer by its alert and its place in the record; another is meant once it is due at another time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Deadline {
+    pub no: AlertNo,
+    index: u8,
+    due: Stamp,
+}
 
 impl Deadlines {
     /// Watches over the record's timers from the one at `first` on.
@@ -111,7 +139,8 @@ impl Deadlines {
                 continue;
             }
             let left = u64::try_from(timer.due.0.0 - at.0).unwrap_or(0);
-            self.0.insert((now + Duration::from_nanos(left) + GRACE, no, index as u8));
+            let deadline = Deadline { no, index: index as u8, due: timer.due };
+            self.0.insert((now + Duration::from_nanos(left) + GRACE, deadline));
         }
     }
 
@@ -119,15 +148,15 @@ impl Deadlines {
         self.0.first().map(|(due, ..)| *due)
     }
 
-    /// The next one that is due, with its place in the record.
-    pub(crate) fn pop_due(&mut self, now: Mono) -> Option<(AlertNo, usize)> {
-        let (_, no, index) = self.0.first().copied().filter(|(due, ..)| *due <= now)?;
-        self.0.pop_first();
-        Some((no, usize::from(index)))
+    /// The next one that is due.
+    pub(crate) fn pop_due(&mut self, now: Mono) -> Option<Deadline> {
+        self.next().filter(|due| *due <= now)?;
+        self.0.pop_first().map(|(_, deadline)| deadline)
     }
 }
 
-/// The promise whose timer is due, unless it was kept or nobody waits any more.
-pub(crate) fn broken(record: &AlertRecord, index: usize) -> Option<Promise> {
-    running(record, record.timers.get(index)?)
+/// The promise whose timer is due, unless it was kept or moved, or nobody waits any more.
+pub(crate) fn broken(record: &AlertRecord, deadline: Deadline) -> Option<Promise> {
+    let timer = record.timers.get(usize::from(deadline.index)).filter(|timer| timer.due == deadline.due)?;
+    running(record, timer)
 }

@@ -114,6 +114,7 @@ struct Holder {
 
 impl Holder {
     fn run(self) {
+        let mut is_anothers = false;
         loop {
             match lock(&self.data) {
                 Ok(lock) => {
@@ -131,12 +132,14 @@ impl Holder {
                     );
                     self.owned.0.store(false, Ordering::Release);
                     self.health.worse(PART, "GW-1003", &what);
-                    tracing::error!("{what}");
+                    if !std::mem::replace(&mut is_anothers, true) {
+                        tracing::error!("{what}");
+                    }
                     let _ = self.tell.send(Some(what));
                 }
                 Err(Unlocked::Disk(error)) => {
-                    // What can be kept is kept once it can; it is looked for again whose the directory is.
-                    self.owned.0.store(true, Ordering::Release);
+                    // What can be kept is kept once it can, unless another process was seen to have it.
+                    self.owned.0.store(!is_anothers, Ordering::Release);
                     if self.health.worse(PART, "GW-1007", error.to_string()) {
                         let data = self.data.display();
                         tracing::error!(%error, %data, "GW-1007 the data directory cannot be used; calls are answered");
@@ -208,6 +211,30 @@ mod tests {
         owned.replace(&dir.join("x"), b"1").expect("written");
         owned.0.store(false, Ordering::Release);
         assert!(owned.read(&dir.join("x")).is_err());
+        std::fs::remove_dir_all(&dir).expect("removed");
+    }
+
+    #[test]
+    fn whoever_hears_late_that_another_has_the_directory_leaves_it_alone_until_it_is_free() {
+        let dir = std::env::temp_dir().join(format!("gw-late-{}", std::process::id()));
+        let health = Health::default();
+        let (_, keeper) = take(&dir, &Health::default()).expect("free");
+        // As behind a disk that did not answer in time: nobody listens any more.
+        let (owned, (tell, _), (ends_when_dropped, ends)) = (Owned::default(), channel(), channel());
+        let holder = Holder { data: dir.clone(), owned: owned.clone(), health: health.clone(), tell, ends };
+        let thread = std::thread::spawn(move || holder.run());
+        let until = |done: &dyn Fn() -> bool| {
+            (0..500).any(|_| {
+                std::thread::park_timeout(Duration::from_millis(10));
+                done()
+            })
+        };
+        assert!(until(&|| health.of(PART).is_some_and(|complaint| complaint.code == "GW-1003")));
+        assert!(owned.names(&dir).is_err());
+        drop(keeper);
+        assert!(until(&|| owned.names(&dir).is_ok()), "it is free");
+        drop(ends_when_dropped);
+        thread.join().expect("ended");
         std::fs::remove_dir_all(&dir).expect("removed");
     }
 

@@ -187,6 +187,9 @@ impl CasebookThread {
             let what = "the journal's last write is not whole: a crash cut it short, or its end was damaged since";
             tracing::warn!(segment, offset, "{what}");
         }
+        if !opened.strays.is_empty() {
+            tracing::warn!(segments = ?opened.strays, "files among the journal's segments held nothing and are set aside");
+        }
         self.unread = Some(opened.head);
         if opened.head > 0 {
             let what = format!("{} frames are being taken up", opened.head);

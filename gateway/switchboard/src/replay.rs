@@ -241,20 +241,15 @@ mod tests {
         CloudEvent::new(Step::Updated, "/gw/t/1", Stamp(Wall(1)), None, Arc::new(record), sealed).to_json()
     }
 
+    fn frame(sequence: u64, kind: Kind, payload: &[u8]) -> Frame<'_> {
+        let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
+        Frame { sequence, at: Wall(7), kind, more: false, first: true, origin, previous, payload }
+    }
+
     fn replay(frames: &[(Kind, Vec<u8>)]) -> Recovered {
         let mut replay = Replay::default();
         for (sequence, (kind, payload)) in (1..).zip(frames) {
-            let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
-            replay.handle(&Frame {
-                sequence,
-                at: Wall(7),
-                kind: *kind,
-                more: false,
-                first: true,
-                origin,
-                previous,
-                payload,
-            });
+            replay.handle(&frame(sequence, *kind, payload));
         }
         replay.finish()
     }
@@ -308,17 +303,7 @@ mod tests {
             (Kind::Event, unreserved),
         ];
         for (kind, payload) in &frames {
-            let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
-            front.handle(&Frame {
-                sequence: 1,
-                at: Wall(7),
-                kind: *kind,
-                more: false,
-                first: true,
-                origin,
-                previous,
-                payload,
-            });
+            front.handle(&frame(1, *kind, payload));
         }
         assert_eq!(
             (front.serials.on(Wall(7).beijing_date()), front.snapshot),

@@ -6,6 +6,7 @@ use codecs::record::{
 };
 
 use super::{Alerts, is_call_unfinished};
+use crate::deadline;
 use crate::fact::{Arrival, Message};
 
 /// Alerts that went on as one another, at most.
@@ -14,7 +15,7 @@ const JOINED_MAX: usize = 8;
 /// Where an alert stands whose reporter writes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
-    /// Since when they wait for a human; none: they have hung up, and what they write begins to wait.
+    /// Since when they wait for a human.
     pub waits_since: Option<Stamp>,
     /// A human has spoken to them.
     pub is_answered: bool,
@@ -62,7 +63,7 @@ impl Alerts {
             |t: &codecs::record::Timer| t.promise() == Some(Promise::Answer) && (t.breach || t.met_at.is_some());
         let is_live = is_call_unfinished(record) && record.call.t.end.is_none();
         Some(Standing {
-            waits_since: record.call.t.arrive.filter(|_| !matches!(record.state, State::Abandoned | State::Callback)),
+            waits_since: deadline::waits_since(record),
             is_answered: record.call.t.answer.is_some(),
             is_missed: record.timers.iter().any(missed),
             speaks_with: record.call.seat.as_ref().filter(|_| is_live).map(|seat| seat.no.clone()),

@@ -442,10 +442,9 @@ fn of_many_promises_those_that_were_kept_are_left_out() {
 }
 
 #[test]
-fn whoever_has_hung_up_does_not_wait_until_they_write() {
+fn two_reports_under_one_number_are_marked() {
     let mut a = alerts();
-    feed(&mut a, vec![arrival()]);
-    assert!(a.standing(no()).is_some_and(|s| s.waits_since.is_some()));
-    feed(&mut a, vec![Fact::Call(CallFact::Abandoned { attended: false })]);
-    assert!(a.standing(no()).is_some_and(|s| s.waits_since.is_none() && !s.is_answered && !s.is_missed));
+    let (_, revisions) = feed(&mut a, vec![arrival(), arrival()]);
+    let marked = |record: &AlertRecord| record.marks.iter().any(|m| m == "number_given_twice");
+    assert_eq!(revisions.iter().map(marked).collect::<Vec<_>>(), [false, true]);
 }

@@ -235,3 +235,53 @@ fn a_line_goes_to_whoever_wrote_what_it_answers() {
     let said: Vec<_> = types.iter().filter(|t| t.starts_with("say")).cloned().collect();
     assert_eq!(said, ["say o2 好", "say 13800138000 好", "say o2 好"]);
 }
+
+/// Since when the reporter waits, in seconds after the first byte.
+fn waits_since(a: &Alerts, no: AlertNo) -> Option<i64> {
+    a.standing(no)?.waits_since.map(|since| (since.0.0 - super::tests::T0) / 1_000_000_000)
+}
+
+#[test]
+fn whoever_has_hung_up_and_writes_waits_from_then_on_and_whoever_waits_goes_on_waiting() {
+    use crate::fact::CallFact;
+    let no = number(9);
+    let at = |seconds: u64| (Mono(seconds * 1_000_000_000), Wall(super::tests::T0 + (seconds * 1_000_000_000) as i64));
+    let tell = |a: &mut Alerts, seconds, fact| {
+        let (now, wall) = at(seconds);
+        a.handle_fact(now, wall, no, fact);
+        while a.poll_output().is_some() {}
+    };
+    let written = |id: &str| Fact::Text(TextFact::Received(Box::new(message("快来", id))));
+    for over in [CallFact::Abandoned { attended: false }, CallFact::Unreached] {
+        let mut a = alerts();
+        tell(&mut a, 0, arrival());
+        tell(&mut a, 1, Fact::Call(over));
+        assert_eq!(waits_since(&a, no), Some(0));
+        tell(&mut a, 100, written("m1"));
+        assert_eq!(waits_since(&a, no), Some(100), "their own three seconds");
+        tell(&mut a, 102, written("m2"));
+        assert!(a.standing(no).is_some_and(|s| !s.is_missed && !s.is_answered));
+    }
+    // What is due is the new one: a second after it, and not when the first would have been.
+    let mut a = alerts();
+    tell(&mut a, 0, arrival());
+    tell(&mut a, 1, Fact::Call(CallFact::Unreached));
+    tell(&mut a, 1, Fact::Call(CallFact::Recorded { media: Vec::new() }));
+    tell(&mut a, 2, written("m1"));
+    let breaches = |a: &mut Alerts, seconds| {
+        let (now, wall) = at(seconds);
+        a.handle_timeout(now, wall);
+        std::iter::from_fn(|| a.poll_output()).count()
+    };
+    assert_eq!([4, 5, 6, 7].map(|seconds| breaches(&mut a, seconds)), [0, 0, 1, 0]);
+    // Who has been waiting does not wait anew with each word.
+    let mut a = alerts();
+    let first = message("快来", "m0");
+    tell(&mut a, 0, {
+        let Fact::Arrived(arrival) = arrival() else { panic!("it is one") };
+        Fact::Written(arrival, Box::new(first))
+    });
+    tell(&mut a, 2, written("m1"));
+    tell(&mut a, 50, written("m2"));
+    assert_eq!(waits_since(&a, no), Some(0));
+}

@@ -667,7 +667,7 @@ fn a_file_of_any_name_hides_no_frame_and_one_with_nothing_in_it_is_set_aside() {
     write(&mut journal, &[b"six"]);
     drop((journal, disk.open(&segment_of(2), Access::New).expect("made")));
     let (_, opened, _) = open_with(&disk);
-    assert_eq!((opened.head, opened.damage), (6, vec![]));
+    assert_eq!((opened.head, opened.damage, opened.strays), (6, vec![], vec![2]));
     assert!(disk.names_of().iter().any(|name| name.ends_with("2.stray")), "{:?}", disk.names_of());
     assert_eq!(texts(&read_all(&disk, 6).0), ["one", "two", "three", "four", "five", "six"]);
 }

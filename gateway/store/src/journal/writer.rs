@@ -78,6 +78,8 @@ pub struct Opened {
     pub damage: Vec<Damage>,
     /// Where a write was torn.
     pub torn: Option<Place>,
+    /// Files that were called like segments and held nothing, by their numbers; they are set aside.
+    pub strays: Vec<u64>,
 }
 
 pub struct Journal {
@@ -135,8 +137,8 @@ impl Journal {
             Err(error) if self.disk.names(&self.dir).is_err() => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let all = self.without_strays(segment::list(&*disk, &self.dir)?);
         let mut opened = Opened::default();
+        let all = self.without_strays(segment::list(&*disk, &self.dir)?, &mut opened.strays);
         let (begin, mut read) = self.newest_head(&all, &mut opened);
         let (mut link, mut last, mut highest) = (None, None, 0);
         for &first in &all[begin..] {
@@ -182,14 +184,16 @@ impl Journal {
 
     /// A file without anything in it that others follow is no segment: the next one is begun when one is full. It is set
     /// aside, so that nobody looks for frames in it.
-    fn without_strays(&self, mut all: Vec<u64>) -> Vec<u64> {
+    fn without_strays(&self, mut all: Vec<u64>, strays: &mut Vec<u64>) -> Vec<u64> {
         let Some(last) = all.last().copied() else { return all };
         all.retain(|first| {
             let path = segment::path(&self.dir, *first);
             let mut head = [0; HEADER_LEN];
             let read = |file: Box<dyn DiskFile>| crate::disk::read_full(&*file, &mut head, 0);
             let is_empty = self.disk.open(&path, Access::Read).and_then(read).is_ok() && head == [0; HEADER_LEN];
-            *first == last || !is_empty || self.disk.rename(&path, &path.with_extension("stray")).is_err()
+            let is_stray = is_empty && *first != last && self.disk.rename(&path, &path.with_extension("stray")).is_ok();
+            strays.extend(Some(*first).filter(|_| is_stray));
+            !is_stray
         });
         all
     }
