@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use codecs::record::{AlertNo, AlertRecord, Promise, Stamp, State, Timer};
+use codecs::record::{AlertNo, AlertRecord, Promise, Stamp, State, Timer, Validity};
 use codecs::time::{Mono, Wall};
 
 /// How long after it was due a breach is told here, where nobody else has.
@@ -21,15 +21,24 @@ pub(crate) fn arrived(at: Stamp) -> Vec<Timer> {
 /// A word of somebody whom nobody had spoken to, and who had not been waiting: they have hung up, or their alert was
 /// over (`was_over`). The promise begins anew with it. `false`: they were waiting all along.
 pub(crate) fn waits_anew(record: &mut AlertRecord, at: Stamp, was_over: bool) -> bool {
-    let has_hung_up = matches!(record.state, State::Abandoned | State::Callback | State::Unreached | State::Ended);
+    let has_hung_up = !is_waited_for(record) || matches!(record.state, State::Unreached | State::Ended);
     let is_unspoken = |t: &&mut Timer| t.promise() == Some(Promise::Answer) && t.met_at.is_none() && !t.breach;
     match record.timers.iter_mut().find(is_unspoken).filter(|_| was_over || has_hung_up) {
         Some(timer) => {
             timer.due = Stamp(at.0 + Promise::Answer.within());
+            // They are there again.
+            if record.source.validity == Validity::Abandoned {
+                record.source.validity = Validity::Valid;
+            }
             true
         }
         None => false,
     }
+}
+
+/// Whoever has hung up waits for nobody, while they are called back neither.
+fn is_waited_for(record: &AlertRecord) -> bool {
+    record.source.validity != Validity::Abandoned
 }
 
 /// Since when the answer is waited for.
@@ -90,7 +99,7 @@ pub(crate) fn newly_broken(record: &AlertRecord, before: u32) -> Vec<Promise> {
 /// A deadline was met, within its time or after it. Durations are counted where they pass, and not by the wall clock,
 /// which may have been set meanwhile. Whoever had hung up before, and is called back, was not kept waiting.
 fn meet(record: &mut AlertRecord, promise: Promise, at: Stamp, after_ms: u64) {
-    let is_awaited = !matches!(record.state, State::Abandoned | State::Callback);
+    let is_awaited = is_waited_for(record);
     if let Some(timer) = record.timers.iter_mut().find(|t| t.promise() == Some(promise)) {
         timer.met_at = Some(at);
         timer.breach |= is_awaited && u128::from(after_ms) > promise.within().as_millis();
@@ -107,10 +116,9 @@ fn running(record: &AlertRecord, timer: &Timer) -> Option<Promise> {
     let is_awaited = match record.state {
         State::Arrived | State::Offered | State::Reopened => promise == Promise::Answer,
         State::Bridging => promise == Promise::Officer,
-        // Whoever has hung up waits for nobody.
         _ => false,
     };
-    (is_awaited && timer.met_at.is_none() && !timer.breach).then_some(promise)
+    (is_awaited && is_waited_for(record) && timer.met_at.is_none() && !timer.breach).then_some(promise)
 }
 
 /// Promises that are broken at `at` though nobody has said so.

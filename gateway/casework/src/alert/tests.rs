@@ -146,14 +146,17 @@ fn an_abandoned_call_keeps_its_number_and_is_called_back() {
         vec![arrival(), Fact::Call(CallFact::Abandoned { attended: false }), Fact::Call(CallFact::Ended), recorded()],
     );
     assert_eq!(types, ["arrived", "abandoned", "call back 13800138000", "recorded"]);
+    let offered = Fact::Call(CallFact::Offered { leg: 1, seat: seat() });
+    let (types, _) = feed(&mut a, vec![Fact::Call(CallFact::CallingBack), offered]);
+    assert_eq!((types, due(&mut a, 4)), (vec!["callback".to_owned(), "offered".into()], vec![]), "nobody waits");
     let later = vec![
-        Fact::Call(CallFact::CallingBack),
         Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 9000 }),
         Fact::Call(CallFact::Ended),
         recorded(),
     ];
     let (types, revisions) = feed(&mut a, later);
-    assert_eq!(types, ["callback", "answered", "recorded", "ended", "released"]);
+    assert_eq!(types, ["answered", "recorded", "ended", "released"]);
+    assert!(revisions.last().is_some_and(|r| !r.timers[0].breach && r.timers[0].met_at.is_some()));
     assert_eq!(revisions.last().map(|r| r.source.validity), Some(Validity::Valid));
 }
 
