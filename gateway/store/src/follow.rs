@@ -59,6 +59,11 @@ impl Follower {
         Ok(self.due.as_ref().map(|read| Due::Event { sequence: read.sequence, body: &read.payload }))
     }
 
+    /// It was taken, but a restart is still to repeat it: what it brought is not durable yet.
+    pub fn pass(&mut self) {
+        self.due = None;
+    }
+
     /// It was taken, or lies somewhere else from now on. A power cut may take the last ones back: told again, with the
     /// same id.
     ///

@@ -12,8 +12,8 @@ use super::segment::{self, Damage, Link, Step, Walk};
 use super::{Cursor, Place};
 use crate::disk::{Access, Disk, DiskFile, is_for_good, read_full};
 
-/// Octets that are read at one time.
-const STRETCH: usize = 128 * 1024;
+/// Octets that are read at one time: few by whoever has caught up, more by whoever is behind.
+const STRETCH: std::ops::RangeInclusive<usize> = 16 * 1024..=128 * 1024;
 /// How often a durable frame is looked for before it is given up.
 const MISSED_MAX: u32 = 20;
 
@@ -54,6 +54,8 @@ pub struct Reader {
     /// What was read from `buffered_from` on in this segment.
     buffer: Vec<u8>,
     buffered_from: u64,
+    /// Octets to be read next.
+    stretch: usize,
     /// How often the next frame was looked for in vain.
     missed: u32,
     /// Behind which frame that was.
@@ -77,6 +79,7 @@ impl Reader {
             file: None,
             buffer: Vec::new(),
             buffered_from: 0,
+            stretch: *STRETCH.start(),
             missed: 0,
             missed_behind: 0,
             ahead: VecDeque::new(),
@@ -181,6 +184,9 @@ impl Reader {
 
     /// The rest of this segment step by step, or the next one. `false`: there is no more to be read.
     fn look_on(&mut self, until: u64) -> io::Result<bool> {
+        if self.go_on_with_the_next()? {
+            return Ok(true);
+        }
         let bytes = segment::read_used(&*self.disk, &segment::path(&self.dir, self.place.segment))?;
         let link = Link { sequence: self.last, hash: self.hash, origin: self.origin };
         let all = segment::list(&*self.disk, &self.dir)?;
@@ -214,6 +220,22 @@ impl Reader {
             && read.sequence == self.last + 1
         {
             return Ok(true);
+        }
+        self.place = Place { segment, offset: 0 };
+        self.file = None;
+        self.forget_buffer();
+        Ok(true)
+    }
+
+    /// The usual end of a segment: the next one begins with the next number, and nothing stands in between.
+    fn go_on_with_the_next(&mut self) -> io::Result<bool> {
+        let later = segment::list(&*self.disk, &self.dir)?.into_iter().find(|first| *first > self.place.segment);
+        let Some((segment, file)) = later.filter(|first| *first == self.last + 1).zip(self.file.as_ref()) else {
+            return Ok(false);
+        };
+        // Whatever was written to this segment was written before the next one was created.
+        if !segment::is_zero_from(&**file, self.place.offset)? {
+            return Ok(false);
         }
         self.place = Place { segment, offset: 0 };
         self.file = None;
@@ -319,8 +341,11 @@ impl Reader {
     /// Reads a stretch from the cursor on, a longer one where a single frame is longer.
     fn fill(&mut self) -> io::Result<()> {
         let file = self.file.as_ref().expect("opened by the caller");
+        let used = self.place.offset.saturating_sub(self.buffered_from);
+        let is_behind = used * 2 > self.buffer.len() as u64 && !self.buffer.is_empty();
+        self.stretch = if is_behind { (self.stretch * 2).min(*STRETCH.end()) } else { *STRETCH.start() };
         self.buffered_from = self.place.offset;
-        self.buffer.resize(STRETCH, 0);
+        self.buffer.resize(self.stretch, 0);
         let mut got = read_full(&**file, &mut self.buffer, self.place.offset)?;
         if let Some(head) = self.buffer[..got].first_chunk::<4>() {
             let whole = HEADER_LEN + u32::from_le_bytes(*head) as usize;

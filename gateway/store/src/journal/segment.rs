@@ -61,7 +61,7 @@ pub fn read_used(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Whether nothing was written from here on. Damage may have made zeros of a long stretch.
-fn is_zero_from(file: &dyn DiskFile, mut at: u64) -> io::Result<bool> {
+pub(super) fn is_zero_from(file: &dyn DiskFile, mut at: u64) -> io::Result<bool> {
     let mut buffer = vec![0; STEP];
     loop {
         let got = read_full(file, &mut buffer, at)?;

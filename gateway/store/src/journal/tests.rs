@@ -17,6 +17,8 @@ type Store = Arc<Mutex<BTreeMap<PathBuf, Arc<Mutex<Vec<u8>>>>>>;
 struct Memory {
     files: Store,
     operations: Arc<AtomicU64>,
+    /// Octets.
+    read: Arc<AtomicU64>,
     fails: Arc<Mutex<Option<(u64, bool)>>>,
     /// A file that cannot be read.
     unreadable: Arc<Mutex<Option<PathBuf>>>,
@@ -127,6 +129,7 @@ impl DiskFile for MemoryFile {
         let rest = bytes.get(offset as usize..).unwrap_or_default();
         let len = rest.len().min(buffer.len());
         buffer[..len].copy_from_slice(&rest[..len]);
+        self.disk.read.fetch_add(len as u64, Ordering::Relaxed);
         Ok(len)
     }
     /// One that fails has written half.
@@ -409,6 +412,23 @@ fn an_attempt_that_failed_leaves_nothing_in_a_segment_that_is_left_for_the_next(
     assert_eq!(segments(&disk, &dir()).expect("lists"), [1, 11]);
     let (read, damage) = read_all(&disk, 12);
     assert_eq!((read.len(), damage), (12, vec![]));
+}
+
+#[test]
+fn whoever_keeps_up_reads_little_beyond_what_is_new_over_the_end_of_a_segment_too() {
+    let disk = Memory::default();
+    let config = Config { segment: 1024 * 1024, ..SMALL };
+    let mut journal = Journal::shut(disk.shared(), &dir(), config);
+    journal.open(|_| {}).expect("opens");
+    let mut reader = Reader::new(disk.shared(), &dir(), &Cursor::default());
+    disk.read.store(0, Ordering::Relaxed);
+    for n in 1..=600u64 {
+        write(&mut journal, &[&[b'x'; 4000]]);
+        assert!(matches!(reader.next(n), Ok(Some(Item::Frame(_)))), "{n}");
+    }
+    assert_eq!(segments(&disk, &dir()).expect("lists").len(), 3);
+    let read = disk.read.load(Ordering::Relaxed);
+    assert!(read < 610 * 16 * 1024, "{read} octets for 600 frames of 4,060");
 }
 
 #[test]
