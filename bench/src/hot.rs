@@ -10,8 +10,9 @@ use bytes::Bytes;
 use codecs::audio::FRAME;
 use codecs::audio::companding::Companding;
 use codecs::audio::g711::Law;
+use codecs::geo::{Point, Polygon};
 use codecs::journal::{Frame, Kind, Origin};
-use codecs::record::{Address, Channel, Form};
+use codecs::record::{Address, AlertNo, Assessment, Channel, Form};
 use codecs::rtp::Packet;
 use codecs::sdp::Direction;
 use codecs::sip::{Message, Name, Writer, check_request};
@@ -22,8 +23,8 @@ use media::negotiate::{self, Agreed, Local, Own};
 use media::{Engine, LegConfig, LegId, Remote};
 use switchboard::replay::Front;
 use switchboard::{
-    Body, Casebook, CasebookConfig, CasebookOutput, ChannelRule, GridMap, GroupId, Incoming, KeywordTable, Patience,
-    QuotaRule, RequestId, ToCasebook,
+    Body, Casebook, CasebookConfig, CasebookOutput, ChannelRule, Grid, GridMap, GroupId, Incoming, KeywordTable,
+    Patience, QuotaRule, RequestId, ToCasebook,
 };
 
 const INVITE: &str = "INVITE sip:110@127.0.0.1:15060;user=phone SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK776asdhds;rport\r\nMax-Forwards: 68\r\nRecord-Route: <sip:192.0.2.1;lr>\r\nFrom: \"+8613800138000\" <sip:+8613800138000@ims.example;user=phone>;tag=1928301774\r\nTo: <sip:110@psap.example;user=phone>\r\nCall-ID: a84b4c76e66710@192.0.2.1\r\nCSeq: 314159 INVITE\r\nContact: <sip:sbc1@192.0.2.1:5060;transport=udp>\r\nP-Asserted-Identity: <tel:+8613800138000>\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS\r\nSupported: timer\r\nContent-Type: application/sdp\r\nContent-Length: 222\r\n\r\nv=0\r\no=- 3972291300 3972291300 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 20000 RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\n";
@@ -48,6 +49,8 @@ pub fn all() -> Vec<Hot> {
         ("G.711: three parties decoded, four mixes encoded", mix_frame),
         ("journal: write a frame of 2.5 kB", journal_frame),
         ("casework: a message of a new reporter, its revision and receipt", message),
+        ("casework: an alert from intake to closed, three targets told and signed", whole_alert),
+        ("dispatch: the grid of a point among 2,000 polygons of 100 corners", grid_of_a_point),
         ("CMPP: read a DELIVER", read_cmpp),
         ("CMPP: write a SUBMIT", write_cmpp),
         ("SGIP: read a Deliver", read_sgip),
@@ -193,6 +196,11 @@ fn journal_frame() -> Work {
 
 /// A casebook with one channel, `sms`, whose reporters get a receipt; it begins at `at`.
 pub fn casebook(at: Wall) -> Casebook {
+    casebook_telling(at, switchboard::Rules::default())
+}
+
+/// The same, with rules of who is told.
+fn casebook_telling(at: Wall, rules: switchboard::Rules) -> Casebook {
     let rule = ChannelRule {
         name: "sms".into(),
         channel: Channel::Sms12110,
@@ -204,8 +212,10 @@ pub fn casebook(at: Wall) -> Casebook {
         proves_phone: false,
         quota: QuotaRule::default(),
         has_template: false,
+        is_fetched: false,
     };
     let config = CasebookConfig {
+        rules,
         source: "/gw/370400000000/1".into(),
         unit: "370400000000".into(),
         node: 1,
@@ -252,6 +262,80 @@ fn message() -> Work {
                 black_box(event.to_json());
             }
         }
+    })
+}
+
+/// Grids as a city has them: none a square, each as long a line as a river or a street makes it.
+fn grid_of_a_point() -> Work {
+    const ACROSS: u32 = 50;
+    const DOWN: u32 = 40;
+    let grid = |n: u32| {
+        let (x, y) = (117.0 + f64::from(n % ACROSS) * 0.02, 34.0 + f64::from(n / ACROSS) * 0.02);
+        let corner = |k: u32| {
+            let turn = f64::from(k) * std::f64::consts::TAU / 100.0;
+            let reach = 0.008 + 0.002 * (turn * 7.0).sin();
+            Point { lon: x + reach * turn.cos(), lat: y + reach * turn.sin() }
+        };
+        Grid::new(n.to_string(), "370402510000".into(), vec![Polygon { rings: vec![(0..100).map(corner).collect()] }])
+    };
+    let grids = GridMap::new((0..ACROSS * DOWN).map(grid).collect());
+    let mut n = 0u32;
+    Box::new(move || {
+        n = (n + 37) % (ACROSS * DOWN);
+        let point = Point { lon: 117.003 + f64::from(n % ACROSS) * 0.02, lat: 34.002 + f64::from(n / ACROSS) * 0.02 };
+        assert!(black_box(grids.at(black_box(point))).is_some());
+    })
+}
+
+/// A written report of fraud that is triaged, told to one target and then to two, taken and signed, and closed.
+fn whole_alert() -> Work {
+    let stages = vec![vec!["anti_fraud".to_owned()], vec!["city".to_owned(), "station".to_owned()]];
+    let when = switchboard::When { categories: vec!["1007".into()], ..switchboard::When::default() };
+    let rule = switchboard::Rule::new("fraud", when, stages);
+    let rule = switchboard::Rule { sign_within: Some(std::time::Duration::from_secs(30)), ..rule };
+    let (mut casebook, mut n) = (casebook_telling(WALL, switchboard::Rules::of(vec![rule])), 0u64);
+    let said = Assessment {
+        kind: Some(codecs::record::IncidentKind::Report),
+        category: Some("100700".into()),
+        level: Some(3),
+        ..Assessment::default()
+    };
+    Box::new(move || {
+        n += 1;
+        let mut number = None;
+        let request = RequestId::default();
+        let tell = |casebook: &mut Casebook, message: ToCasebook, number: &mut Option<AlertNo>| {
+            casebook.handle(Mono(n), message);
+            casebook.handle_durable(u64::MAX);
+            while let Some(output) = casebook.poll_output() {
+                if let CasebookOutput::Append { event, .. } = output {
+                    *number = AlertNo::parse(&event.subject);
+                    black_box(event.to_json());
+                }
+            }
+        };
+        tell(&mut casebook, ToCasebook::Incoming { at: WALL, message: Box::new(report(n)), request }, &mut number);
+        let Some(no) = number else { return };
+        let triage = ToCasebook::Triage { at: WALL, no, said: Box::new(said.clone()), place: None, request };
+        tell(&mut casebook, triage, &mut number);
+        for target in ["anti_fraud", "city", "station"] {
+            let fact = switchboard::Fact::Acknowledged { target: target.into() };
+            tell(&mut casebook, ToCasebook::Fact { no, at: WALL, fact, request }, &mut number);
+        }
+        for target in ["anti_fraud", "city", "station"] {
+            let step = switchboard::HandlingFact {
+                step: codecs::record::HandlingStep::Signed,
+                target: target.into(),
+                officer: String::new(),
+                to: String::new(),
+                text: String::new(),
+                result_code: String::new(),
+                place: None,
+            };
+            tell(&mut casebook, ToCasebook::Handle { at: WALL, no, step: Box::new(step), request }, &mut number);
+        }
+        let ended = switchboard::Fact::Text(switchboard::TextFact::ConversationEnded);
+        tell(&mut casebook, ToCasebook::Fact { no, at: WALL, fact: ended, request }, &mut number);
     })
 }
 

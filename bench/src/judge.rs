@@ -14,6 +14,12 @@ use crate::table::{Goal, OURS, Results, RowKind, median};
 /// How many times dearer a row may be in one run on a busy machine before it has fallen back.
 const FALLEN_BACK: f64 = 1.5;
 
+/// A row that is worse than what is written down.
+pub(crate) struct Fault {
+    pub row: &'static str,
+    pub text: String,
+}
+
 /// What docs and committed results say.
 pub(crate) struct Written {
     listed: BTreeSet<String>,
@@ -56,20 +62,22 @@ impl Written {
     }
 
     /// What is wrong with the rows of a run; empty: nothing.
-    pub(crate) fn against(&self, rows: &[&RowKind], results: &Results, slowness: f64) -> Vec<String> {
-        let fault = |row: &&RowKind| {
-            let now = results.median(row.name, OURS)?;
-            if let Some(&then) = self.figures.get(row.name) {
-                let ratio = times_worse(row, (now, slowness), (then, self.slowness));
-                return (ratio > FALLEN_BACK).then(|| format!("{}: fell back, {ratio:.2} times the table's", row.name));
-            }
-            match (self.listed.contains(row.name), row.goal.is_none_or(|goal| goal.is_met(now))) {
-                (true, true) => Some(format!("{}: on the list and met; the table has no figure", row.name)),
-                (false, false) => Some(format!("{}: missed and not on the list; the table has no figure", row.name)),
-                _ => None,
-            }
-        };
+    pub(crate) fn against(&self, rows: &[&RowKind], results: &Results, slowness: f64) -> Vec<Fault> {
+        let fault = |row: &&RowKind| self.fault(row, results, slowness).map(|text| Fault { row: row.name, text });
         rows.iter().filter_map(fault).collect()
+    }
+
+    fn fault(&self, row: &RowKind, results: &Results, slowness: f64) -> Option<String> {
+        let now = results.median(row.name, OURS)?;
+        if let Some(&then) = self.figures.get(row.name) {
+            let ratio = times_worse(row, (now, slowness), (then, self.slowness));
+            return (ratio > FALLEN_BACK).then(|| format!("{}: fell back, {ratio:.2} times the table's", row.name));
+        }
+        match (self.listed.contains(row.name), row.goal.is_none_or(|goal| goal.is_met(now))) {
+            (true, true) => Some(format!("{}: on the list and met; the table has no figure", row.name)),
+            (false, false) => Some(format!("{}: missed and not on the list; the table has no figure", row.name)),
+            _ => None,
+        }
     }
 }
 
@@ -109,7 +117,8 @@ mod tests {
         let rows = [row("memory", Goal::AtMost(48.0)), row("answer", Goal::AtMost(60.0))];
         let written = Written::read(listed, &table).expect("a table");
         let mut faults = written.disagreements(&rows);
-        faults.extend(written.against(&rows.iter().collect::<Vec<_>>(), &results, slowness));
+        faults
+            .extend(written.against(&rows.iter().collect::<Vec<_>>(), &results, slowness).into_iter().map(|f| f.text));
         faults
     }
 

@@ -46,10 +46,23 @@ pub(crate) struct Results {
     values: BTreeMap<(String, String), Vec<f64>>,
     commands: BTreeMap<String, String>,
     missing: BTreeMap<String, String>,
+    group: &'static str,
+    groups: BTreeMap<String, &'static str>,
 }
 
 impl Results {
+    /// What is added from here on is of this group.
+    pub(crate) fn enter(&mut self, group: &'static str) {
+        self.group = group;
+    }
+
+    /// The group that has filled a row.
+    pub(crate) fn group(&self, row: &str) -> Option<&'static str> {
+        self.groups.get(row).copied()
+    }
+
     pub(crate) fn add(&mut self, row: &str, who: &str, value: f64) {
+        self.groups.entry(row.into()).or_insert(self.group);
         self.values.entry((row.into(), who.into())).or_default().push(value);
     }
 

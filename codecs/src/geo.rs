@@ -34,9 +34,10 @@ pub enum Datum {
     Unknown,
 }
 
-/// The WGS-84 copy of a point; `None` when nobody knows its datum.
+/// The WGS-84 copy of a point; `None` when nobody knows its datum, or where it is what a device says that knows none.
 pub fn to_wgs84(p: Point, datum: Datum) -> Option<Point> {
     match datum {
+        _ if p.lon == 0.0 && p.lat == 0.0 => None,
         Datum::Wgs84 | Datum::Cgcs2000 => Some(p),
         Datum::Gcj02 => Some(from_gcj02(p)),
         Datum::Bd09 => Some(from_gcj02(from_bd09(p))),
@@ -277,6 +278,7 @@ mod tests {
         let london = point(51.5, -0.12);
         assert_eq!(to_wgs84(london, Datum::Gcj02), Some(london));
         assert_eq!(to_wgs84(london, Datum::Unknown), None);
+        assert_eq!(to_wgs84(Point { lon: 0.0, lat: 0.0 }, Datum::Wgs84), None, "what a device says that knows none");
     }
 
     #[test]

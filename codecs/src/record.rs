@@ -4,16 +4,20 @@
 //! these types; a snapshot test keeps them from drifting unseen.
 
 mod envelope;
+mod handling;
+mod incident;
 mod message;
 mod note;
 mod number;
 
 pub use envelope::{CloudEvent, SealedJson, Step};
-pub use message::{Address, Attached, Direction, LineState, Safety, TextLine};
+pub use handling::{Handling, HandlingStep, Limit, Promise, Push, Signature, Timer};
+pub use incident::{
+    Assessment, Casualties, Flag, Fraud, Hazards, Incident, IncidentKind, KeywordHit, Major, Triage, Vehicle,
+};
+pub use message::{Address, Attached, Direction, LineState, Safety, TextLine, Writer};
 pub use note::{Duty, Note};
 pub use number::{AlertNo, alert_id};
-
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -112,24 +116,6 @@ pub enum Validity {
     Test,
 }
 
-/// 性质.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum IncidentKind {
-    Report,
-    UrgentHelp,
-    PoliceComplaint,
-    NonPolice,
-    Consult,
-}
-
-impl IncidentKind {
-    /// Whether this kind needs an officer in the call at once (record: report and urgent help).
-    pub fn wants_officer(self) -> bool {
-        matches!(self, IncidentKind::Report | IncidentKind::UrgentHelp)
-    }
-}
-
 /// Where an alert stands in its life (record.md section 4, as far as a voice call goes).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -226,9 +212,24 @@ pub struct Reporter {
     pub subscriber: Option<Subscriber>,
     /// The reporter's own channels, the one used last in front.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub channels: Vec<Address>,
+    pub channels: Vec<Writer>,
     #[serde(default, skip_serializing_if = "Safety::is_default")]
     pub safety: Safety,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// As a taker writes it: 男, 女.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sex: String,
+    /// The language that they speak, where it is not the house's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub language: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub dialect: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub disability: String,
+    /// 重点标识.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<Flag>,
 }
 
 /// 机主/装机地址 (三字段).
@@ -270,38 +271,9 @@ pub struct Location {
     pub grid_code: String,
     pub source: LocationSource,
     pub at: Stamp,
-}
-
-/// A keyword found in what somebody said or wrote.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct KeywordHit {
-    pub word: String,
-    /// 1 特别重大 … 4 一般.
-    pub level: u8,
-    pub at: Stamp,
-    /// `triage`, or `transcript:` and the leg.
-    pub source: String,
-}
-
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Incident {
+    /// Who has told it of themselves; none: it is from nobody's message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<IncidentKind>,
-    /// Two-level six-digit code, e.g. 100200 抢劫.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]{6}$"))]
-    pub category: Option<String>,
-    /// 1 特别重大 … 4 一般.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 4))]
-    pub level: Option<u8>,
-    pub sensitive: bool,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub keywords: Vec<KeywordHit>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub text: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub supplement: Vec<String>,
+    pub from: Option<Address>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -375,6 +347,9 @@ pub struct CallInfo {
     /// Milliseconds from arrival to the officer's voice in the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub officer_ms: Option<u64>,
+    /// How often its reporter was called back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub call_backs: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -403,6 +378,9 @@ pub struct Route {
     pub jurisdiction: Vec<String>,
     /// Exactly one at every moment.
     pub owner: String,
+    /// The unit that commands, as the level has it; absent while no level is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub command: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owner_history: Vec<Ownership>,
 }
@@ -438,53 +416,6 @@ pub struct Dispatch {
     pub result: Option<TryResult>,
 }
 
-/// What is promised to every reporter, by when.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Promise {
-    /// A human is heard, or a human's first line has been taken by its channel: T1.
-    Answer,
-    /// The officer of the nearest grid speaks with them: T2.
-    Officer,
-}
-
-impl Promise {
-    pub const ALL: [Promise; 2] = [Promise::Answer, Promise::Officer];
-
-    /// From the first byte of the report.
-    pub const fn within(self) -> Duration {
-        match self {
-            Promise::Answer => Duration::from_secs(3),
-            Promise::Officer => Duration::from_secs(30),
-        }
-    }
-
-    /// Its timer's name in the record and in events.
-    pub const fn timer(self) -> &'static str {
-        match self {
-            Promise::Answer => "T1",
-            Promise::Officer => "T2",
-        }
-    }
-}
-
-/// A deadline of record.md section 4 and how it went.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Timer {
-    /// `T1`, `T2`, …
-    pub name: String,
-    pub due: Stamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub met_at: Option<Stamp>,
-    pub breach: bool,
-}
-
-impl Timer {
-    /// None: one of a later version.
-    pub fn promise(&self) -> Option<Promise> {
-        Promise::ALL.into_iter().find(|promise| promise.timer() == self.name)
-    }
-}
-
 /// The whole record, one revision of it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "alert")]
@@ -512,6 +443,15 @@ pub struct AlertRecord {
     pub route: Route,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dispatch: Vec<Dispatch>,
+    /// Who else is told, in which order, and what came back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fanout: Vec<Push>,
+    /// What those who act have told of what they do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handling: Vec<Handling>,
+    /// How far what is done about it has come; `state` tells of the conversation with its reporter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<HandlingStep>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timers: Vec<Timer>,
     /// Degradations declared on this alert, e.g. `recording_lost`, `number_unreserved`.
@@ -577,12 +517,19 @@ const EMPTY_HASH: &[u8] = b"\"hash\":\"\"";
 
 /// A name made of what something says: 128 bits of SHA-256 over the lengths and bytes of its parts, in hex.
 pub fn fingerprint(parts: &[&[u8]]) -> String {
+    crate::sip::auth::hex(&fingerprint_of(parts).to_be_bytes())
+}
+
+/// The same as a number.
+pub fn fingerprint_of(parts: &[&[u8]]) -> u128 {
     let mut digest = Sha256::new();
     for part in parts {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
-    crate::sip::auth::hex(&digest.finalize()[..16])
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest.finalize()[..16]);
+    u128::from_be_bytes(first)
 }
 
 impl Stamp {
@@ -633,6 +580,35 @@ impl Stamp {
     }
 }
 
+impl Stamp {
+    /// Reads an instant as people and other systems write it (RFC 3339 5.6): any offset, with or without a fraction.
+    pub fn from_rfc3339(text: &str) -> Option<Stamp> {
+        let (date_time, rest) = text.split_at_checked(19)?;
+        let zone_at = rest.find(['Z', 'z', '+', '-'])?;
+        let (fraction, zone) = rest.split_at(zone_at);
+        let digits = match fraction.strip_prefix('.') {
+            Some(digits) if !digits.is_empty() && digits.len() <= 9 => digits,
+            None if fraction.is_empty() => "0",
+            _ => return None,
+        };
+        let whole = format!("{}T{}.{digits:0<6.6}+08:00", date_time.get(..10)?, date_time.get(11..)?);
+        let here = Stamp::parse(&whole).filter(|stamp| stamp.text() == whole)?;
+        let is_separated = matches!(date_time.as_bytes()[10], b'T' | b't' | b' ');
+        let minutes: i64 = match zone.as_bytes() {
+            _ if !is_separated => return None,
+            [b'Z' | b'z'] => 0,
+            [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+                let digit = |b: &u8| b.is_ascii_digit().then(|| i64::from(b - b'0'));
+                let (hours, minutes) = (digit(h1)? * 10 + digit(h2)?, digit(m1)? * 10 + digit(m2)?);
+                let offset = (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)?;
+                if *sign == b'-' { -offset } else { offset }
+            }
+            _ => return None,
+        };
+        Some(Stamp(Wall(here.0.0.checked_add((8 * 60 - minutes) * 60_000_000_000)?)))
+    }
+}
+
 impl Serialize for Stamp {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
@@ -667,5 +643,27 @@ mod tests {
             assert_eq!(Stamp::parse(&stamp.text()), Some(stamp), "{}", stamp.text());
         }
         assert_eq!(Stamp::parse("2026-11-22T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn an_instant_is_read_as_others_write_it() {
+        let eight = Stamp::parse("2026-11-22T08:00:00.500000+08:00");
+        for text in ["2026-11-22T00:00:00.5Z", "2026-11-22t08:00:00.500000123+08:00", "2026-11-21 19:30:00.50-04:30"] {
+            assert_eq!(Stamp::from_rfc3339(text), eight, "{text}");
+        }
+        for text in [
+            "",
+            "2026-11-22",
+            "2026-11-22T00:00:00",
+            "2026-02-30T00:00:00Z",
+            "2026-11-22T25:00:00Z",
+            "昨天下午三点钟左右吧Z",
+            "2026-11-22T00:00:00.Z",
+            "2026-11-22T00:00:00+8:00",
+            "2026-11-22T00:00:00+99:00",
+            "2026-11-22x00:00:00Z",
+        ] {
+            assert_eq!(Stamp::from_rfc3339(text), None, "{text}");
+        }
     }
 }

@@ -21,6 +21,19 @@ impl Secret {
         Ok(Secret(key))
     }
 
+    /// A key of ours.
+    pub fn of(key: &[u8]) -> Secret {
+        Secret(key.to_vec())
+    }
+
+    /// HMAC-SHA256 of a text of ours.
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+    pub fn tag(&self, text: &[u8]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        mac.update(text);
+        mac.finalize().into_bytes().into()
+    }
+
     #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
     fn mac(&self, id: &str, timestamp_s: i64, body: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");

@@ -32,7 +32,7 @@ class Lines(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if right:
             line = json.loads(body)
-            print(f"{line['to']}\t{line['type']}\t{line['text']}", flush=True)
+            print(f"{line['to']}\t{line['type']}\t{line['text']}\n", end="", flush=True)  # one write, from two threads
 
     log_message = lambda *_: None
 
@@ -56,5 +56,5 @@ host, port = listen.rsplit(":", 1)
 threading.Thread(target=http.server.ThreadingHTTPServer((host, int(port)), Lines).serve_forever, daemon=True).start()
 for row in sys.stdin:
     user, text = row.rstrip("\n").split("\t", 1)
-    print(f"{user}\treport\t{report(user, text)}", flush=True)
+    print(f"{user}\treport\t{report(user, text)}\n", end="", flush=True)
 time.sleep(float(sys.argv[4]) if len(sys.argv) > 4 else 5)

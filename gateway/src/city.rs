@@ -10,12 +10,12 @@ use codecs::geo::{self, Point, parse_geojson};
 use codecs::record::Role;
 use codecs::sip::auth::ha1;
 use switchboard::{
-    Account, ChannelRule, Grid, GridMap, Group, GroupId, Keyword, Patience, Policy, RegistrarRules, Responder, Seat,
-    Subscriber, Trunk,
+    Account, ChannelRule, Grid, GridMap, Group, GroupId, Keyword, Patience, Policy, RegistrarRules, Responder, Rules,
+    Seat, Subscriber, Trunk,
 };
 
 use crate::channel;
-use crate::config::{At, Config, Digest, Problem};
+use crate::config::{At, Config, Digest, Problem, Sink, rules};
 use crate::net::crowd::Cap;
 
 pub struct City {
@@ -29,6 +29,10 @@ pub struct City {
     pub trunks: Vec<Trunk>,
     pub subscribers: Arc<BTreeMap<String, Subscriber>>,
     pub keywords: Vec<Keyword>,
+    /// What came of an alert, by code; none: whoever reports back says what they like.
+    pub result_codes: BTreeMap<String, String>,
+    /// Who is told of an alert.
+    pub rules: Rules,
     pub channel_rules: Vec<ChannelRule>,
     /// In the same order.
     pub devices: Vec<channel::Settings>,
@@ -184,7 +188,13 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
     responders.extend(rooms(config, base, realm, &mut accounts, p));
     let trunks = trunks(config, &names, &grids, &mut skills, p);
     let subscribers = config.tables.subscribers.as_ref().map(|f| subscribers(&base.join(f), p)).unwrap_or_default();
+    let codes = config.tables.result_codes.as_ref();
+    let result_codes = codes.map(|f| self::result_codes(&base.join(f), p)).unwrap_or_default();
     let keywords = config.tables.keywords.as_ref().map(|f| keywords(&base.join(f), p)).unwrap_or_default();
+    let chain = |unit: &String| grids.chain(unit).map(str::to_owned).collect();
+    let units = |s: &Sink| s.unit.as_ref().map(chain).unwrap_or_default();
+    let targets = config.sink.values().filter_map(|s| Some((s.target.as_deref()?, units(s)))).collect();
+    let rules = config.tables.rules.as_ref().map(|f| rules::read(&base.join(f), &targets, p)).unwrap_or_default();
     let (channel_rules, devices) = channels(config, base, &names, &grids, &mut skills, p);
     if skills.0.len() > SKILLS_MAX {
         let what = format!("{} names of skills; {SKILLS_MAX} can be told apart", skills.0.len());
@@ -206,6 +216,8 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         trunks,
         subscribers: Arc::new(subscribers),
         keywords,
+        result_codes,
+        rules,
         channel_rules,
         devices,
         patience: Patience {
@@ -274,7 +286,7 @@ fn rooms(
                 Err(what) => p.push(Problem { code: "GW-0120", at: At::Key(format!("unit.{code}.secret")), what }),
             }
         }
-        rooms.push(room(code, &unit.name, &unit.user, &unit.phone, unit.superior.clone(), &config.city.unit));
+        rooms.push(room(code, &unit.name, &unit.user, &unit.phone, &config.city.unit));
     }
     rooms
 }
@@ -350,6 +362,7 @@ fn channels(
             proves_phone: c.proves_phone,
             quota: c.quota(),
             has_template: c.template.is_some(),
+            is_fetched: c.kind == "app",
         });
         devices.push(channel::Settings { name: name.clone(), kind, rate: c.rate, media_hosts: c.media_hosts.clone() });
     }
@@ -387,7 +400,7 @@ impl Skills {
 }
 
 /// A duty room on the ladder.
-pub fn room(code: &str, name: &str, user: &str, phone: &str, superior: Option<String>, city: &str) -> Responder {
+pub fn room(code: &str, name: &str, user: &str, phone: &str, city: &str) -> Responder {
     Responder {
         no: code.to_owned(),
         name: name.to_owned(),
@@ -397,7 +410,6 @@ pub fn room(code: &str, name: &str, user: &str, phone: &str, superior: Option<St
         user: user.to_owned(),
         phone: phone.to_owned(),
         on_duty: true,
-        superior,
     }
 }
 
@@ -486,7 +498,8 @@ fn grids(file: &Path, units: &BTreeMap<String, crate::config::Unit>, p: &mut Vec
         }
         grids.push(Grid::new(id, unit, feature.areas));
     }
-    GridMap::new(grids)
+    let superiors = units.iter().filter_map(|(code, unit)| Some((code.clone(), unit.superior.clone()?)));
+    GridMap::new(grids).with_superiors(superiors.collect())
 }
 
 fn officers(
@@ -529,7 +542,6 @@ fn officers(
             user: cell("user").into(),
             phone: cell("phone").into(),
             on_duty: table.flag(row, "on_duty", p),
-            superior: None,
         });
     }
     table.names("police_no", p);
@@ -554,6 +566,19 @@ fn subscribers(file: &Path, p: &mut Vec<Problem>) -> BTreeMap<String, Subscriber
             cell("number").to_owned(),
             Subscriber { name: cell("name").into(), address: cell("address").into(), at },
         );
+    }
+    all
+}
+
+fn result_codes(file: &Path, p: &mut Vec<Problem>) -> BTreeMap<String, String> {
+    let text = read(file, p);
+    let table = Table::parse(file, &text, &["code", "name"], p);
+    let mut all = BTreeMap::new();
+    for row in &table.rows {
+        let (code, name) = (table.cell(row, "code").to_owned(), table.cell(row, "name").to_owned());
+        if code.is_empty() || code.chars().count() > 64 || name.is_empty() || all.insert(code, name).is_some() {
+            p.push(table.problem(row, "GW-0246", "a result needs a code of its own and a name".into()));
+        }
     }
     all
 }

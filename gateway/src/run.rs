@@ -13,6 +13,7 @@ use crate::assembly::{self, Settings, SinkSettings};
 use crate::city::{self, City};
 use crate::config::{self, At, Config, Problem, Source};
 use crate::observe::{log, metrics};
+use crate::sink::excerpt::Excerpt;
 
 const BAD_CONFIGURATION: u8 = 78;
 /// How long a drain waits for calls to end before it hangs them up.
@@ -90,7 +91,9 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
     for (name, sink) in &config.sink {
         let text = sink.http.secret.resolve(base).map_err(|e| anyhow::anyhow!("sink.{name}: {e}"))?;
         let secret = Secret::parse(&text).map_err(|e| anyhow::anyhow!("sink.{name}: {e}"))?;
-        sinks.push(SinkSettings { name: name.clone(), url: sink.http.url.clone(), secret, tries: sink.http.tries });
+        let (url, tries, target) = (sink.http.url.clone(), sink.http.tries, sink.target.clone());
+        let excerpt = Excerpt { gives: sink.gives, fields: sink.fields.clone() };
+        sinks.push(SinkSettings { name: name.clone(), url, secret, tries, target, excerpt });
     }
     let settings = Settings {
         unit: config.city.unit.clone(),
@@ -116,10 +119,19 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
     };
     let prometheus = metrics::install()?;
     let admin = prometheus.clone();
+    // Before anybody can know that we are there, so that no signal finds us without a word for it.
+    let (signals, hangups) = listen_for_signals()?;
     let running = assembly::start(city, settings, prometheus)?;
     // Whoever started us may have closed the pipe, or its disk may be full: that is no reason to answer no calls.
     let _ = writeln!(std::io::stdout(), "{}", ready_line(&running));
     tracing::info!(city = %config.city.name, sip = %running.sip, http = %running.http, admin = %running.admin, version = env!("CARGO_PKG_VERSION"), "ready");
+    wait_and_drain(&running, (&signals, &hangups), &admin);
+    running.stop();
+    Ok(())
+}
+
+/// How many asked us to end (SIGTERM, SIGINT), and how many for what does nothing here (SIGHUP, SIGUSR1, SIGUSR2).
+fn listen_for_signals() -> std::io::Result<(Arc<AtomicUsize>, Arc<AtomicUsize>)> {
     let signals = Arc::new(AtomicUsize::new(0));
     // A terminal that closes, or whoever thinks of a reload: nobody's call ends by it.
     let hangups = Arc::new(AtomicUsize::new(0));
@@ -135,9 +147,7 @@ fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(count)?;
-    wait_and_drain(&running, (&signals, &hangups), &admin);
-    running.stop();
-    Ok(())
+    Ok((signals, hangups))
 }
 
 /// What a supervisor or a test reads first: where everything listens.

@@ -4,6 +4,7 @@
 //! what any peer would say.
 
 pub mod api;
+pub mod app;
 pub mod attention;
 pub mod calls;
 pub mod clock;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AlertRecord, Stamp};
+use super::{AlertRecord, HandlingStep, Stamp};
 
 /// What happened; the middle of the event's `type`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -37,6 +37,14 @@ pub enum Step {
     Recorded,
     /// Somebody listens to the call while it goes on.
     Listened,
+    /// Targets of the fan-out are told from this revision on.
+    Pushed,
+    /// One of them has taken it.
+    Acknowledged,
+    /// A step of those who act.
+    Handled(HandlingStep),
+    /// It is a major alert from now on, or is none any more.
+    Major,
     /// Something about the alert changed that has no step of its own.
     Updated,
     Ended,
@@ -66,6 +74,25 @@ impl Step {
             Step::DeadlineBreach => "deadline.breach",
             Step::Recorded => "recorded",
             Step::Listened => "listened",
+            Step::Pushed | Step::Handled(HandlingStep::Pushed) => "pushed",
+            Step::Acknowledged => "acknowledged",
+            Step::Handled(HandlingStep::Signed) => "signed",
+            Step::Handled(HandlingStep::Instructed) => "instructed",
+            Step::Handled(HandlingStep::Accepted) => "accepted",
+            Step::Handled(HandlingStep::Contacted) => "contacted",
+            Step::Handled(HandlingStep::Enroute) => "enroute",
+            Step::Handled(HandlingStep::Arrived) => "arrived_scene",
+            Step::Handled(HandlingStep::Handled) => "handled",
+            Step::Handled(HandlingStep::FedBack) => "fed_back",
+            Step::Handled(HandlingStep::Reviewed) => "reviewed",
+            Step::Handled(HandlingStep::Closed) => "closed",
+            Step::Handled(HandlingStep::Refused) => "refused",
+            Step::Handled(HandlingStep::HandedOver) => "handed_over",
+            Step::Handled(HandlingStep::Withdrawn) => "withdrawn",
+            Step::Handled(HandlingStep::Situation) => "situation",
+            Step::Handled(HandlingStep::Risk) => "risk",
+            Step::Handled(HandlingStep::Measure) => "measure",
+            Step::Major => "major",
             Step::Updated => "updated",
             Step::Ended => "ended",
         }
@@ -94,6 +121,9 @@ pub struct CloudEvent {
     /// The timer that was missed; on `deadline.breach` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<String>,
+    /// The target of the fan-out that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// Whose act it tells of, as role and subject (`seat:1101`); absent where nobody asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
@@ -144,6 +174,7 @@ impl CloudEvent {
             dataschema: "/schemas/alert".into(),
             level: data.incident.level,
             deadline: deadline.map(str::to_owned),
+            target: None,
             actor: None,
             hash: data.hash.clone(),
             data,
@@ -175,6 +206,7 @@ impl CloudEvent {
             dataschema: &self.dataschema,
             level: self.level,
             deadline: self.deadline.as_deref(),
+            target: self.target.as_deref(),
             actor: self.actor.as_deref(),
             hash: &self.hash,
         };
@@ -219,6 +251,8 @@ struct Head<'a> {
     level: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<&'a str>,
     hash: &'a str,

@@ -14,6 +14,44 @@ pub struct Address {
     pub user: String,
 }
 
+/// Somebody who writes on an alert. What is not said of them follows from the alert that they write on: they began it,
+/// its number is theirs, they wait since it began.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Writer {
+    /// As the configuration names it.
+    pub channel: String,
+    /// Telephone number, openid, … .
+    pub user: String,
+    /// The telephone number that is theirs for certain, where it is not the alert's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phone: String,
+    /// The alert that their first word began, where it went on as this one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub began: String,
+    /// Since when they wait for an answer, where others wait as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Stamp>,
+    /// Their words asked for silence: it ends when the last of them is taken out of the alert.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked_silence: bool,
+}
+
+impl Writer {
+    pub fn address(&self) -> Address {
+        Address { channel: self.channel.clone(), user: self.user.clone() }
+    }
+
+    pub fn is(&self, address: &Address) -> bool {
+        self.channel == address.channel && self.user == address.user
+    }
+}
+
+impl From<Address> for Writer {
+    fn from(address: Address) -> Writer {
+        Writer { channel: address.channel, user: address.user, ..Writer::default() }
+    }
+}
+
 /// What would endanger the reporter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Safety {

@@ -2,24 +2,28 @@
 
 mod call;
 mod dispatch;
+mod fanout;
 mod incident;
 mod join;
 mod lines;
 mod text;
 
+pub use fanout::NotTaken;
 pub use lines::{Apart, Lost, NotWritten, Standing, is_written_to, proven_phone, unsent, untold_answer, writers};
+pub use text::goes_next;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use codecs::record::{
     Address, AlertNo, AlertRecord, CallInfo, CallTimes, CloudEvent, Form, Identity, Incident, Ownership, Promise,
-    Related, Relation, Reporter, Role, Route, Safety, Source, Stamp, State, Step, Validity, alert_id,
+    Related, Relation, Reporter, Role, Route, Source, Stamp, State, Step, Validity, alert_id,
 };
 use codecs::time::{Mono, Wall};
 
 use crate::deadline::{self, Deadlines};
 use crate::fact::{Arrival, CallFact, Fact, IncidentFact, JoinFact, TextFact};
+use crate::fanout::Rules;
 use crate::keyword::KeywordTable;
 
 /// The longest text of a report (BJNR).
@@ -29,12 +33,17 @@ const NAME_MAX: usize = 32;
 const LINES_MAX: usize = 500;
 /// What a list of a record holds at most; the oldest but the first give way.
 const LOCATIONS_MAX: usize = 64;
-const CHANNELS_MAX: usize = 16;
+/// Who writes on one alert at most, and how many others go on as it.
+const WRITERS_MAX: usize = 64;
+const ABSORBED_MAX: usize = 100;
 const LEGS_MAX: usize = 200;
 const RELATED_MAX: usize = 200;
 /// A revision beyond this is the last that takes a further word: what is written goes on in a linked alert. With what
 /// a call still adds to it a record stays below a mebibyte.
 const RECORD_FULL: usize = 768 * 1024;
+/// A revision beyond this gives up what is oldest in it, whoever wrote it: one more is at most so much larger that it
+/// stays below a mebibyte.
+const RECORD_TRIMMED: usize = 960 * 1024;
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
@@ -44,10 +53,14 @@ pub enum Output {
     CallBack { no: AlertNo, number: String, trunk: String },
     /// A line for the reporter, to be sent once the revision that notes it is durable.
     Say(Box<Say>),
+    /// A line that was said before silence was asked for, and that its channel may not have sent yet: it is not to go.
+    Withdraw { channel: String, line: String },
     /// From now on nothing may ring or be written unasked.
     Silenced { no: AlertNo },
     /// A file that came with a message: its platform keeps it for a few days only.
     Fetch(Fetch),
+    /// Where its reporter is believed to be has changed, and they have a call, or had one.
+    Moved { no: AlertNo },
     /// The alert has come to its end and is no longer held.
     Released { no: AlertNo },
 }
@@ -85,6 +98,7 @@ pub struct Alerts {
     source: String,
     node: String,
     keywords: KeywordTable,
+    rules: Rules,
     /// Shared with the events that tell of them; whoever changes one makes it its own.
     open: BTreeMap<AlertNo, Arc<AlertRecord>>,
     /// Calls of an alert whose recording has not come yet.
@@ -96,6 +110,8 @@ pub struct Alerts {
     /// Alerts whose record is as large as one may be.
     full: BTreeSet<AlertNo>,
     deadlines: Deadlines,
+    /// The monotonic instant of the fact being taken.
+    now: Mono,
     /// Whose act the present fact is.
     actor: Option<String>,
     outputs: VecDeque<Output>,
@@ -107,6 +123,7 @@ impl Alerts {
             source,
             node,
             keywords,
+            rules: Rules::default(),
             open: BTreeMap::new(),
             recordings: BTreeMap::new(),
             talks: BTreeSet::new(),
@@ -114,9 +131,15 @@ impl Alerts {
             recent_order: VecDeque::new(),
             full: BTreeSet::new(),
             deadlines: Deadlines::default(),
+            now: Mono(0),
             actor: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Whoever is told of an alert from now on is told by these.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// Whether a further word has to go on in another alert.
@@ -136,7 +159,7 @@ impl Alerts {
         if is_written_to(&record) {
             self.talks.insert(no);
         }
-        self.deadlines.watch(now, at, no, &record, 0);
+        self.deadlines.watch_again(now, at, no, &record);
         self.open.insert(no, Arc::new(record));
     }
 
@@ -147,6 +170,7 @@ impl Alerts {
             && let Some(oldest) = self.recent_order.pop_front()
         {
             self.recent.remove(&oldest);
+            self.deadlines.forget(oldest);
         }
     }
 
@@ -193,27 +217,46 @@ impl Alerts {
     /// Takes one fact. `false`: the alert is not open and the fact was not taken.
     pub fn handle_fact(&mut self, now: Mono, at: Wall, no: AlertNo, fact: Fact) -> bool {
         debug_assert!(self.outputs.is_empty(), "drain every output before the next fact");
+        self.now = now;
+        if let Fact::Handling(step) = &fact
+            && self.may_take(at, no, step).is_err()
+        {
+            return false;
+        }
+        // What comes now is late, however long the clock has not been looked at.
+        self.tell_late_targets(now, at);
         let was_open = self.open.contains_key(&no);
         if reopens(&fact) {
             self.reopen(no);
+        } else if adds(&fact) {
+            self.take_up(no);
         }
         let begins = matches!(fact, Fact::Arrived(_) | Fact::Written(..));
-        let Some(mut timers) = self.open.get(&no).map(|r| r.timers.len()).or(begins.then_some(0)) else { return false };
-        let stamp = Stamp(at);
+        let known = self.open.get(&no).map(|r| (r.timers.len(), sought(r)));
+        let Some((mut timers, before)) = known.or(begins.then_some((0, (None, None)))) else { return false };
+        let (targets, stamp) = (timers, Stamp(at));
+        let was_major = self.open.get(&no).is_some_and(|record| record.incident.is_major());
         match fact {
             Fact::Arrived(arrival) => self.arrive(stamp, no, *arrival),
             Fact::Written(arrival, message) => self.write(stamp, no, *arrival, *message),
             Fact::Call(fact) => self.call(stamp, no, &fact),
             Fact::Text(fact) => {
                 let waits = |r: &mut AlertRecord| deadline::waits_anew(r, stamp, !was_open);
-                if matches!(fact, TextFact::Received(_)) && self.record_mut(no).is_some_and(waits) {
+                if matches!(fact, TextFact::Received(_)) && self.record_mut(no).is_some_and(waits)
+                    || matches!(fact, TextFact::AnsweredInWriting { .. })
+                {
                     timers = 0;
                 }
                 self.text(stamp, no, fact, !was_open);
             }
             Fact::Incident(fact) => self.incident(stamp, no, &fact),
+            Fact::Acknowledged { target } => self.acknowledged(stamp, no, &target),
+            Fact::Handling(fact) => self.handling(stamp, no, fact),
             Fact::Dispatch(fact) => self.timed_step(stamp, no, |record| dispatch::apply(record, stamp, fact)),
-            Fact::Join(fact) => self.join(stamp, no, fact),
+            Fact::Join(fact) => {
+                timers = 0;
+                self.join(stamp, no, fact, !was_open);
+            }
             Fact::Breach { promise } => self.breach(stamp, no, promise),
             Fact::Mark(text) => self.step(stamp, no, |record| {
                 mark(record, text);
@@ -221,9 +264,31 @@ impl Alerts {
             }),
         }
         if let Some(record) = self.open.get(&no) {
-            self.deadlines.watch(now, at, no, record, timers);
+            let is_as_before = record.incident.is_major() == was_major && sought(record).1 == before.1;
+            let targets = if is_as_before { targets } else { 0 };
+            self.deadlines.watch(now, at, no, record, (timers, targets));
+            if !begins && sought(record) != before {
+                self.moved(no);
+            }
         }
+        self.lay_by(no);
         true
+    }
+
+    /// An ended alert takes what is added to it, and stays ended.
+    fn take_up(&mut self, no: AlertNo) {
+        if let Some(record) = self.recent.remove(&no) {
+            self.recent_order.retain(|n| *n != no);
+            self.open.insert(no, record);
+        }
+    }
+
+    fn lay_by(&mut self, no: AlertNo) {
+        if self.open.get(&no).is_some_and(|record| record.state == State::Closed)
+            && let Some(record) = self.open.remove(&no)
+        {
+            self.keep_recent(no, record);
+        }
     }
 
     /// Why and when the clock is wanted next.
@@ -235,6 +300,20 @@ impl Alerts {
         while let Some(due) = self.deadlines.pop_due(now) {
             if let Some(promise) = self.open.get(&due.no).and_then(|record| deadline::broken(record, due)) {
                 self.breach(Stamp(at), due.no, promise);
+            }
+        }
+        self.tell_late_targets(now, at);
+    }
+
+    fn tell_late_targets(&mut self, now: Mono, at: Wall) {
+        while let Some(due) = self.deadlines.pop_due_of_target(now) {
+            let Some(record) = self.open.get(&due.no) else { continue };
+            let timers = record.timers.len();
+            if let Some(index) = deadline::late(record, due) {
+                self.late(Stamp(at), due.no, index);
+            }
+            if let Some(record) = self.open.get(&due.no) {
+                self.deadlines.watch(now, at, due.no, record, (timers, timers));
             }
         }
     }
@@ -266,9 +345,9 @@ impl Alerts {
 
     fn call(&mut self, at: Stamp, no: AlertNo, fact: &CallFact) {
         if *fact == CallFact::Interrupted {
-            // What was owed while the process was away is owed no more; that it was is told.
-            let overdue = self.open.get(&no).map(|record| deadline::overdue(record, at));
-            overdue.into_iter().flatten().for_each(|promise| self.breach(at, no, promise));
+            // What the call owed it can keep no more.
+            let owed = self.open.get(&no).map(|record| deadline::owed(record));
+            owed.into_iter().flatten().for_each(|promise| self.breach(at, no, promise));
         }
         self.timed_step(at, no, |record| call::apply(record, at, fact));
         self.follow_up(no, at, fact);
@@ -278,21 +357,39 @@ impl Alerts {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let step = incident::apply(record, at, fact);
         let hits = match fact {
-            IncidentFact::Triaged { text, .. } => {
+            IncidentFact::Triaged(said) => {
+                let by = self.actor.as_deref().unwrap_or("gateway");
+                incident::note_triage(record, at, by, said);
+                let text = said.text.as_deref().unwrap_or_default();
                 incident::note_keywords(record, at, &self.keywords, text, "triage".into()).0
             }
             IncidentFact::Located(_) | IncidentFact::Tracked { .. } => Vec::new(),
         };
+        let complaint = matches!(fact, IncidentFact::Triaged(said) if said.complaint_of.is_some());
+        if complaint {
+            self.past_the_complained(at, no);
+        }
         if let Some(step) = step {
             self.emit(no, step, at, None);
         }
         self.warn(no, at, &hits);
+        if let IncidentFact::Triaged(said) = fact {
+            if hits.is_empty() {
+                self.plan(at, no);
+            }
+            if complaint {
+                self.push_on(at, no);
+            }
+            self.lead(at, no, said.major);
+        }
     }
 
     /// Words that are warned of were found.
     fn warn(&mut self, no: AlertNo, at: Stamp, hits: &[String]) {
         if !hits.is_empty() {
             self.emit(no, Step::KeywordWarning, at, None);
+            self.plan(at, no);
+            self.lead(at, no, None);
         }
     }
 
@@ -333,8 +430,7 @@ impl Alerts {
                 phone: arrival.caller.clone(),
                 callback: Some(arrival.caller).filter(|c| !c.is_empty()),
                 subscriber: arrival.subscriber,
-                channels: Vec::new(),
-                safety: Safety::default(),
+                ..Reporter::default()
             },
             location: arrival.location.into_iter().collect(),
             incident: Incident::default(),
@@ -345,9 +441,13 @@ impl Alerts {
             route: Route {
                 jurisdiction: arrival.jurisdiction,
                 owner: arrival.owner.clone(),
+                command: String::new(),
                 owner_history: vec![Ownership { owner: arrival.owner, from: at }],
             },
             dispatch: Vec::new(),
+            fanout: Vec::new(),
+            handling: Vec::new(),
+            progress: None,
             timers: deadline::arrived(at),
             marks: arrival.marks,
         }
@@ -355,14 +455,24 @@ impl Alerts {
 
     /// Seals a revision and wraps it.
     fn emit(&mut self, no: AlertNo, step: Step, at: Stamp, deadline: Option<Promise>) {
+        self.emit_of(no, step, at, deadline.map(Promise::timer), "");
+    }
+
+    /// The same, of a target of the fan-out.
+    fn emit_of(&mut self, no: AlertNo, step: Step, at: Stamp, deadline: Option<&str>, target: &str) {
         let Some(record) = self.open.get_mut(&no) else { return };
         let sealed = Arc::make_mut(record).seal();
+        // As it was sealed: what is marked or given up below is the next revision's.
+        let data = Arc::clone(record);
         if sealed.len() > RECORD_FULL && self.full.insert(no) {
             mark(Arc::make_mut(record), "record_full");
         }
-        assert!(!record.route.owner.is_empty(), "an alert has exactly one owner");
-        let mut event =
-            CloudEvent::new(step, &self.source, at, deadline.map(Promise::timer), Arc::clone(record), sealed);
+        if sealed.len() > RECORD_TRIMMED {
+            trim(Arc::make_mut(record));
+        }
+        assert!(!data.route.owner.is_empty(), "an alert has exactly one owner");
+        let mut event = CloudEvent::new(step, &self.source, at, deadline, data, sealed);
+        event.target = Some(target.to_owned()).filter(|t| !t.is_empty());
         event.actor.clone_from(&self.actor);
         self.outputs.push_back(Output::Event(Box::new(event)));
     }
@@ -405,7 +515,8 @@ impl Alerts {
     fn try_close(&mut self, no: AlertNo, at: Stamp) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let recording = self.recordings.get(&no).is_some_and(|left| *left > 0);
-        if !is_finished(record) || recording || self.talks.contains(&no) || text::owes_an_answer(record) {
+        let is_open = recording || self.talks.contains(&no) || text::owes_an_answer(record);
+        if !is_finished(record) || is_open || fanout::is_awaited(record) {
             return;
         }
         record.state = State::Closed;
@@ -447,6 +558,32 @@ fn reopens(fact: &Fact) -> bool {
     )
 }
 
+/// What whoever looks for an officer goes by: when and where its reporter was known to be last, and who is not to come.
+fn sought(record: &AlertRecord) -> (Option<(Stamp, Option<codecs::geo::Point>)>, Option<String>) {
+    (record.location.first().map(|l| (l.at, l.wgs84)), record.incident.complaint_of.clone())
+}
+
+/// Whether a fact adds to an alert that is over without opening it: what is established afterwards, and what those who
+/// act tell.
+fn adds(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::Incident(IncidentFact::Triaged(_) | IncidentFact::Located(_))
+            | Fact::Handling(_)
+            | Fact::Acknowledged { .. }
+            | Fact::Join(JoinFact::JoinedTo { .. } | JoinFact::SplitOff { .. } | JoinFact::CalledBackAs { .. })
+    )
+}
+
+/// What is oldest goes, a quarter of it: it stands in the revisions before.
+fn trim(record: &mut AlertRecord) {
+    mark(record, "record_trimmed");
+    let lines = record.text.len() / 4;
+    record.text.drain(..lines);
+    record.handling.drain(..record.handling.len() / 4);
+    record.incident.triage.drain(..record.incident.triage.len() / 4);
+}
+
 /// Room for one more: the oldest but the first gives way.
 fn bound<T>(list: &mut Vec<T>, most: usize) {
     if list.len() >= most {
@@ -467,6 +604,10 @@ fn mark(record: &mut AlertRecord, text: &str) {
     }
 }
 
+#[cfg(test)]
+mod command_tests;
+#[cfg(test)]
+mod fanout_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! What can happen to an alert, in the words of the record.
 
+use std::time::Duration;
+
+use codecs::geo::Point;
 use codecs::record::{
-    Address, AlertNo, AnswerMode, Attached, Channel, Form, IncidentKind, LineState, Location, Media, Promise, Role,
-    SeatInfo, Subscriber, TextLine, TryResult,
+    Address, AlertNo, AnswerMode, Assessment, Attached, Channel, Form, HandlingStep, LineState, Location, Media,
+    Promise, Role, SeatInfo, Subscriber, TextLine, TryResult, Writer,
 };
+use codecs::time::Mono;
 
 /// What is known at the first byte of a report.
 #[derive(Clone, PartialEq, Debug)]
@@ -29,6 +33,8 @@ pub struct Arrival {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Message {
     pub address: Address,
+    /// The telephone number that is theirs for certain; empty: none is known.
+    pub phone: String,
     pub message_id: String,
     pub body: String,
     pub forms: Vec<Form>,
@@ -50,14 +56,34 @@ pub struct Place {
     pub owner: String,
 }
 
-/// What one alert gives to another when they become one.
+/// What goes along with people from one alert to another: with all of its writers when they become one, with one of them
+/// when they are taken apart.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Belongings {
+    /// What they said, and what was said to them.
     pub lines: Vec<TextLine>,
-    pub channels: Vec<Address>,
+    /// Somebody is to read them: a conversation goes along.
+    pub talks: bool,
+    /// Nothing of them follows from the alert any more; the monotonic instant at which each is owed an answer.
+    pub writers: Vec<(Writer, Option<Mono>)>,
     pub locations: Vec<Location>,
     pub forms: Vec<Form>,
     pub silent: bool,
+    /// The unit that they complain of.
+    pub complaint_of: Option<String>,
+    /// The answer that they are owed.
+    pub answer: Answer,
+}
+
+/// How the promise of an answer stands of whoever goes from one alert to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Answer {
+    /// A human has spoken to them.
+    #[default]
+    Had,
+    /// It was told as broken.
+    Broken,
+    Owed,
 }
 
 /// What can happen to an alert, by the section of its record.
@@ -71,6 +97,11 @@ pub enum Fact {
     Incident(IncidentFact),
     Dispatch(DispatchFact),
     Join(JoinFact),
+    /// A target of the fan-out has taken its first revision.
+    Acknowledged {
+        target: String,
+    },
+    Handling(HandlingFact),
     /// A promise was not kept; told once.
     Breach {
         promise: Promise,
@@ -173,15 +204,9 @@ pub enum TextFact {
 #[derive(Clone, PartialEq, Debug)]
 pub enum IncidentFact {
     /// Where the reporter is now, as their device says by itself: nobody's words.
-    Tracked {
-        location: Location,
-    },
-    Triaged {
-        kind: IncidentKind,
-        category: Option<String>,
-        level: Option<u8>,
-        text: String,
-    },
+    Tracked { location: Location },
+    /// What it does not name stays as it was.
+    Triaged(Box<Assessment>),
     /// The reporter is here, as somebody established.
     Located(Box<Place>),
 }
@@ -189,11 +214,43 @@ pub enum IncidentFact {
 /// Who is sought for the reporter, and who came.
 #[derive(Clone, PartialEq, Debug)]
 pub enum DispatchFact {
-    ResponderWanted { why: &'static str },
-    Tried { leg: u32, unit: String, officer: String, role: Role, reason: String },
-    TryEnded { leg: u32, officer: String, result: TryResult },
-    Bridged { officer: String, after_ms: u64 },
+    /// `waited`: so long they have been on the line.
+    ResponderWanted {
+        why: &'static str,
+        waited: Duration,
+    },
+    Tried {
+        leg: u32,
+        unit: String,
+        officer: String,
+        role: Role,
+        reason: String,
+    },
+    TryEnded {
+        leg: u32,
+        officer: String,
+        result: TryResult,
+    },
+    Bridged {
+        officer: String,
+        after_ms: u64,
+    },
     NobodyLeft,
+}
+
+/// A step of those who act.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HandlingFact {
+    pub step: HandlingStep,
+    /// The target whose step it is; empty: none.
+    pub target: String,
+    /// The officer whose step it is; empty: none.
+    pub officer: String,
+    /// The unit that owns the alert from here on.
+    pub to: String,
+    pub text: String,
+    pub result_code: String,
+    pub place: Option<Point>,
 }
 
 /// Alerts that become one, or two again.
@@ -215,6 +272,7 @@ pub enum JoinFact {
     },
     SplitFrom {
         other: AlertNo,
+        belongings: Box<Belongings>,
     },
     /// Its reporter is called back for another alert of the same number.
     CalledBackAs {

@@ -12,11 +12,17 @@
 mod alert;
 mod deadline;
 mod fact;
+mod fanout;
 mod keyword;
 
 pub use alert::{
-    Alerts, Apart, Fetch, Lost, NotWritten, Output, Say, Standing, is_call_unfinished, is_written_to, proven_phone,
-    unsent, untold_answer, writers,
+    Alerts, Apart, Fetch, Lost, NotTaken, NotWritten, Output, Say, Standing, goes_next, is_call_unfinished,
+    is_written_to, proven_phone, unsent, untold_answer, writers,
 };
-pub use fact::{Arrival, Belongings, CallFact, DispatchFact, Fact, IncidentFact, JoinFact, Message, Place, TextFact};
+pub use deadline::is_call_up;
+pub use fact::{
+    Answer, Arrival, Belongings, CallFact, DispatchFact, Fact, HandlingFact, IncidentFact, JoinFact, Message, Place,
+    TextFact,
+};
+pub use fanout::{Matter, Planned, Rule, Rules, When};
 pub use keyword::{Keyword, KeywordTable};

@@ -9,6 +9,8 @@ mod takers;
 
 use std::collections::VecDeque;
 
+use std::time::Duration;
+
 use codecs::record::{Promise, Role, TryResult};
 use codecs::time::Mono;
 
@@ -55,6 +57,8 @@ pub struct Call {
     attendant_at: Option<Mono>,
     breach_at: Option<Mono>,
     triage_at: Option<Mono>,
+    /// An officer was asked for before there was anybody on the line.
+    wish: Option<Why>,
     officer_breach_at: Option<Mono>,
     /// A call-back rings this long.
     ring_until: Option<Mono>,
@@ -96,6 +100,11 @@ impl Call {
         call
     }
 
+    /// How long the reporter has been on the line.
+    pub fn waits(&self, now: Mono) -> Duration {
+        now.since(self.arrived)
+    }
+
     fn blank(now: Mono, policy: Policy, caller: Caller) -> Call {
         Call {
             arrived: now,
@@ -110,6 +119,7 @@ impl Call {
             attendant_at: None,
             breach_at: None,
             triage_at: None,
+            wish: None,
             officer_breach_at: None,
             ring_until: None,
             ladder: None,
@@ -139,6 +149,7 @@ impl Call {
             Input::CallerSilent => self.caller_silent(),
             Input::Triaged { kind } => {
                 self.triage_at = None;
+                self.wish = None;
                 if kind.wants_officer() {
                     self.want_officer(now, Why::Triage);
                 }
@@ -255,6 +266,7 @@ impl Call {
         self.outputs.push_back(Output::Join { leg: CALLER, role: Role::Reporter });
         self.outputs.push_back(Output::PlayAttendant { leg: CALLER });
         self.want_seat();
+        self.grant_wish(now);
     }
 
     /// Declared degradation: the machine answers, asks where and what, and the place in line is kept.
@@ -268,6 +280,7 @@ impl Call {
         self.outputs.push_back(Output::Join { leg: CALLER, role: Role::Reporter });
         self.outputs.push_back(Output::PlayAttendant { leg: CALLER });
         self.fact(Fact::AttendantAnswered { after: now.since(self.arrived) });
+        self.grant_wish(now);
     }
 
     fn leg_failed(&mut self, now: Mono, leg: LegNo, result: TryResult) {

@@ -10,6 +10,8 @@ use std::time::Duration;
 use codecs::record::AlertNo;
 use codecs::time::Mono;
 
+use crate::nearest::Place;
+
 /// Of so many free seats one may be counted on by a call-back that rings.
 const SEATS_EACH: usize = 4;
 /// The soonest and the latest that a call-back begins after it was owed, when nothing else keeps it.
@@ -19,14 +21,16 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(1800);
 /// Owed at one time; what is beyond is given up at once.
 const OWED_MAX: usize = 10_000;
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct CallBack {
     pub no: AlertNo,
     pub number: String,
     pub trunk: String,
+    /// Where they are, as far as it is known.
+    pub place: Place,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// Ring now; `over` is to be said when it has come to its end.
     Begin(CallBack),
@@ -70,6 +74,11 @@ impl CallBacks {
     /// The call-back has come to its end, whatever it was.
     pub fn over(&mut self, no: AlertNo) {
         self.ringing.remove(&no);
+    }
+
+    /// Whoever is owed one is known to be here now.
+    pub fn moved(&mut self, no: AlertNo, place: &Place) {
+        self.owed.iter_mut().filter(|o| o.what.no == no).for_each(|o| o.what.place.clone_from(place));
     }
 
     /// Nothing may ring for this alert any more.
@@ -116,7 +125,7 @@ mod tests {
         AlertNo::mint("370400000000", 20_261_128, 1, n)
     }
     fn back(n: u32, number: &str) -> CallBack {
-        CallBack { no: no(n), number: number.into(), trunk: "t".into() }
+        CallBack { no: no(n), number: number.into(), trunk: "t".into(), place: Place::default() }
     }
     fn at(ms: u64) -> Mono {
         Mono::from_millis(ms)

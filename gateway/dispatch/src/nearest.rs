@@ -31,6 +31,8 @@ impl Grid {
 pub struct Place {
     pub grid: Option<String>,
     pub point: Option<Point>,
+    /// The unit that is complained of: nobody of it, or below it, is sent there.
+    pub avoid: Option<String>,
 }
 
 /// All grids, found by point through a coarse raster.
@@ -38,7 +40,12 @@ pub struct GridMap {
     grids: Vec<Grid>,
     by_id: BTreeMap<String, usize>,
     raster: BTreeMap<(i32, i32), Vec<usize>>,
+    /// The unit above each.
+    superiors: BTreeMap<String, String>,
 }
+
+/// A chain of units that goes further up goes in a circle.
+const DEPTH_MAX: usize = 8;
 
 /// Raster cells a degree: 0.01°, about a kilometre.
 const CELLS: f64 = 100.0;
@@ -59,7 +66,22 @@ impl GridMap {
                 }
             }
         }
-        GridMap { grids, by_id, raster }
+        GridMap { grids, by_id, raster, superiors: BTreeMap::new() }
+    }
+
+    /// Each unit with the one above it.
+    #[must_use]
+    pub fn with_superiors(self, superiors: BTreeMap<String, String>) -> GridMap {
+        GridMap { superiors, ..self }
+    }
+
+    /// A unit and those above it, itself first.
+    pub fn chain<'a>(&'a self, unit: &'a str) -> impl Iterator<Item = &'a str> {
+        std::iter::successors(Some(unit), |unit| self.superiors.get(*unit).map(String::as_str)).take(DEPTH_MAX)
+    }
+
+    fn is_avoided(&self, place: &Place, unit: &str) -> bool {
+        place.avoid.as_deref().is_some_and(|avoid| self.chain(unit).any(|u| u == avoid))
     }
 
     pub fn get(&self, id: &str) -> Option<&Grid> {
@@ -105,18 +127,22 @@ pub fn reserve(
 ) -> Option<Pick> {
     let grid = grids.of(place);
     let unit = grid.map_or(default_unit, |g| &g.unit);
+    // Those who may be asked, from the place's own up.
+    let mut above = grids.chain(unit).filter(|unit| !grids.is_avoided(place, unit));
     let pick = match rung {
         Rung::Officer => {
             let from = place.point.or(grid.map(|g| g.middle))?;
-            nearest_officer(roster, grids, grid, from, share)?
+            nearest_officer(roster, grids, grid, (place, from), share)?
         }
         Rung::Unit => {
+            let unit = above.next()?;
             let responder = room(roster, unit).filter(|r| roster.is_free(*r))?;
             Pick { responder, reason: format!("duty room of {unit}") }
         }
         Rung::Superior => {
-            let superior = roster.get(room(roster, unit)?).superior.clone()?;
-            let responder = room(roster, &superior).filter(|r| roster.is_free(*r))?;
+            // To any height: whoever is there.
+            let free = above.skip(1).find_map(|up| Some((up, room(roster, up).filter(|r| roster.is_free(*r))?)));
+            let (superior, responder) = free?;
             Pick { responder, reason: format!("superior {superior} of {unit}") }
         }
     };
@@ -132,14 +158,14 @@ fn nearest_officer(
     roster: &Roster,
     grids: &GridMap,
     grid: Option<&Grid>,
-    from: Point,
+    (place, from): (&Place, Point),
     share: Duration,
 ) -> Option<Pick> {
     let mut best: Option<((bool, bool, u64), ResponderId)> = None;
     for index in 0..roster.responders.len() {
         let id = ResponderId(index as u32);
         let officer = roster.get(id);
-        if officer.role != Role::Officer || !roster.is_free(id) {
+        if officer.role != Role::Officer || !roster.is_free(id) || grids.is_avoided(place, &officer.unit) {
             continue;
         }
         let own = grid.is_some_and(|g| officer.grids.contains(&g.id));
@@ -184,37 +210,26 @@ mod tests {
             user: no.into(),
             phone: String::new(),
             on_duty: true,
-            superior: None,
         }
     }
 
-    fn room(no: &str, superior: Option<&str>) -> Responder {
-        Responder {
-            role: Role::Unit,
-            grids: vec![],
-            phone: "sip:room@127.0.0.1".into(),
-            superior: superior.map(Into::into),
-            ..officer(no, "")
-        }
+    fn room(no: &str) -> Responder {
+        Responder { role: Role::Unit, grids: vec![], phone: "sip:room@127.0.0.1".into(), ..officer(no, "") }
     }
 
     fn city() -> (Roster, GridMap) {
-        let mut roster = Roster::new(vec![
-            officer("a", "G1"),
-            officer("b", "G1"),
-            officer("c", "G2"),
-            room("U1", Some("C1")),
-            room("C1", None),
-        ]);
+        let mut roster =
+            Roster::new(vec![officer("a", "G1"), officer("b", "G1"), officer("c", "G2"), room("U1"), room("C1")]);
         for no in ["a", "b", "c"] {
             let id = roster.find(no).expect("there");
             roster.set_registered(id, true);
         }
-        (roster, GridMap::new(vec![square("G1", 117.0), square("G2", 117.02)]))
+        let superiors = [("U1", "B1"), ("B1", "C1")].map(|(unit, above)| (unit.to_owned(), above.to_owned()));
+        (roster, GridMap::new(vec![square("G1", 117.0), square("G2", 117.02)]).with_superiors(superiors.into()))
     }
 
     fn pick(roster: &mut Roster, grids: &GridMap, call: u64, rung: Rung) -> Option<String> {
-        let place = Place { grid: None, point: Some(Point { lon: 117.018, lat: 34.01 }) };
+        let place = Place { avoid: None, grid: None, point: Some(Point { lon: 117.018, lat: 34.01 }) };
         let pick = reserve(roster, grids, CallKey(call), &place, rung, Duration::from_secs(6), "U1")?;
         Some(roster.get(pick.responder).no.clone())
     }
@@ -260,11 +275,28 @@ mod tests {
     }
 
     #[test]
-    fn the_ladder_ends_at_the_superiors_room() {
+    fn the_ladder_ends_at_the_room_of_the_next_superior_that_has_one() {
         let (mut roster, grids) = city();
         assert_eq!(pick(&mut roster, &grids, 1, Rung::Unit).as_deref(), Some("U1"));
         assert_eq!(pick(&mut roster, &grids, 1, Rung::Superior).as_deref(), Some("C1"));
         assert_eq!(pick(&mut roster, &grids, 1, Rung::Superior), None);
+    }
+
+    #[test]
+    fn nobody_of_a_unit_that_is_complained_of_or_below_it_is_called() {
+        let above = |avoid: &str| {
+            let (mut roster, grids) = city();
+            let point = Some(Point { lon: 117.018, lat: 34.01 });
+            let place = Place { avoid: Some(avoid.into()), grid: None, point };
+            [Rung::Officer, Rung::Unit, Rung::Superior].map(|rung| {
+                let pick = reserve(&mut roster, &grids, CallKey(1), &place, rung, Duration::from_secs(6), "U1")?;
+                Some(roster.get(pick.responder).no.clone())
+            })
+        };
+        assert_eq!(above("U1"), [None, None, Some("C1".into())], "the unit above it has no room of its own");
+        assert_eq!(above("B1"), [None, Some("C1".into()), None]);
+        assert_eq!(above("C1"), [None, None, None]);
+        assert_eq!(above("U2"), [Some("a".into()), Some("U1".into()), Some("C1".into())]);
     }
 
     #[test]

@@ -27,8 +27,6 @@ pub struct Responder {
     /// Called when not registered: a `sip:` URI or digits.
     pub phone: String,
     pub on_duty: bool,
-    /// The next one up, for a duty room.
-    pub superior: Option<String>,
 }
 
 #[derive(Clone, Debug)]

@@ -185,6 +185,11 @@ impl SeatPool {
         }
     }
 
+    /// Whether somebody has the seat's page open: they hold conversations, with no telephone too.
+    pub fn set_at_page(&mut self, now: Mono, seat: SeatId, here: bool) {
+        self.slots.set_at_page(now, seat, here);
+    }
+
     /// A call wants a seat. `Reserved` follows, at once or when one is free. Asked again, it is no second wish.
     pub fn want(&mut self, now: Mono, call: CallKey, want: CallWant) {
         self.unwant(call);

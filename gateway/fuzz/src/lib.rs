@@ -3,6 +3,7 @@
 //!
 //! `cargo test` replays the seeds and what earlier runs found worth keeping (`corpus/`); `.ci/fuzz` looks for more.
 
+mod app;
 mod carrier;
 mod casebook;
 mod codec;
@@ -33,6 +34,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "wechat", run: codec::wechat, seeds: seeds::wechats },
     Target { name: "qq", run: codec::qq, seeds: seeds::qqs },
     Target { name: "weibo", run: codec::weibo, seeds: seeds::weibos },
+    Target { name: "app_frame", run: app::frame, seeds: seeds::app_frames },
+    Target { name: "app_sessions", run: app::sessions, seeds: seeds::app_sessions },
     Target { name: "webhook", run: codec::webhook, seeds: seeds::webhooks },
     Target { name: "record", run: codec::record, seeds: seeds::records },
     Target { name: "geojson", run: codec::geojson, seeds: seeds::geojsons },

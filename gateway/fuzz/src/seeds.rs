@@ -421,3 +421,27 @@ pub(crate) fn recordings() -> Vec<Vec<u8>> {
         script(&[(b'w', &piece), (b'd', &[0, 0, 50, 1, 2, 3]), (b'w', &piece)]),
     ]
 }
+
+pub(crate) fn app_frames() -> Vec<Vec<u8>> {
+    let frames = [
+        r#"{"v":1,"t":"hello","d":{"app":"a","ver":"1","resume":{"sid":"s1","last_seq":3}}}"#,
+        r#"{"v":1,"t":"report.create","id":"a1","seq":1,"ack":2,"d":{"text":"help","silent":true,"contact":{"phone":"13800001234"},"location":{"lat":34.5,"lon":117.2,"datum":"gcj02","label":"x"}}}"#,
+        r#"{"v":1,"t":"chat.msg","id":"a2","seq":2,"d":{"text":"more"}}"#,
+        r#"{"v":1,"t":"loc","id":"a3","d":{"lat":34.5,"lon":117.2,"datum":"wgs84"}}"#,
+        r#"{"v":1,"t":"ack","ack":7}"#,
+        r#"{"v":1,"t":"ping","id":"p"}"#,
+    ];
+    frames.iter().map(|f| f.as_bytes().to_vec()).collect()
+}
+
+pub(crate) fn app_sessions() -> Vec<Vec<u8>> {
+    // An app comes, greets, reports, is told a line, is lost, and comes again.
+    let frames = app_frames();
+    let mut all = b"\x20\n".to_vec();
+    for (n, frame) in frames.iter().enumerate() {
+        all.extend([&[if n % 2 == 0 { 0x10 } else { 0x50 }][..], frame, b"\n\x28line\n\x0cxx\n"].concat());
+    }
+    all.extend(b"\x04\n\x21x\n\x11");
+    all.extend(&frames[0]);
+    vec![all]
+}

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use codecs::record::IncidentKind;
+use codecs::record::{Assessment, IncidentKind};
 use codecs::sip::{Message, check_request, check_response};
 use codecs::time::{Mono, Wall};
 use sim::cast::PARTIES;
@@ -123,7 +123,11 @@ impl City {
             b'r' => Action::Ready,
             b'3' => Action::ThreeWay,
             b't' => Action::Transfer { to: text },
-            _ => Action::Triage { kind: IncidentKind::Report, category: None, level: Some(2), text, place: None },
+            _ => {
+                let (kind, level) = (Some(IncidentKind::Report), Some(2));
+                let said = Assessment { kind, level, text: Some(text), ..Assessment::default() };
+                Action::Triage { said: Box::new(said), place: None }
+            }
         };
         for seat in ["1000", "1001"] {
             let request = RequestId(1);
@@ -196,7 +200,9 @@ impl City {
                     CasebookOutput::Reply(reply) => self.replies.push(reply.request),
                     CasebookOutput::Outbound(_)
                     | CasebookOutput::Fetch(_)
+                    | CasebookOutput::Withdraw { .. }
                     | CasebookOutput::Notice(_)
+                    | CasebookOutput::Standing { .. }
                     | CasebookOutput::Counted { .. } => {}
                 }
                 self.gateway.casebook.handle_durable(self.frames);

@@ -50,6 +50,7 @@ pub(crate) fn run(data: &[u8]) {
         accounts: vec![account],
         registrar: Rules { digest: vec![Algorithm::Md5], max_expires: Duration::from_secs(120) },
         peers: vec![at(1).ip().into()],
+        trunks: Vec::new(),
         seed: mint.seed(),
         shard: 0,
         call_ids: CallIds::new(&mint.seed(), 1),

@@ -37,7 +37,8 @@ pub struct Gateway {
 fn grids() -> GridMap {
     let p = |lon: f64, lat: f64| Point { lon, lat };
     let ring = vec![p(117.0, 34.0), p(117.1, 34.0), p(117.1, 34.1), p(117.0, 34.1)];
-    GridMap::new(vec![Grid::new("G".into(), "370402510000".into(), vec![Polygon { rings: vec![ring] }])])
+    let grid = Grid::new("G".into(), "370402510000".into(), vec![Polygon { rings: vec![ring] }]);
+    GridMap::new(vec![grid]).with_superiors([("370402510000".to_owned(), UNIT.to_owned())].into())
 }
 
 fn responders() -> Vec<Responder> {
@@ -50,12 +51,11 @@ fn responders() -> Vec<Responder> {
         user,
         phone: String::new(),
         on_duty: true,
-        superior: None,
     };
     let station = "370402510000";
     let mut all: Vec<Responder> =
         (0..OFFICERS).map(|n| one(format!("2{n:03}"), Role::Officer, station, format!("2{n:03}"))).collect();
-    all.push(Responder { superior: Some(UNIT.into()), ..one(station.into(), Role::Unit, station, "u1".into()) });
+    all.push(one(station.into(), Role::Unit, station, "u1".into()));
     all.push(one(UNIT.into(), Role::Superior, UNIT, "u2".into()));
     all
 }
@@ -84,8 +84,10 @@ fn casebook_config(grids: &Arc<GridMap>, (shards, luck): (u16, u32), broken: Opt
         proves_phone: false,
         quota: QuotaRule::default(),
         has_template: false,
+        is_fetched: false,
     };
     CasebookConfig {
+        rules: switchboard::Rules::default(),
         source: "/gw/sim/1".into(),
         unit: UNIT.into(),
         node: 1,

@@ -81,6 +81,7 @@ impl Party {
             accounts: Vec::new(),
             registrar: Rules::default(),
             peers: vec![SELF.ip().into()],
+            trunks: Vec::new(),
             seed,
             shard: 9,
             call_ids: CallIds::new(&seed, 9),

@@ -116,6 +116,8 @@ pub(crate) struct Registrar {
     keys: Keys,
     accounts: BTreeMap<String, Account>,
     bindings: BTreeMap<String, Bound>,
+    /// No binding ends before this; one that was refreshed or removed since may have been the one that would.
+    soonest: Mono,
     spent: BTreeMap<String, Counts>,
     guessers: HashMap<(IpAddr, Key), Guesser>,
     guessers_order: VecDeque<(IpAddr, Key)>,
@@ -133,6 +135,7 @@ impl Registrar {
             mint,
             accounts,
             bindings: BTreeMap::new(),
+            soonest: Mono(u64::MAX),
             spent: BTreeMap::new(),
             guessers: HashMap::new(),
             guessers_order: VecDeque::new(),
@@ -148,7 +151,7 @@ impl Registrar {
         let known = self.accounts.contains_key(user);
         if known {
             let bound = Bound { binding, call_id: self.keys.of(&[]), cseq: 0 };
-            self.bindings.insert(user.to_owned(), bound);
+            self.insert(user, bound);
         }
         known
     }
@@ -158,13 +161,20 @@ impl Registrar {
         self.bindings.remove(user).is_some()
     }
 
-    /// The soonest expiry.
+    fn insert(&mut self, user: &str, bound: Bound) {
+        self.soonest = self.soonest.min(bound.binding.expires_at);
+        self.bindings.insert(user.to_owned(), bound);
+    }
+
+    /// The soonest expiry, or earlier: looked for among all of them only when that has come, and not with each refresh.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        self.bindings.values().map(|b| b.binding.expires_at).min()
+        (!self.bindings.is_empty()).then_some(self.soonest)
     }
 
     pub(crate) fn expire(&mut self, now: Mono) -> Vec<String> {
-        self.drop_bound(|b| b.expires_at <= now)
+        let gone = self.drop_bound(|b| b.expires_at <= now);
+        self.soonest = self.bindings.values().map(|b| b.binding.expires_at).min().unwrap_or(Mono(u64::MAX));
+        gone
     }
 
     pub(crate) fn connections(&self) -> impl Iterator<Item = u32> {
@@ -280,7 +290,7 @@ impl Registrar {
             let binding = Binding { contact: contact.to_vec(), flow, expires_at };
             let refreshed = self.binding(user).is_some_and(|b| b.contact == binding.contact && b.flow == binding.flow);
             let bound = Bound { binding: binding.clone(), call_id, cseq: fields.cseq };
-            self.bindings.insert(user.to_owned(), bound);
+            self.insert(user, bound);
             change = Change::Registered { user: user.to_owned(), binding, refreshed };
         }
         Ok(change)

@@ -125,6 +125,7 @@ pub struct Counters {
 struct Parts {
     all: usize,
     untaken: usize,
+    is_withdrawn: bool,
 }
 
 pub struct Carrier {
@@ -226,7 +227,7 @@ impl Carrier {
         }
         for part in returned.into_iter().rev() {
             self.counters.resent += 1;
-            self.queue(&part).push_front(part);
+            self.send_again(part);
         }
     }
 
@@ -273,7 +274,7 @@ impl Carrier {
     pub fn submit(&mut self, now: Mono, wall: Wall, line: &Line) {
         self.reference = self.reference.wrapping_add(1);
         let (alphabet, parts) = split(&line.text, self.reference);
-        self.lines.insert(line.id, Parts { all: parts.len(), untaken: parts.len() });
+        self.lines.insert(line.id, Parts { all: parts.len(), untaken: parts.len(), is_withdrawn: false });
         for part in parts {
             let mut content = part.segment.map_or(Vec::new(), |s| s.header().to_vec());
             content.extend_from_slice(&part.octets);
@@ -295,6 +296,36 @@ impl Carrier {
             }
         }
         self.pump(now, wall);
+    }
+
+    /// Takes back what of a line no link has been given yet. `true`: that was all of it, and no verdict comes.
+    pub fn withdraw(&mut self, line: u64) -> bool {
+        let queued = |queue: &VecDeque<Part>| queue.iter().filter(|part| part.line == line).count();
+        let left = queued(&self.urgent) + queued(&self.notices);
+        self.urgent.retain(|part| part.line != line);
+        self.notices.retain(|part| part.line != line);
+        let Some(parts) = self.lines.get_mut(&line) else { return false };
+        parts.untaken -= left;
+        // Of what a link was given nothing goes again.
+        parts.is_withdrawn = true;
+        let is_all = parts.all == left;
+        if parts.untaken == 0 {
+            self.lines.remove(&line);
+        }
+        is_all
+    }
+
+    /// A part goes out once more, in front of the others; one of a line that was withdrawn does not.
+    fn send_again(&mut self, part: Part) {
+        match self.lines.get_mut(&part.line) {
+            Some(parts) if parts.is_withdrawn => {
+                parts.untaken -= 1;
+                if parts.untaken == 0 {
+                    self.lines.remove(&part.line);
+                }
+            }
+            _ => self.queue(&part).push_front(part),
+        }
     }
 
     pub fn handle_timeout(&mut self, now: Mono, wall: Wall) {
@@ -397,7 +428,7 @@ impl Carrier {
                 self.finish_part(part.line, Verdict::Refused(u32::MAX));
             } else {
                 self.counters.resent += 1;
-                self.queue(&part).push_front(part);
+                self.send_again(part);
             }
         }
         let l = &self.links[&link.0];
@@ -538,8 +569,7 @@ impl Carrier {
                     self.hold_until = now + wait;
                     self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
                 }
-                let part = Part { sends: 0, ..part };
-                self.queue(&part).push_front(part);
+                self.send_again(Part { sends: 0, ..part });
             }
             Verdict::Refused(_) => self.finish_part(part.line, verdict),
         }

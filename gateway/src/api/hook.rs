@@ -274,7 +274,7 @@ pub async fn message(
         }
         Kind::Qq(device) => from_qq(&api, &name, device, &headers, &body, now).await,
         Kind::Http(device) => from_anybody(&api, &name, device, &headers, &body, now).await,
-        Kind::Carrier(_) | Kind::Sip { .. } => unknown(),
+        Kind::Carrier(_) | Kind::Sip { .. } | Kind::App => unknown(),
     }
 }
 
@@ -387,7 +387,7 @@ async fn chat_message(api: &Api, name: &str, message: chat::Incoming, accepted: 
 }
 
 /// Hands a report over and waits for the disk; the alert's number, unless it was known before.
-async fn report(api: &Api, incoming: Incoming) -> Result<Option<String>, Problem> {
+pub(super) async fn report(api: &Api, incoming: Incoming) -> Result<Option<String>, Problem> {
     let request = api.new_request();
     let message = ToCasebook::Incoming { at: api.clock.wall(), message: Box::new(incoming), request };
     match api.wait_for(request, || drop(api.casebook.send(Input::Message(message)))).await {

@@ -2,10 +2,15 @@
 //!
 //! A 2xx to a write means durable. Errors are application/problem+json with a GW code.
 
+mod app;
 pub mod hook;
 pub mod idempotent;
+pub mod pages;
+mod problem;
+pub mod signed;
 pub mod talk;
 pub mod who;
+mod work;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,14 +29,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use codecs::geo::Point;
 use codecs::journal::Kind;
-use codecs::record::{AlertNo, AlertRecord, CloudEvent, IncidentKind};
+use codecs::record::{AlertNo, AlertRecord, CloudEvent};
 use futures_util::stream;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde_json::json;
 use store::journal::{Item, Reader};
 use store::read_model;
-use switchboard::{Action, CallFact, Fact, Failure, Place, RequestId, TextFact, ToCasebook, ToDesk};
+use switchboard::{Action, CallFact, Fact, Failure, RequestId, TextFact, ToCasebook, ToDesk};
 use tokio::sync::watch;
 
 use crate::channel::Channels;
@@ -42,10 +47,13 @@ use crate::inbox::notices::Notices;
 use crate::inbox::{Handle, Input};
 use crate::observe::health::Health;
 use crate::thread::recorder::Taps;
+pub use problem::Problem;
+use problem::{as_problem, not_so, nowhere};
 use who::Principal;
 
 /// How long a request waits for the casebook before it is told that the store does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
 #[derive(Clone)]
 pub struct Api {
     pub shards: Handle,
@@ -58,6 +66,8 @@ pub struct Api {
     pub data: PathBuf,
     pub clock: Clock,
     pub durable: watch::Receiver<Reached>,
+    /// The last frame that the read model has read.
+    pub modelled: watch::Receiver<u64>,
     pub health: Health,
     pub taps: Taps,
     pub keys: Keys,
@@ -71,6 +81,12 @@ pub struct Api {
     pub notices: Notices,
     /// Texts that a call taker sends by name.
     pub templates: Arc<std::collections::BTreeMap<String, String>>,
+    pub installation: signed::Installation,
+    pub links: Arc<pages::Links>,
+    pub newcomers: Arc<app::Newcomers>,
+    pub present: pages::Present,
+    /// Whoever asks comes over TLS.
+    pub is_tls: bool,
 }
 
 /// A call of which nothing has come for so long is over, or is not recorded.
@@ -78,6 +94,9 @@ const STILL_TALKING: Duration = Duration::from_secs(5);
 
 /// What a read model is given to follow the journal, after a start and after a fault.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(2);
+
+/// What it is given for the last that was made durable, so that whoever has written reads what they wrote.
+const CATCHES_UP_WITHIN: Duration = Duration::from_millis(500);
 
 /// How often a quiet stream says that it is still there.
 const STILL_HERE: Duration = Duration::from_secs(15);
@@ -129,48 +148,6 @@ pub struct Admin {
     pub peers: Option<Arc<serde_json::Value>>,
 }
 
-/// The longest explanation of an error, in characters.
-const DETAIL_MAX: usize = 300;
-
-/// An error as the client gets it.
-pub struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    detail: String,
-    done: bool,
-}
-
-impl Problem {
-    /// What a client has sent is not told back to it at any length.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
-        let mut detail = detail.into();
-        if let Some((end, _)) = detail.char_indices().nth(DETAIL_MAX) {
-            detail.truncate(end);
-            detail.push('…');
-        }
-        Problem { status, code, detail, done: false }
-    }
-    fn internal(error: &anyhow::Error) -> Problem {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "GW-4500", format!("{error:#}"))
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let mut body = json!({
-            "type": format!("urn:gateway:{}", self.code),
-            "title": self.status.canonical_reason().unwrap_or_default(),
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
-        });
-        if self.done {
-            body["done"] = json!(true);
-        }
-        (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
-    }
-}
-
 pub fn api(state: Api) -> Router {
     let guarded = Router::new()
         .route("/v1/alerts", get(list_alerts))
@@ -180,6 +157,8 @@ pub fn api(state: Api) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/alerts/{no}/join", post(talk::join))
         .route("/v1/alerts/{no}/split", post(talk::split))
+        .route("/v1/alerts/{no}/triage", post(work::triage))
+        .route("/v1/alerts/{no}/steps", post(work::step))
         .route("/v1/seats/{id}/events", get(talk::seat_events))
         .route("/v1/seats/{id}/conversations/{no}/say", post(talk::say))
         .route("/v1/seats/{id}/conversations/{no}/done", post(talk::done))
@@ -188,43 +167,22 @@ pub fn api(state: Api) -> Router {
         .route("/v1/seats/{id}/{action}", post(seat_action))
         .route("/v1/sinks/{name}/replay", post(replay_sink))
         .route("/v1/log", put(set_log))
+        .route("/v1/app", get(app::open))
+        .route("/v1/links", post(pages::make_link))
         .route("/v1/officers/{no}/duty", put(officer_duty))
         .route("/v1/officers/{no}/position", put(officer_position))
         .layer(middleware::from_fn_with_state(state.clone(), idempotent::once))
         .layer(middleware::from_fn_with_state(state.clone(), who::authenticate));
     Router::new()
         .merge(guarded)
+        .merge(pages::pages())
+        .route("/v1/device", post(app::device))
         .route("/openapi.json", get(openapi))
         .route("/schemas/alert", get(schema))
         .fallback(nowhere)
         .method_not_allowed_fallback(not_so)
         .layer(middleware::map_response(as_problem))
         .with_state(state)
-}
-
-/// What the framework refuses by itself is told like everything else.
-async fn as_problem(response: Response) -> Response {
-    let status = response.status();
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let is_error = status.is_client_error() || status.is_server_error();
-    if !is_error || !(kind.starts_with("text/plain") || kind.is_empty()) {
-        return response;
-    }
-    let bytes = axum::body::to_bytes(response.into_body(), 4096).await.unwrap_or_default();
-    let code = match status {
-        StatusCode::PAYLOAD_TOO_LARGE => "GW-4413",
-        _ if status.is_server_error() => "GW-4500",
-        _ => "GW-4400",
-    };
-    Problem::new(status, code, String::from_utf8_lossy(&bytes)).into_response()
-}
-
-async fn nowhere() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such path")
-}
-
-async fn not_so() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "GW-4405", "this path takes other methods")
 }
 
 /// What platforms post to.
@@ -342,6 +300,9 @@ async fn show_alert(
     Extension(who): Extension<Principal>,
     Path(no): Path<String>,
 ) -> Result<Response, Problem> {
+    let (until, mut modelled) = (state.durable.borrow().last, state.modelled.clone());
+    let caught_up = modelled.wait_for(|reached| *reached >= until);
+    let _ = tokio::time::timeout(CATCHES_UP_WITHIN, caught_up).await;
     let record = find_alert(&state, &who, no).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], record).into_response())
 }
@@ -508,19 +469,6 @@ fn event_type(payload: &[u8]) -> String {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Triage {
-    kind: IncidentKind,
-    category: Option<String>,
-    level: Option<u8>,
-    #[serde(default)]
-    text: String,
-    grid: Option<String>,
-    lon: Option<f64>,
-    lat: Option<f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Transfer {
     to: String,
 }
@@ -535,7 +483,10 @@ async fn seat_action(
         "hangup" => Action::HangUp,
         "answer" => Action::Ready,
         "three-way" => Action::ThreeWay,
-        "triage" => triage(parse_body(&body)?)?,
+        "triage" => {
+            let (said, place) = work::assessment(&body, |unit| state.places.is_unit(unit))?;
+            Action::Triage { said: Box::new(said), place }
+        }
         "transfer" => Action::Transfer { to: parse_body::<Transfer>(&body)?.to },
         _ => {
             return Err(Problem::new(
@@ -547,23 +498,6 @@ async fn seat_action(
     };
     let (request, by) = (state.new_request(), who.actor());
     ask(&state, request, || state.shards.send(Input::Desk(ToDesk::SeatAction { seat, action, by, request }))).await
-}
-
-fn triage(t: Triage) -> Result<Action, Problem> {
-    let unprocessable = |what: &str| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", what));
-    if t.category.as_ref().is_some_and(|c| c.len() != 6 || !c.bytes().all(|b| b.is_ascii_digit())) {
-        return unprocessable("category is six digits");
-    }
-    if t.level.is_some_and(|l| !(1..=4).contains(&l)) {
-        return unprocessable("level is 1 to 4");
-    }
-    let point = match (t.lon, t.lat) {
-        (Some(lon), Some(lat)) if (Point { lon, lat }).is_sane() => Some(Point { lon, lat }),
-        (None, None) => None,
-        _ => return unprocessable("lon and lat are degrees, both or neither"),
-    };
-    let place = (t.grid.is_some() || point.is_some()).then_some(Place { grid: t.grid, point });
-    Ok(Action::Triage { kind: t.kind, category: t.category, level: t.level, text: t.text, place })
 }
 
 /// 202: the dead letters are being tried again.
@@ -662,7 +596,7 @@ async fn ask(state: &Api, request: RequestId, send: impl FnOnce()) -> Result<Res
         },
         Some(Answer::NotDurable) | None => {
             let detail = "carried out, but the journal cannot be written; it is not on record yet";
-            Err(Problem { done: true, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "GW-3101", detail) })
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "GW-3101", detail).but_done())
         }
     }
 }
@@ -718,5 +652,18 @@ mod tests {
             .collect();
         routed.sort_unstable();
         assert_eq!(documented, routed);
+    }
+
+    #[test]
+    fn the_openapi_document_has_every_field_of_a_triage() {
+        let document: serde_json::Value = serde_json::from_str(include_str!("openapi.json")).expect("JSON");
+        let names = |value: &serde_json::Value| -> std::collections::BTreeSet<String> {
+            value.as_object().expect("properties").keys().cloned().collect()
+        };
+        let documented = names(&document["components"]["schemas"]["triage"]["properties"]);
+        let schema = schemars::schema_for!(codecs::record::Assessment).to_value();
+        let mut known = names(&schema["properties"]);
+        known.extend(["grid", "lon", "lat"].map(str::to_owned));
+        assert_eq!(documented, known);
     }
 }

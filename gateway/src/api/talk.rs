@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use codecs::record::{Address, LineState};
@@ -14,34 +14,51 @@ use switchboard::{SayRequest, ToCasebook};
 use tokio::sync::broadcast;
 
 use super::who::{Principal, Standing};
+use super::work::is_forbidden;
 use super::{Api, Problem, ask, number, parse_body};
 use crate::inbox::casebook::Input;
 
+/// How often a page is asked whether it is open.
+const STILL_THERE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The longest line a taker writes.
 const BODY_MAX: usize = 1000;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Listens {
+    /// A person is there: the seat is given conversations, with no telephone registered too.
+    here: bool,
+}
 
 /// Server-sent events of one seat: everything it holds, then whatever happens to it.
 pub(super) async fn seat_events(
     State(state): State<Api>,
     Path(seat): Path<String>,
+    Query(listens): Query<Listens>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if !state.places.seats.contains(&seat) {
         return Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such seat"));
     }
     let listener = state.notices.listen(&seat);
+    let here = listens.here.then(|| state.present.enter(&seat, &state.shards));
     let _ = state.casebook.send(Input::Message(ToCasebook::Tell { at: state.clock.wall(), seat }));
     let standing = Standing::of(&state, &headers);
-    let feed = stream::unfold((listener, standing), |(mut listener, mut standing)| async move {
+    let feed = stream::unfold((listener, standing, here), |(mut listener, mut standing, here)| async move {
         if !standing.holds() {
             return None;
         }
-        match tokio::time::timeout(super::STILL_HERE, listener.recv()).await {
+        // Whoever closes a page is noticed when something is said to them.
+        let still = if here.is_some() { STILL_THERE } else { super::STILL_HERE };
+        match tokio::time::timeout(still, listener.recv()).await {
             Ok(Ok(_)) if !standing.holds() => None,
-            Ok(Ok(text)) => Some((Ok::<_, Infallible>(Bytes::copy_from_slice(text.as_bytes())), (listener, standing))),
+            Ok(Ok(text)) => {
+                Some((Ok::<_, Infallible>(Bytes::copy_from_slice(text.as_bytes())), (listener, standing, here)))
+            }
             // Too slow for what comes: the list is read anew on the next connection.
             Ok(Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed)) => None,
-            Err(_) => Some((Ok(Bytes::from_static(b": still here\n\n")), (listener, standing))),
+            Err(_) => Some((Ok(Bytes::from_static(b": still here\n\n")), (listener, standing, here))),
         }
     });
     let head = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
@@ -91,7 +108,10 @@ pub(super) async fn say(
 fn text_of(state: &Api, body: Option<String>, template: Option<String>) -> Result<String, Problem> {
     let unprocessable = |what: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", what);
     match (body, template) {
-        (Some(body), None) if !body.is_empty() && body.chars().count() <= BODY_MAX => Ok(body),
+        (Some(body), None) if body.contains(is_forbidden) => {
+            Err(unprocessable("control characters are no text".into()))
+        }
+        (Some(body), None) if !body.trim().is_empty() && body.chars().count() <= BODY_MAX => Ok(body),
         (None, Some(name)) => state.templates.get(&name).cloned().ok_or_else(|| {
             let known: Vec<&str> = state.templates.keys().map(String::as_str).collect();
             unprocessable(format!("no template `{name}`; there are: {}", known.join(", ")))

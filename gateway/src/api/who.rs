@@ -1,10 +1,10 @@
 //! Who asks, and what they may: a token has a role, a subject, an area and an end; what no row allows is refused.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request, State};
@@ -15,8 +15,8 @@ use codecs::record::AlertRecord;
 use codecs::sip::auth::hex;
 use codecs::time::Mono;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use super::signed::{self, Installation, hash};
 use super::{Api, Problem};
 use crate::clock::random;
 use crate::net::http::Line;
@@ -104,13 +104,14 @@ const fn rule(method: Method, path: &'static str, roles: &'static [Role], own: O
 }
 
 const READERS: &[Role] = &[Role::Seat, Role::Supervisor, Role::Downstream, Role::Auditor];
+const ACTORS: &[Role] = &[Role::Seat, Role::Supervisor, Role::Downstream, Role::Officer];
 const TAKERS: &[Role] = &[Role::Seat, Role::Supervisor];
 const OFFICERS: &[Role] = &[Role::Officer, Role::Supervisor];
 const OWN_SEAT: Own = Own::Subject(Role::Seat, "id");
 const OWN_DUTY: Own = Own::Subject(Role::Officer, "no");
 
 /// Every route that needs a token, and who may; `All` may everything.
-static RULES: [Rule; 17] = [
+static RULES: [Rule; 21] = [
     rule(Method::GET, "/v1/alerts", READERS, Own::Any),
     rule(Method::GET, "/v1/alerts/{no}", READERS, Own::Any),
     rule(Method::POST, "/v1/alerts/{no}/transcript", &[Role::Downstream, Role::Supervisor], Own::Any),
@@ -118,6 +119,9 @@ static RULES: [Rule; 17] = [
     rule(Method::GET, "/v1/events", &[Role::Downstream, Role::Supervisor, Role::Auditor], Own::Any),
     rule(Method::POST, "/v1/alerts/{no}/join", TAKERS, Own::Any),
     rule(Method::POST, "/v1/alerts/{no}/split", TAKERS, Own::Any),
+    rule(Method::POST, "/v1/alerts/{no}/triage", TAKERS, Own::Any),
+    // Whose step it may be the route itself says: a target's own, an officer's own.
+    rule(Method::POST, "/v1/alerts/{no}/steps", ACTORS, Own::Any),
     rule(Method::GET, "/v1/seats/{id}/events", TAKERS, OWN_SEAT),
     rule(Method::POST, "/v1/seats/{id}/conversations/{no}/say", TAKERS, OWN_SEAT),
     rule(Method::POST, "/v1/seats/{id}/conversations/{no}/done", TAKERS, OWN_SEAT),
@@ -128,6 +132,8 @@ static RULES: [Rule; 17] = [
     rule(Method::PUT, "/v1/officers/{no}/duty", OFFICERS, OWN_DUTY),
     rule(Method::PUT, "/v1/officers/{no}/position", OFFICERS, OWN_DUTY),
     rule(Method::PUT, "/v1/log", &[Role::Operator], Own::Any),
+    rule(Method::GET, "/v1/app", &[Role::Citizen], Own::Any),
+    rule(Method::POST, "/v1/links", &[Role::Supervisor], Own::Any),
 ];
 
 /// Where seats and officers belong. Alerts are judged by their records.
@@ -138,9 +144,16 @@ pub struct Places {
     pub seats: BTreeSet<String>,
     /// The unit of each officer and duty room.
     pub officers: HashMap<String, String>,
+    /// What may have come of an alert; none: whatever is said.
+    pub result_codes: BTreeSet<String>,
 }
 
 impl Places {
+    /// Whether this is the code of a unit that the city knows.
+    pub fn is_unit(&self, code: &str) -> bool {
+        self.unit == code || self.officers.values().any(|unit| unit == code)
+    }
+
     /// Whether what a path names lies in an area.
     fn lie_in(&self, area: &str, path: &str, of: impl Fn(&str) -> Option<String>) -> bool {
         if area.is_empty() || path.starts_with("/v1/alerts") || path.starts_with("/v1/events") {
@@ -167,22 +180,66 @@ fn may(who: &Principal, places: &Places, method: &Method, path: &str, of: impl F
     rule.roles.contains(&who.role) && own
 }
 
-/// The one token that a request carries, if it carries one as it should.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The one token that a request carries, if it carries one as it should: as a bearer; as a subprotocol, since a
+/// browser's WebSocket sets no other header; as a page's cookie.
+pub(super) fn credential(headers: &HeaderMap) -> Option<&str> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
-    let token = given.next()?.to_str().ok()?.strip_prefix("Bearer ")?;
-    given.next().is_none().then_some(token)
+    if let Some(first) = given.next() {
+        let token = first.to_str().ok()?.strip_prefix("Bearer ")?;
+        return given.next().is_none().then_some(token);
+    }
+    only(headers, &header::SEC_WEBSOCKET_PROTOCOL, ',', "bearer.").or_else(|| cookie(headers))
+}
+
+/// The page's cookie.
+pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
+    only(headers, &header::COOKIE, ';', COOKIE)
+}
+
+/// As it is set.
+pub(super) const COOKIE: &str = "gw=";
+
+/// The one part of a header's lists that begins so.
+fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName, between: char, begin: &str) -> Option<&'a str> {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let mut found = lines.flat_map(|line| line.split(between)).filter_map(|part| part.trim().strip_prefix(begin));
+    let first = found.next()?;
+    found.next().is_none().then_some(first)
+}
+
+/// Whether a page of somebody else's makes a browser of ours act: only then is a cookie no proof of who acts.
+fn is_foreign(method: &Method, headers: &HeaderMap) -> bool {
+    let by_cookie = !headers.contains_key(header::AUTHORIZATION) && cookie(headers).is_some();
+    by_cookie && !method.is_safe() && !is_from_here(headers)
+}
+
+/// Whether a page of ours says it.
+pub(super) fn is_from_here(headers: &HeaderMap) -> bool {
+    let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let origin = text(header::ORIGIN);
+    let host = origin.split_once("://").map_or("", |(_, host)| host);
+    !host.is_empty() && host == text(header::HOST)
 }
 
 pub(super) async fn authenticate(State(state): State<Api>, request: Request, next: Next) -> Response {
+    let is_signed = credential(request.headers()).is_some_and(|token| token.starts_with(signed::PREFIX));
+    if is_signed && !state.installation.is_known() {
+        let what = "the disk has not said yet what this installation signs with; try again";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "GW-3101", what).into_response();
+    }
     let Some(who) =
-        bearer(request.headers()).and_then(|token| state.tokens.who(token, state.clock.mono(), state.now_s()))
+        credential(request.headers()).and_then(|token| state.tokens.who(token, state.clock.mono(), state.now_s()))
     else {
         metrics::counter!("gateway_api_refused_total", "why" => "credential").increment(1);
         let what = "Authorization: Bearer TOKEN is missing, wrong or at its end";
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "GW-4401", what);
         return ([(header::WWW_AUTHENTICATE, "Bearer")], problem).into_response();
     };
+    if is_foreign(request.method(), request.headers()) {
+        metrics::counter!("gateway_api_refused_total", "why" => "origin").increment(1);
+        return Problem::new(StatusCode::FORBIDDEN, "GW-4407", "a page's writes come from our own origin")
+            .into_response();
+    }
     let (mut parts, body) = request.into_parts();
     let path = parts.extensions.get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
     let params = RawPathParams::from_request_parts(&mut parts, &()).await.ok();
@@ -213,7 +270,7 @@ pub(super) struct Standing {
 
 impl Standing {
     pub(super) fn of(state: &Api, headers: &HeaderMap) -> Standing {
-        let token = bearer(headers).unwrap_or_default().to_owned();
+        let token = credential(headers).unwrap_or_default().to_owned();
         Standing { state: state.clone(), token, looked: state.clock.mono() }
     }
 
@@ -244,8 +301,10 @@ pub struct Kept {
     pub expires: Option<i64>,
 }
 
-fn hash(token: &str) -> String {
-    hex(&Sha256::digest(token.as_bytes()))
+impl Kept {
+    fn is_good(&self, now_s: i64) -> bool {
+        self.expires.is_none_or(|at| now_s < at)
+    }
 }
 
 /// The tokens of a data directory: one a line, in `DATA/tokens`.
@@ -340,22 +399,6 @@ pub struct Tokens {
     health: Health,
 }
 
-/// The hash of the installation's own token, once it is known.
-#[derive(Clone, Default)]
-pub struct Installation(Arc<RwLock<String>>);
-
-impl Installation {
-    pub(crate) fn set(&self, token: &str) {
-        if let Ok(mut own) = self.0.write() {
-            *own = hash(token);
-        }
-    }
-
-    fn is(&self, hash: &str) -> bool {
-        self.0.read().is_ok_and(|own| *own == hash)
-    }
-}
-
 /// As readiness calls them.
 const PART: &str = "tokens";
 
@@ -365,6 +408,47 @@ struct Known {
     /// Of the file as it was read: when it was changed, its length, which file it was.
     stamp: (i64, i64, u64, u64),
     by_hash: HashMap<String, Kept>,
+    /// Pages whose people have logged out, by seat.
+    left: BTreeMap<String, Left>,
+}
+
+/// Log-outs of a seat that are kept one by one.
+const LEFT_MAX: usize = 1000;
+
+/// The tokens of a seat's pages whose people have logged out: none is forgotten before it has ended by itself.
+#[derive(Default)]
+struct Left {
+    /// When they end, and their hashes.
+    each: BTreeSet<(i64, String)>,
+    /// Whatever ends no later is out as a whole: of more than are kept, those that end first.
+    up_to: i64,
+    /// When somebody logged out last.
+    last: Mono,
+}
+
+/// So long after the last of them a seat's log-outs are forgotten: no page's token lives half of it, and no clock that is
+/// set ahead and back brings one to life meanwhile.
+const LEFT_FOR: Duration = Duration::from_secs(24 * 3600);
+
+impl Left {
+    fn note(&mut self, now: Mono, end: i64, hash: String) {
+        self.last = now;
+        self.each.insert((end, hash));
+        while self.each.len() > LEFT_MAX
+            && let Some((end, _)) = self.each.pop_first()
+        {
+            self.up_to = self.up_to.max(end);
+        }
+    }
+
+    fn has(&self, end: i64, hash: &str) -> bool {
+        end <= self.up_to || self.each.contains(&(end, hash.to_owned()))
+    }
+}
+
+/// When a signed token ends by itself, in seconds since 1970.
+fn end_of(token: &str) -> Option<i64> {
+    i64::from_str_radix(token.rsplit('_').nth(1)?, 16).ok()
 }
 
 impl Tokens {
@@ -383,10 +467,37 @@ impl Tokens {
         if self.all.is(&hash) && !token.is_empty() {
             return Some(Principal { role: Role::All, subject: "installation".into(), area: String::new() });
         }
+        if token.starts_with(signed::PREFIX) {
+            let holder = signed::read(&self.all, token, now_s)?;
+            let role = Role::EACH.into_iter().find(|r| r.text() == holder.role)?;
+            let mut known = self.known.lock().ok()?;
+            self.refresh(&mut known, now);
+            let stands = holder.by.is_empty() || known.by_hash.values().any(|k| k.id == holder.by && k.is_good(now_s));
+            let (end, left) = (end_of(token)?, known.left.get(&holder.subject).filter(|_| role == Role::Seat));
+            let is_out = left.is_some_and(|left| left.has(end, &hash));
+            return (stands && !is_out).then_some(Principal { role, subject: holder.subject, area: holder.area });
+        }
         let mut known = self.known.lock().ok()?;
         self.refresh(&mut known, now);
-        let kept = known.by_hash.get(&hash).filter(|k| k.expires.is_none_or(|at| now_s < at))?;
+        let kept = known.by_hash.get(&hash).filter(|k| k.is_good(now_s))?;
         Some(Principal { role: kept.role, subject: kept.subject.clone(), area: kept.area.clone() })
+    }
+
+    /// The id of a token that is kept here, under which tokens of pages are made; none: it is the installation's own,
+    /// or a page's.
+    pub(super) fn id_of(&self, token: &str) -> Option<String> {
+        Some(self.known.lock().ok()?.by_hash.get(&hash(token))?.id.clone())
+    }
+
+    /// Whoever has a page's token has left: it counts no more. Only one that counts until now is noted, so that nobody
+    /// without one can bring another's log-out to be forgotten.
+    pub(super) fn leave(&self, token: &str, now: Mono, now_s: i64) {
+        let is_signed = token.starts_with(signed::PREFIX);
+        let who = self.who(token, now, now_s).filter(|who| is_signed && who.role == Role::Seat);
+        let Some((who, end)) = who.zip(end_of(token)) else { return };
+        let Ok(mut known) = self.known.lock() else { return };
+        known.left.retain(|_, left| now.since(left.last) < LEFT_FOR);
+        known.left.entry(who.subject).or_default().note(now, end, hash(token));
     }
 
     fn refresh(&self, known: &mut Known, now: Mono) {
@@ -460,6 +571,40 @@ mod tests {
     }
 
     #[test]
+    fn a_log_out_holds_until_its_token_ends_by_itself_whoever_else_logs_out() {
+        let dir = fresh("left");
+        let own = installation("master");
+        let tokens = Tokens::new(&dir, own.clone(), Health::default());
+        let make = |role: &str, subject: &str, end: i64| {
+            signed::make(&own, &signed::Holder::of(role, subject), end).expect("made")
+        };
+        let counts = |token: &str, now_s: i64| tokens.who(token, Mono(0), now_s).is_some();
+        let leave = |token: &str, now_s: i64| tokens.leave(token, Mono(0), now_s);
+        let seats = || tokens.known.lock().expect("whole").left.keys().cloned().collect::<Vec<_>>();
+        let (out, beside) = (make("seat", "1101", 1000), make("seat", "1101", 1000));
+        leave(&out, 10);
+        assert!(!counts(&out, 10) && counts(&beside, 10), "this page's and no other's");
+        // What nobody has signed, what is over and what is no page's is nothing that anybody could log out of.
+        let (over, device) = (make("seat", "1103", 10), make("citizen", "dev-1", 1000));
+        (0..11_000).for_each(|n| leave(&format!("gwd_junk{n}"), 10));
+        ["", "master", &over, &device, &out].into_iter().for_each(|token| leave(token, 10));
+        assert!(counts(&device, 10) && counts("master", 10));
+        assert_eq!(seats(), ["1101"]);
+        // Whoever logs in and out without an end costs nobody but their own seat.
+        (0..LEFT_MAX + 5).for_each(|_| leave(&make("seat", "1102", 2000), 10));
+        let (before, after) = (make("seat", "1102", 1999), make("seat", "1102", 2001));
+        assert!(!counts(&before, 10) && counts(&after, 10), "those that end first are out as a whole");
+        assert!(!counts(&out, 999) && counts(&beside, 999));
+        // A clock that is set ahead, while somebody logs out, and back again.
+        leave(&make("seat", "1104", 90_000), 80_000);
+        assert!(!counts(&out, 999) && counts(&beside, 999));
+        let day = Mono(0) + LEFT_FOR;
+        tokens.leave(&after, day, 1000);
+        assert_eq!(seats(), ["1102"], "what is a day old is forgotten");
+        std::fs::remove_dir_all(dir).expect("removed");
+    }
+
+    #[test]
     fn two_who_change_the_tokens_at_once_do_so_one_after_the_other_and_a_torn_line_takes_no_others() {
         let dir = fresh("together");
         let file = File::of(&dir);
@@ -490,7 +635,7 @@ mod tests {
             for value in values {
                 headers.append(header::AUTHORIZATION, value.parse().expect("a header"));
             }
-            bearer(&headers).map(str::to_owned)
+            credential(&headers).map(str::to_owned)
         };
         assert_eq!(of(&["Bearer abc"]), Some("abc".into()));
         for wrong in
@@ -503,7 +648,12 @@ mod tests {
     #[test]
     fn a_token_of_an_area_reaches_no_seat_officer_or_line_elsewhere() {
         let officers = [("2001", "370402510000"), ("2002", "370403510000")].map(|(n, u)| (n.to_owned(), u.to_owned()));
-        let places = Places { unit: "370400000000".into(), seats: BTreeSet::new(), officers: officers.into() };
+        let places = Places {
+            unit: "370400000000".into(),
+            seats: BTreeSet::new(),
+            officers: officers.into(),
+            result_codes: BTreeSet::new(),
+        };
         let may = |area: &str, method: Method, path: &str, name: &'static str| {
             let who = Principal { role: Role::Supervisor, subject: "s".into(), area: area.into() };
             may(&who, &places, &method, path, |_| Some(name.to_owned()))
@@ -544,7 +694,7 @@ mod tests {
                 "what no row names is refused"
             );
         }
-        assert_eq!(allowed, 34, "a row that is added or widened is looked at here");
+        assert_eq!(allowed, 42, "a row that is added or widened is looked at here");
         assert!(!may(&who(Role::Citizen, "c"), &places, &Method::GET, "/v1/alerts", param("x")));
     }
 }

@@ -13,7 +13,8 @@ use store::disk::Disk;
 use tokio::sync::{Notify, watch};
 
 use super::{Listeners, Settings};
-use crate::api::who::{Installation, Places, Tokens};
+use crate::api::signed::Installation;
+use crate::api::who::{Places, Tokens};
 use crate::api::{self, Admin, Api};
 use crate::channel::{self, Channels, Client};
 use crate::city::City;
@@ -22,10 +23,12 @@ use crate::inbox::Handle;
 use crate::inbox::casebook::{self, Reached, Waiting};
 use crate::inbox::keys::Keys;
 use crate::inbox::notices::Notices;
+use crate::inbox::withheld::Withheld;
 use crate::net::crowd::Cap;
 use crate::net::http::Server;
 use crate::observe::health::Health;
 use crate::sink::http::HttpSink;
+use crate::sink::receipts::Receipts;
 use crate::thread::recorder::Taps;
 
 /// Connections that a scrape and a probe need, with room for a person or two.
@@ -43,8 +46,13 @@ pub(super) struct Shared {
     pub taps: Taps,
     pub notices: Notices,
     pub keys: Keys,
+    pub withheld: Withheld,
     pub client: Client,
     pub places: Arc<Places>,
+    /// The last frame that the read model has read.
+    pub modelled: watch::Receiver<u64>,
+    /// The number of the next request that waits for an answer.
+    pub next_request: Arc<AtomicU64>,
 }
 
 pub(super) fn channels(
@@ -60,6 +68,7 @@ pub(super) fn channels(
         disk: Arc::clone(&shared.disk),
         data: settings.data.clone(),
         client: shared.client.clone(),
+        withdrawn: channel::Withdrawn::default(),
     };
     Channels::open(std::mem::take(&mut city.devices), &with, shared.shards.clone(), runtime)
 }
@@ -80,13 +89,14 @@ pub(super) fn serve(
         shards: shared.shards.clone(),
         casebook: shared.casebook.clone(),
         waiting: shared.waiting.clone(),
-        next_request: Arc::new(AtomicU64::new(1)),
+        next_request: Arc::clone(&shared.next_request),
         tokens: Arc::new(Tokens::new(&settings.data, installation.clone(), shared.health.clone())),
         places: Arc::clone(&shared.places),
         disk: Arc::clone(&shared.disk),
         data: settings.data.clone(),
         clock: shared.clock,
         durable: shared.durable.clone(),
+        modelled: shared.modelled.clone(),
         health: shared.health.clone(),
         taps: shared.taps.clone(),
         keys: shared.keys.clone(),
@@ -96,6 +106,11 @@ pub(super) fn serve(
         replays: Arc::new(replays.clone()),
         seen: Arc::default(),
         long: Arc::default(),
+        installation: installation.clone(),
+        links: Arc::default(),
+        newcomers: Arc::default(),
+        present: api::pages::Present::default(),
+        is_tls: settings.tls.is_some(),
     };
     let admin = Admin { prometheus, ready, health: shared.health.clone(), peers: settings.peers.clone().map(Arc::new) };
     let tls = settings.tls.as_ref().map(|t| t.acceptor()).transpose().context("tls")?;
@@ -129,6 +144,12 @@ pub(super) fn sinks(
     let mut threads = Vec::new();
     for sink in settings.sinks.drain(..) {
         let replay = Arc::clone(&replays[&sink.name]);
+        let receipts = sink.target.map(|target| {
+            let next_request = Arc::clone(&shared.next_request);
+            let (casebook, waiting, withheld) =
+                (shared.casebook.clone(), shared.waiting.clone(), shared.withheld.clone());
+            Receipts::new(target, casebook, waiting, next_request, shared.clock, withheld)
+        });
         let sink = HttpSink {
             client: shared.client.clone(),
             name: sink.name,
@@ -141,6 +162,8 @@ pub(super) fn sinks(
             durable: shared.durable.clone(),
             health: shared.health.clone(),
             replay,
+            receipts,
+            excerpt: sink.excerpt,
             saboteur: settings.saboteur.clone(),
         };
         let handle = runtime.handle().clone();

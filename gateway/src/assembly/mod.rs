@@ -24,7 +24,8 @@ use switchboard::replay::Front;
 use switchboard::{CasebookConfig, KeywordTable};
 use tokio::sync::watch;
 
-use crate::api::who::{Installation, Places};
+use crate::api::signed::Installation;
+use crate::api::who::Places;
 use crate::channel::{Channels, Client};
 use crate::city::City;
 use crate::clock::{Clock, random};
@@ -36,8 +37,10 @@ use spawner::Spawner;
 use crate::inbox::casebook::{self, Reached, Waiting};
 use crate::inbox::keys::Keys;
 use crate::inbox::notices::Notices;
+use crate::inbox::withheld::Withheld;
 use crate::observe::cores::{self, Plan};
 use crate::observe::health::Health;
+use crate::sink::excerpt::Excerpt;
 use crate::thread::Saboteur;
 use crate::thread::casebook::{CasebookThread, Links as CasebookLinks};
 use crate::thread::house;
@@ -79,6 +82,9 @@ pub struct SinkSettings {
     pub url: String,
     pub secret: Secret,
     pub tries: u32,
+    /// The target of the rules that it tells.
+    pub target: Option<String>,
+    pub excerpt: Excerpt,
 }
 
 /// Bound, and not answering yet.
@@ -154,6 +160,7 @@ fn casebook_config(city: &mut City, settings: &Settings) -> anyhow::Result<Caseb
         shards: settings.shards,
         luck: u32::from_le_bytes(random()),
         keywords: KeywordTable::new(keywords).map_err(|e| anyhow::anyhow!("keywords: {e}"))?,
+        rules: std::mem::take(&mut city.rules),
         channels: std::mem::take(&mut city.channel_rules),
         grids: Arc::clone(&city.grids),
         subscribers: Arc::clone(&city.subscribers),
@@ -197,8 +204,12 @@ struct Kept {
     waiting: Waiting,
     notices: Notices,
     keys: Keys,
+    withheld: Withheld,
     durable: watch::Receiver<Reached>,
     needed_from: Arc<AtomicU64>,
+    casebook_at: Arc<AtomicU64>,
+    /// The last frame that the read model has read.
+    modelled: watch::Sender<u64>,
 }
 
 impl Kept {
@@ -206,7 +217,9 @@ impl Kept {
         let (durable_sender, durable) = watch::channel(Reached::default());
         let (sender, inbox) = mpsc::channel();
         let (waiting, notices, keys) = (Waiting::default(), Notices::default(), Keys::default());
+        let withheld = Withheld::default();
         let needed_from = Arc::new(AtomicU64::new(0));
+        let casebook_at = Arc::new(AtomicU64::new(0));
         let dir = base.data.join("journal");
         let links = CasebookLinks {
             shards: None,
@@ -214,14 +227,37 @@ impl Kept {
             notices: notices.clone(),
             waiting: waiting.clone(),
             keys: keys.clone(),
+            withheld: withheld.clone(),
             durable: durable_sender,
             needed_from: Arc::clone(&needed_from),
+            looked_at: Arc::clone(&casebook_at),
             health: base.health.clone(),
         };
         let storage = (Arc::clone(&base.disk), dir, JournalConfig::of_node(settings.node));
         let config = casebook_config(city, settings)?;
         let (thread, front) = CasebookThread::open(base.clock, storage, config, links, inbox, settings.shards);
-        Ok(Kept { thread, front, sender, waiting, notices, keys, durable, needed_from })
+        Ok(Kept {
+            thread,
+            front,
+            sender,
+            waiting,
+            notices,
+            keys,
+            withheld,
+            durable,
+            needed_from,
+            casebook_at,
+            modelled: watch::Sender::new(0),
+        })
+    }
+}
+
+fn places(city: &City, unit: &str) -> Places {
+    Places {
+        unit: unit.to_owned(),
+        seats: city.seats.iter().map(|s| s.id.clone()).collect(),
+        officers: city.responders.iter().map(|r| (r.no.clone(), r.unit.clone())).collect(),
+        result_codes: city.result_codes.keys().cloned().collect(),
     }
 }
 
@@ -240,11 +276,7 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
     let installation = Installation::default();
     let own = installation.clone();
     let token = data::token(&settings.data, &base.disk, &base.health, move |token| own.set(token));
-    let places = Arc::new(Places {
-        unit: settings.unit.clone(),
-        seats: city.seats.iter().map(|s| s.id.clone()).collect(),
-        officers: city.responders.iter().map(|r| (r.no.clone(), r.unit.clone())).collect(),
-    });
+    let places = Arc::new(places(&city, &settings.unit));
     let mut kept = Kept::open(&mut city, &settings, &base)?;
 
     let (handle, mailboxes) = Handle::open(settings.shards, shard::WAKE)?;
@@ -276,8 +308,11 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
         taps: Taps::default(),
         notices: kept.notices.clone(),
         keys: kept.keys.clone(),
+        withheld: kept.withheld.clone(),
         client: Client::open(),
         places,
+        next_request: Arc::new(AtomicU64::new(1)),
+        modelled: kept.modelled.subscribe(),
     };
     let channels = control::channels(&mut city, &settings, &shared, &runtime)?;
     kept.thread.links.channels = channels.clone();
@@ -288,8 +323,8 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
     let mut readers = control::sinks(&mut settings, &shared, &replays, &runtime)?;
 
     let spawner = Spawner { ready: ready.clone() };
-    readers.push(spawner.read_model(&base, kept.durable, &runtime)?);
-    let house = spawner.house(&base, settings.storage, kept.needed_from)?;
+    readers.push(spawner.read_model(&base, (kept.durable, kept.modelled), &runtime)?);
+    let house = spawner.house(&base, settings.storage, (kept.needed_from, kept.casebook_at))?;
     let shards = spawner.shards(shard_threads, plan.as_ref())?;
     let recorder = spawner.recorder(&base, recorder_inbox, &recorder_inlet, &kept.sender, shared.taps)?;
     let thread = kept.thread;

@@ -22,7 +22,7 @@ impl Spawner {
     pub(super) fn read_model(
         &self,
         base: &Base,
-        durable: watch::Receiver<Reached>,
+        (durable, reached): (watch::Receiver<Reached>, watch::Sender<u64>),
         runtime: &tokio::runtime::Runtime,
     ) -> anyhow::Result<JoinHandle<()>> {
         base.health.worse(read_model::START, "GW-3401", "it has not read the journal yet");
@@ -30,6 +30,7 @@ impl Spawner {
             disk: Arc::clone(&base.disk),
             data: base.data.clone(),
             durable,
+            reached,
             health: base.health.clone(),
             runtime: runtime.handle().clone(),
         };
@@ -44,7 +45,7 @@ impl Spawner {
         &self,
         base: &Base,
         rules: house::Rules,
-        needed_from: Arc<AtomicU64>,
+        (needed_from, casebook_at): (Arc<AtomicU64>, Arc<AtomicU64>),
     ) -> anyhow::Result<mpsc::Sender<()>> {
         let (sender, stop) = mpsc::channel();
         let house = House {
@@ -54,6 +55,7 @@ impl Spawner {
             health: base.health.clone(),
             rules,
             needed_from,
+            casebook_at,
             stop,
         };
         self.spawn("house", move || {

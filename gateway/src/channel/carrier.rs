@@ -156,6 +156,7 @@ impl Task {
     fn hear(&mut self, message: ToChannel) {
         let (now, wall) = (self.shared.clock.mono(), self.shared.clock.wall());
         match message {
+            ToChannel::Outbound(outbound) if self.shared.withdrawn.has(&outbound.line) => {}
             ToChannel::Outbound(outbound) => {
                 self.next_line += 1;
                 let line = Line {
@@ -171,6 +172,12 @@ impl Task {
             ToChannel::Acknowledge { number, durable } => {
                 let Some(token) = self.tokens.remove(&number) else { return };
                 self.carrier.acknowledge(token, if durable { Verdict::Accepted } else { Verdict::Busy });
+            }
+            ToChannel::Withdraw(name) => {
+                let named = self.lines.iter().find(|(_, line)| line.line == name).map(|(id, _)| *id);
+                if named.is_some_and(|id| self.carrier.withdraw(id)) {
+                    named.map(|id| self.lines.remove(&id));
+                }
             }
             ToChannel::Fetch(_) | ToChannel::Leave => {}
         }

@@ -1,6 +1,7 @@
 //! Channels by which people write: their devices. What a message means is decided below; here are sockets, tokens
 //! and signatures.
 
+pub mod app;
 mod carrier;
 mod fetch;
 mod web;
@@ -33,6 +34,8 @@ pub enum Kind {
     Qq(QqDevice),
     Weibo(WeiboDevice),
     Http(HttpDevice),
+    /// Our own app, over `/v1/app`.
+    App,
     /// SIP MESSAGE over a trunk.
     Sip {
         trunk: String,
@@ -109,6 +112,8 @@ pub enum ToChannel {
         durable: bool,
     },
     Fetch(Fetch),
+    /// A line of ours is not to go, if it has not gone.
+    Withdraw(String),
     Leave,
 }
 
@@ -139,6 +144,25 @@ pub struct Shared {
     pub disk: Arc<dyn Disk>,
     pub data: PathBuf,
     pub client: Client,
+    pub withdrawn: Withdrawn,
+}
+
+/// Lines that are not to go, if they have not gone; those of long ago give way.
+#[derive(Clone)]
+pub struct Withdrawn(Arc<Cache<String, ()>>);
+
+const WITHDRAWN_MAX: usize = 10_000;
+
+impl Default for Withdrawn {
+    fn default() -> Withdrawn {
+        Withdrawn(Arc::new(Cache::new(WITHDRAWN_MAX)))
+    }
+}
+
+impl Withdrawn {
+    fn has(&self, line: &str) -> bool {
+        self.0.get(line).is_some()
+    }
 }
 
 impl Shared {
@@ -177,9 +201,11 @@ pub struct Channels {
     doors: Arc<BTreeMap<String, Door>>,
     by_number: Arc<Vec<mpsc::UnboundedSender<ToChannel>>>,
     shards: Option<inbox::Handle>,
+    apps: Arc<BTreeMap<String, app::Door>>,
     /// Lines without an alert, for whoever asks what became of them.
     pub states: States,
     next_line: Arc<AtomicU64>,
+    withdrawn: Withdrawn,
 }
 
 struct Door {
@@ -218,7 +244,7 @@ impl Channels {
         shards: inbox::Handle,
         runtime: &tokio::runtime::Runtime,
     ) -> anyhow::Result<Channels> {
-        let (mut doors, mut by_number) = (BTreeMap::new(), Vec::new());
+        let (mut doors, mut by_number, mut apps) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         for (number, channel) in settings.into_iter().enumerate() {
             let (sender, inbox) = mpsc::unbounded_channel();
             by_number.push(sender.clone());
@@ -237,6 +263,7 @@ impl Channels {
                     runtime.spawn(task.run(listen));
                 }
                 Kind::Sip { .. } => {}
+                Kind::App => drop(apps.insert(name.clone(), app::open(&name, shared.clone(), inbox, runtime))),
                 Kind::Wechat(_) | Kind::Qq(_) | Kind::Weibo(_) | Kind::Http(_) => {
                     let web =
                         web::Web::new(&name, Arc::clone(&kind), channel.rate, channel.media_hosts, shared.clone());
@@ -249,8 +276,10 @@ impl Channels {
             doors: Arc::new(doors),
             by_number: Arc::new(by_number),
             shards: Some(shards),
+            apps: Arc::new(apps),
             states: States::default(),
             next_line: Arc::default(),
+            withdrawn: shared.withdrawn.clone(),
         })
     }
 
@@ -266,6 +295,15 @@ impl Channels {
             return;
         }
         outbox.push(door.number, ToChannel::Outbound(outbound));
+    }
+
+    /// A line is not to go, if it has not gone. What an app is owed it is shown when it comes, without a sound.
+    pub fn withdraw(&self, channel: &str, line: String, outbox: &mut Outbox) {
+        if let Some(door) = self.doors.get(channel) {
+            // At once, whatever waits in front of the line.
+            self.withdrawn.0.insert(line.clone(), ());
+            outbox.push(door.number, ToChannel::Withdraw(line));
+        }
     }
 
     /// Hands everything over that has gathered.
@@ -286,6 +324,14 @@ impl Channels {
     pub fn leave(&self) {
         for sender in self.by_number.iter() {
             let _ = sender.send(ToChannel::Leave);
+        }
+    }
+
+    /// Where apps come in: the channel that they name, or `app`, or the first of that kind.
+    pub fn app(&self, name: Option<&str>) -> Option<&app::Door> {
+        match name {
+            Some(name) => self.apps.get(name),
+            None => self.apps.get("app").or_else(|| self.apps.values().next()),
         }
     }
 

@@ -73,7 +73,7 @@ impl Web {
                     match work {
                         ToChannel::Outbound(outbound) => web.deliver(&outbound).await,
                         ToChannel::Fetch(fetch) => web.fetch(&fetch).await,
-                        ToChannel::Acknowledge { .. } | ToChannel::Leave => {}
+                        ToChannel::Acknowledge { .. } | ToChannel::Withdraw(_) | ToChannel::Leave => {}
                     }
                 }
             });
@@ -84,7 +84,7 @@ impl Web {
             let key = match &message {
                 ToChannel::Outbound(outbound) => outbound.to.user.as_bytes().to_vec(),
                 ToChannel::Fetch(fetch) => fetch.vendor_id.as_bytes().to_vec(),
-                ToChannel::Acknowledge { .. } => continue,
+                ToChannel::Acknowledge { .. } | ToChannel::Withdraw(_) => continue,
                 ToChannel::Leave => return,
             };
             if let (Some(pace), ToChannel::Outbound(_)) = (&mut pace, &message) {
@@ -98,6 +98,9 @@ impl Web {
     async fn deliver(&self, outbound: &Outbound) {
         let mut wait = WAIT_FIRST;
         for attempt in 1..=TRIES {
+            if self.shared.withdrawn.has(&outbound.line) {
+                return;
+            }
             let why = match self.attempt(outbound).await {
                 Sent::Taken => {
                     self.shared.taken(outbound);
@@ -129,7 +132,7 @@ impl Web {
             Kind::Qq(device) => self.to_qq(device, outbound).await,
             Kind::Weibo(device) => self.to_weibo(device, outbound).await,
             Kind::Http(device) => self.to_http(device, outbound).await,
-            Kind::Carrier(_) | Kind::Sip { .. } => Ok(Sent::Never("not a web channel".into())),
+            Kind::Carrier(_) | Kind::Sip { .. } | Kind::App => Ok(Sent::Never("not a web channel".into())),
         };
         result.unwrap_or_else(Sent::Later)
     }
@@ -299,7 +302,7 @@ impl Web {
             }
             // Their files are named by address: only from hosts that the configuration allows.
             Kind::Qq(_) | Kind::Http(_) => self.allowed(&wanted.vendor_id)?,
-            Kind::Carrier(_) | Kind::Sip { .. } => return Err("this channel carries no files".into()),
+            Kind::Carrier(_) | Kind::Sip { .. } | Kind::App => return Err("this channel carries no files".into()),
         };
         let (bytes, kind) = self.shared.client.get_file(&url).await?;
         if kind.starts_with("application/json") || kind.starts_with("text/") {

@@ -19,7 +19,7 @@ use crate::channel::{CarrierDevice, HttpDevice, Kind, QqDevice, Template, Wechat
 #[derive(Deserialize, JsonSchema, Clone, Debug, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Channel {
-    /// `cmpp`, `sgip`, `smgp`, `smpp`, `wechat`, `wecom`, `qq`, `weibo`, `http` or `sip`.
+    /// `cmpp`, `sgip`, `smgp`, `smpp`, `wechat`, `wecom`, `qq`, `weibo`, `http`, `app` or `sip`.
     pub kind: String,
     /// Whose seats read it.
     pub group: String,
@@ -116,7 +116,7 @@ impl Channel {
             "qq" => Recorded::Qq,
             "weibo" => Recorded::Weibo,
             "sip" => Recorded::SipMessage,
-            "http" => Recorded::App,
+            "http" | "app" => Recorded::App,
             _ => Recorded::Sms12110,
         })
     }
@@ -156,12 +156,13 @@ impl Channel {
             "qq" => entry.qq(),
             "weibo" => entry.weibo(),
             "http" => entry.http(),
+            "app" => Some(Kind::App),
             "sip" => entry.text("trunk", self.trunk.as_deref()).map(|trunk| Kind::Sip { trunk }),
             other => {
                 entry.complain(
                     "GW-0232",
                     "kind",
-                    format!("`{other}` is none of cmpp, sgip, smgp, smpp, wechat, wecom, qq, weibo, http, sip"),
+                    format!("`{other}` is none of cmpp, sgip, smgp, smpp, wechat, wecom, qq, weibo, http, app, sip"),
                 );
                 None
             }

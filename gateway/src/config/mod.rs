@@ -1,7 +1,9 @@
 //! The configuration: TOML with file and line in every complaint, tables as CSV and GeoJSON beside it.
 
 pub mod channel;
+mod gives;
 mod parse;
+pub mod rules;
 mod source;
 mod storage;
 mod tell;
@@ -17,6 +19,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use gives::Gives;
 pub use parse::{parse, read};
 pub use source::Source;
 pub use storage::{Storage, Tls};
@@ -380,6 +383,10 @@ pub struct Tables {
     pub subscribers: Option<PathBuf>,
     /// Words that raise a level: `word,level,category`.
     pub keywords: Option<PathBuf>,
+    /// What came of an alert, as those who act report it: `code,name`. A step that reports back names one of them.
+    pub result_codes: Option<PathBuf>,
+    /// Who is told of an alert, in which order, what is expected of them by when: `[[rule]]`, and `[[case]]` to prove it.
+    pub rules: Option<PathBuf>,
 }
 
 #[derive(Deserialize, Serialize, JsonSchema, Clone, Debug)]
@@ -397,6 +404,17 @@ pub struct Answer {
 #[serde(deny_unknown_fields)]
 pub struct Sink {
     pub http: HttpSink,
+    /// The target of the rules that this sink tells. It is given an alert from the revision on by which the rules tell it;
+    /// a sink without a target is the house's own and is given every event.
+    pub target: Option<String>,
+    /// The unit whose this target is: of a complaint about it, or one above it, it is told nothing.
+    pub unit: Option<String>,
+    /// `whole`, or `masked`: without what tells who reports.
+    #[serde(default)]
+    pub gives: Gives,
+    /// The parts of the record that it is given, `incident` or `incident.text`; none named: all.
+    #[serde(default)]
+    pub fields: Vec<String>,
 }
 
 #[derive(Deserialize, JsonSchema, Clone, Debug)]

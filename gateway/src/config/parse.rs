@@ -167,7 +167,30 @@ fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
             complain(format!("unit.{code}.superior"), "GW-0212", what);
         }
     }
+    let mut told = BTreeMap::new();
     for (name, sink) in &config.sink {
+        if let Some(target) = &sink.target {
+            if target.trim().is_empty() || target.chars().count() > 64 {
+                let what = format!("sink.{name}: a target is 1 to 64 characters");
+                complain(format!("sink.{name}.target"), "GW-0252", what);
+            }
+            if let Some(other) = told.insert(target, name) {
+                let what = format!("sink.{name}: its target is sink.{other}'s: one of the two receipts would count");
+                complain(format!("sink.{name}.target"), "GW-0252", what);
+            }
+        }
+        if sink.unit.is_some() && sink.target.is_none() {
+            let what = format!("sink.{name}: a unit is its target's, and it has none: it is given every event");
+            complain(format!("sink.{name}.unit"), "GW-0252", what);
+        }
+        if let Some(unit) = sink.unit.as_ref().filter(|unit| !config.unit.contains_key(*unit)) {
+            let what = format!("sink.{name}: unit `{unit}` does not exist");
+            complain(format!("sink.{name}.unit"), "GW-0212", what);
+        }
+        for field in super::gives::unknown_parts(&sink.fields) {
+            let what = format!("sink.{name}: no record has a part `{field}`");
+            complain(format!("sink.{name}.fields"), "GW-0253", what);
+        }
         if !sink.http.url.starts_with("http://") && !sink.http.url.starts_with("https://") {
             let what = format!("sink.{name}: an address begins with http:// or https://");
             complain(format!("sink.{name}.http"), "GW-0230", what);

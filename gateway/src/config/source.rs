@@ -97,7 +97,7 @@ fn take_out(table: &mut DeTable<'_>, at: &Range<usize>) -> Option<String> {
 }
 
 /// The line of a byte offset, from 1.
-fn line_of(text: &str, offset: usize) -> usize {
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
 }
 

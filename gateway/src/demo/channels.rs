@@ -141,12 +141,20 @@ pub(super) fn set(prefix: &str, group: u32, grid: &str, p: Platforms) -> Vec<(Ch
             proves_phone: false,
             quota: QuotaRule::default(),
             has_template: false,
+            is_fetched: false,
         };
         (rule, Settings { name, kind: device, rate: 0, media_hosts: vec![p.web.to_string()] })
     };
     let one_operator = p.sgip_listen.is_none();
     let wanted = |kind: &str| !one_operator || !matches!(kind, "sgip" | "smgp" | "smpp");
     kinds.into_iter().filter(|(kind, ..)| wanted(kind)).map(entry).collect()
+}
+
+/// Our own app, and the reporting page.
+pub(super) fn app(name: &str, group: u32, grid: &str) -> (ChannelRule, Settings) {
+    let (rule, settings) = sip(name, "", group, grid);
+    let rule = ChannelRule { channel: Channel::App, user_is_phone: false, is_fetched: true, ..rule };
+    (rule, Settings { kind: Kind::App, ..settings })
 }
 
 /// SIP MESSAGE on a trunk.
@@ -162,6 +170,7 @@ pub(super) fn sip(name: &str, trunk: &str, group: u32, grid: &str) -> (ChannelRu
         proves_phone: false,
         quota: QuotaRule::default(),
         has_template: false,
+        is_fetched: false,
     };
     let kind = Kind::Sip { trunk: trunk.into() };
     (rule, Settings { name: name.into(), kind, rate: 0, media_hosts: Vec::new() })

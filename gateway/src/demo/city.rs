@@ -59,7 +59,7 @@ fn grids() -> GridMap {
         }
     }
     grids.push(Grid::new("LOAD".into(), station(0), vec![square(WEST - 1.0, SOUTH)]));
-    GridMap::new(grids)
+    GridMap::new(grids).with_superiors((0..DISTRICTS).map(|d| (station(d), UNIT.to_owned())).collect())
 }
 
 fn square(x: f64, y: f64) -> Polygon {
@@ -79,7 +79,6 @@ fn responders() -> Vec<Responder> {
         user: no.to_string(),
         phone: String::new(),
         on_duty: true,
-        superior: None,
     };
     let mut all = Vec::new();
     let free = (0..DISTRICTS * GRIDS_A_DISTRICT).filter(|i| grid_id(i % DISTRICTS, i / DISTRICTS) != DEFAULT_GRID);
@@ -92,9 +91,9 @@ fn responders() -> Vec<Responder> {
     for district in 0..DISTRICTS {
         let code = station(district);
         let called = format!("第{}派出所值班室", district + 1);
-        all.push(room(&code, &called, &format!("u{code}"), "", Some(UNIT.into()), UNIT));
+        all.push(room(&code, &called, &format!("u{code}"), "", UNIT));
     }
-    all.push(room(UNIT, "市局指挥中心", &format!("u{UNIT}"), "", None, UNIT));
+    all.push(room(UNIT, "市局指挥中心", &format!("u{UNIT}"), "", UNIT));
     all
 }
 
@@ -200,6 +199,9 @@ pub(super) fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> 
     let mut channels = channels::set("", 3, "LOAD", load);
     channels.extend(channels::set("script-", 1, KNIFE_GRID, script));
     channels.push(channels::sip("ims", "loopback", 0, DEFAULT_GRID));
+    channels.push(channels::app("app", 0, DEFAULT_GRID));
+    channels.push(channels::app("script-app", 1, KNIFE_GRID));
+    channels.push(channels::app("load-app", 3, "LOAD"));
     let (channel_rules, devices) = channels.into_iter().unzip();
     let template = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
     let templates = [("where", "您在哪里?请发送位置。"), ("coming", "民警已出发,请注意安全。")].map(template).into();
@@ -214,6 +216,8 @@ pub(super) fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> 
         subscribers: Arc::new(subscribers(&grids)),
         grids: Arc::new(grids),
         keywords: keywords(),
+        result_codes: BTreeMap::new(),
+        rules: super::fraud::rules(),
         channel_rules,
         devices,
         patience: Patience::default(),

@@ -4,6 +4,7 @@
 mod channels;
 mod checks;
 mod city;
+mod fraud;
 mod sabotage;
 mod script;
 mod text;
@@ -21,10 +22,12 @@ use anyhow::{Context as _, bail};
 use codecs::webhook::Secret;
 use loadtest::clock::Clock;
 use loadtest::{AgentId, Behaviour, Peers};
+use store::lock::{Lock, Unlocked, lock};
 
 use crate::assembly::{self, Settings, SinkSettings};
 use crate::config::PortRange;
 use crate::observe::{log, metrics};
+use crate::sink::excerpt::Excerpt;
 use crate::thread::Saboteur;
 
 const MARKER: &str = ".gateway-demo";
@@ -73,11 +76,11 @@ impl Out {
 
 pub fn demo(args: &Args) -> ExitCode {
     log::init("auto", "warn");
-    if let Err(error) = prepare(&args.data) {
+    if let Err(error) = is_a_demos(&args.data) {
         eprintln!("error: {error:#}");
         return ExitCode::from(2);
     }
-    match run(args) {
+    match empty(&args.data).and_then(|taken| run(args, taken)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -87,18 +90,46 @@ pub fn demo(args: &Args) -> ExitCode {
     }
 }
 
-/// Empties the data directory, if it is ours or new.
-fn prepare(data: &Path) -> anyhow::Result<()> {
-    if data.exists() {
-        let empty = std::fs::read_dir(data).with_context(|| data.display().to_string())?.next().is_none();
-        if !data.join(MARKER).exists() && !empty {
+/// Whether the directory is a demo's, or nothing is lost in it.
+///
+/// # Errors
+/// It holds something else.
+fn is_a_demos(data: &Path) -> anyhow::Result<()> {
+    if data.exists() && !data.join(MARKER).exists() {
+        let is_empty = std::fs::read_dir(data).with_context(|| data.display().to_string())?.next().is_none();
+        if !is_empty {
             bail!("{} exists and is not a demo's; choose another --data", data.display());
         }
-        std::fs::remove_dir_all(data).with_context(|| data.display().to_string())?;
     }
-    std::fs::create_dir_all(data).with_context(|| data.display().to_string())?;
-    std::fs::write(data.join(MARKER), b"").with_context(|| data.display().to_string())?;
     Ok(())
+}
+
+/// Takes the directory, and removes what a demo before has left there: nothing is removed that somebody still uses.
+///
+/// # Errors
+/// Another process has it, or the disk does not let itself be asked.
+fn empty(data: &Path) -> anyhow::Result<Lock> {
+    let at = || data.display().to_string();
+    let held = match lock(data) {
+        Ok(held) => held,
+        Err(Unlocked::Held { pid }) => {
+            bail!("GW-1003 {} is in use: pid {pid} holds it; end that one, or choose another --data", at())
+        }
+        Err(Unlocked::Disk(error)) => return Err(anyhow::Error::new(error).context(at())),
+    };
+    // First of all, so that one that was cut short is a demo's as well.
+    std::fs::write(data.join(MARKER), b"").with_context(at)?;
+    for entry in std::fs::read_dir(data).with_context(at)? {
+        let entry = entry.with_context(at)?;
+        let path = entry.path();
+        if path == data.join(MARKER) || path == data.join("lock") {
+            continue;
+        }
+        let is_dir = entry.file_type().with_context(at)?.is_dir();
+        let removed = if is_dir { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.with_context(|| path.display().to_string())?;
+    }
+    Ok(held)
 }
 
 fn port(base: u16, offset: u16) -> anyhow::Result<u16> {
@@ -111,7 +142,7 @@ fn local(port: u16) -> SocketAddr {
 
 fn settings(
     args: &Args,
-    sink: SinkSettings,
+    sinks: Vec<SinkSettings>,
     load: channels::Platforms,
     saboteur: Option<Arc<dyn Saboteur>>,
 ) -> anyhow::Result<Settings> {
@@ -134,7 +165,7 @@ fn settings(
         shards: args.shards.unwrap_or_else(crate::config::default_shards),
         pin: false,
         rtp_ports: PortRange { from: port(20000, offset)?, to: port(31999, offset)? },
-        sinks: vec![sink],
+        sinks,
         peers: Some(peers_page(&args.data, offset, load)),
         saboteur,
     })
@@ -153,7 +184,8 @@ fn register_all(peers: &mut Peers, seats: AgentId, officers: AgentId, rooms: &[S
     }
 }
 
-fn run(args: &Args) -> anyhow::Result<bool> {
+/// `taken`: the data directory, until the gateway takes it itself.
+fn run(args: &Args, taken: Lock) -> anyhow::Result<bool> {
     crate::run::keep_to_ourselves();
     let clock = Clock::start();
     let out = Out { human: std::io::stdout().is_terminal() };
@@ -186,8 +218,11 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         city.responders.iter().filter(|r| r.user.starts_with('u')).map(|r| r.user.clone()).collect();
     let (at_trunk, at_officers) = (peers.local(trunk), peers.local(officers));
     let spoiler = |rule| -> Arc<dyn Saboteur> { Arc::new(sabotage::Spoiler::new(rule, at_officers, at_trunk)) };
-    let sink = SinkSettings { name: "demo".into(), url: format!("http://{sink_address}/"), secret, tries: 20 };
-    let settings = settings(args, sink, load, args.sabotage.map(spoiler))?;
+    let (targets, mut sinks) = fraud::Targets::open(&args.data, &secret)?;
+    let url = format!("http://{sink_address}/");
+    sinks.push(SinkSettings { name: "demo".into(), url, secret, tries: 20, target: None, excerpt: Excerpt::default() });
+    let settings = settings(args, sinks, load, args.sabotage.map(spoiler))?;
+    drop(taken);
     let running = assembly::start(city, settings, metrics::install()?)?;
     let ready = serde_json::json!({ "ready": { "sip": running.sip.port(), "http": running.http.port(), "admin": running.admin.port() } });
     out.line(
@@ -215,17 +250,10 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let mut writers = text::Writers::open(text, running.http, &running.token, clock)?;
     let mut held = true;
     if !args.no_script {
-        held = script::play(&mut stage, &out, &args.data, &received, &mut writers, clock)?;
+        held = script::play(&mut stage, &out, &args.data, (&received, &targets), &mut writers, clock)?;
     }
     if !args.exit && signals.load(Ordering::Relaxed) == 0 {
-        out.line(
-            &format!(
-                "── 继续运行,等待你的电话 (Ctrl-C 结束)\n   录音 {0}/recordings/   警情 gateway alert list --data {0}\n   softphone: sip:110@{1}   座席 1061–1064 / 民警 2291–2300, password demo",
-                args.data.display(),
-                running.sip
-            ),
-            serde_json::json!({ "waiting": running.sip.to_string() }),
-        );
+        invite(&out, args, &running);
         while signals.load(Ordering::Relaxed) == 0 {
             std::thread::park_timeout(Duration::from_millis(50));
         }
@@ -235,6 +263,31 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     remote.ask(Peers::finish);
     let _ = thread.join();
     Ok(held)
+}
+
+/// Tells people where they can take part.
+fn invite(out: &Out, args: &Args, running: &assembly::Running) {
+    let pages = pages(running.http, &running.token);
+    out.line(
+        &format!("── 网页：接警席 1061（链接一次有效，十分钟内）{}\n         网上报警 {}", pages.0, pages.1),
+        serde_json::json!({ "pages": { "seat": pages.0, "report": pages.1 } }),
+    );
+    out.line(
+        &format!(
+            "── 继续运行,等待你的电话 (Ctrl-C 结束)\n   录音 {0}/recordings/   警情 gateway alert list --data {0}\n   softphone: sip:110@{1}   座席 1061–1064 / 民警 2291–2300, password demo",
+            args.data.display(),
+            running.sip
+        ),
+        serde_json::json!({ "waiting": running.sip.to_string() }),
+    );
+}
+
+/// Where a person can sit down at a seat, and where one can report.
+fn pages(http: SocketAddr, token: &str) -> (String, String) {
+    let asked = loadtest::api::Api::new(http, token).request("POST", "/v1/links", r#"{"seat":"1061"}"#);
+    let url = asked.ok().and_then(|(_, body)| serde_json::from_str::<serde_json::Value>(&body).ok());
+    let url = url.as_ref().and_then(|v| v["url"].as_str()).unwrap_or("/seat");
+    (format!("http://{http}{url}"), format!("http://{http}/report"))
 }
 
 /// What load tools need to know.
@@ -253,4 +306,36 @@ fn peers_page(data: &Path, offset: u16, load: channels::Platforms) -> serde_json
         "bench_user": "bench",
         "channels": channels::peers(load),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_demo_left_goes_unless_somebody_uses_it_and_what_is_none_of_a_demo_s_stays() {
+        let data = std::env::temp_dir().join(format!("gw-demo-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&data);
+        is_a_demos(&data).expect("nothing is there");
+        let held = empty(&data).expect("made");
+        std::fs::create_dir(data.join("journal")).expect("made");
+        std::fs::write(data.join("journal/1.seg"), b"1").expect("written");
+        std::fs::write(data.join("token"), b"1").expect("written");
+        let names = || {
+            let entries = std::fs::read_dir(&data).expect("there").map(|e| e.expect("an entry").file_name());
+            let mut names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+            names.sort();
+            names
+        };
+        is_a_demos(&data).expect("a demo's");
+        let Err(refused) = empty(&data) else { panic!("it is in use") };
+        assert!(refused.to_string().contains("GW-1003"), "{refused}");
+        assert_eq!(names(), [MARKER, "journal", "lock", "token"]);
+        drop(held);
+        drop(empty(&data).expect("free"));
+        assert_eq!(names(), [MARKER, "lock"]);
+        std::fs::remove_file(data.join(MARKER)).expect("removed");
+        assert!(is_a_demos(&data).is_err());
+        std::fs::remove_dir_all(&data).expect("removed");
+    }
 }

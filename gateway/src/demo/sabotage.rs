@@ -93,7 +93,7 @@ fn silence_officer(chunk: &mut Chunk) {
 fn lose_words(message: &mut ToCasebook) {
     match message {
         ToCasebook::By { message, .. } => lose_words(message),
-        ToCasebook::Fact { fact: Fact::Incident(IncidentFact::Triaged { text, .. }), .. } => text.clear(),
+        ToCasebook::Fact { fact: Fact::Incident(IncidentFact::Triaged(said)), .. } => said.text = None,
         _ => {}
     }
 }

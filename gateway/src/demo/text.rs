@@ -89,6 +89,10 @@ impl Writers {
         self.next
     }
 
+    pub(super) fn gateway(&self) -> SocketAddr {
+        self.gateway
+    }
+
     pub(super) fn now(&self) -> Duration {
         self.clock.now()
     }

@@ -1,12 +1,16 @@
 //! The script's written reports: a long SMS, a WeChat picture and location that become one alert with it, QQ, Weibo,
 //! and somebody who must not be heard.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::{Context as _, ensure};
 use codecs::geo::{Point, distance_m};
 use codecs::record::{CloudEvent, Direction};
+use loadtest::app::{App, device};
 use loadtest::receiver::Received;
 use loadtest::text::platform::PICTURE;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::checks;
@@ -38,6 +42,7 @@ pub(super) fn play(
     let wechat = picture_and_place(stage, ledger, received, w, &sms)?;
     let mut all = vec![sms, wechat];
     all.extend(qq_and_weibo(ledger, received, w));
+    all.extend(app(ledger, w));
     all.push(silent(ledger, received, w));
     for number in &all {
         end(stage, received, number);
@@ -141,6 +146,43 @@ fn qq_and_weibo(ledger: &mut Ledger<'_>, received: &Received, w: &mut Writers) -
     numbers
 }
 
+/// An app without a log-in, which loses its connection before it has its answer.
+fn app(ledger: &mut Ledger<'_>, w: &Writers) -> Option<String> {
+    ledger.say("✉ 市民 App（WebSocket，免登录）：报警后断网，重连续传");
+    let begun = w.now();
+    let told = from_app(w.gateway());
+    let human = told.as_ref().ok().map(|_| w.now() - begun);
+    let held = told.is_ok() && human.is_some_and(|a| a <= SECOND * 3);
+    let why = told.as_ref().err().map(|e| format!("：{e:#}")).unwrap_or_default();
+    ledger.check("app", &format!("app：回执、断线后接警员首条回复 {}{why}", super::script::seconds(human)), held);
+    told.ok()
+}
+
+/// The alert's number, once the receipt and a human's line were heard, the latter over a connection of its own.
+fn from_app(gateway: SocketAddr) -> anyhow::Result<String> {
+    let token = device(gateway)?;
+    let (mut app, _) = App::open(gateway, "script-app", &token, None)?;
+    app.report("report.create", "demo-1", &json!({"text": "有人落水，人民公园东门"}))?;
+    let (mut number, mut receipt) = (None, false);
+    while number.is_none() || !receipt {
+        let frame = app.hear(SECOND * 2)?.context("neither receipt nor number within 2 s")?;
+        match frame["t"].as_str() {
+            Some("report.created") => number = frame["d"]["report_id"].as_str().map(str::to_owned),
+            Some("chat.msg") => receipt = frame["d"]["kind"] == "receipt",
+            _ => {}
+        }
+    }
+    let (sid, heard) = (app.sid.clone(), app.heard);
+    drop(app);
+    let (mut app, welcome) = App::open(gateway, "script-app", &token, Some((&sid, heard)))?;
+    ensure!(welcome["d"]["resumed"] == true, "not resumed: {welcome}");
+    let line = app.expect("chat.msg")?;
+    let text = line["d"]["text"].as_str().unwrap_or_default();
+    ensure!(text.starts_with(HUMAN), "{line}");
+    app.acknowledge()?;
+    number.context("a number")
+}
+
 /// A word that asks for silence: no receipt, no line, and the alert says why.
 fn silent(ledger: &mut Ledger<'_>, received: &Received, w: &mut Writers) -> String {
     ledger.say("✉ 短信 13700007777：「我被绑架了」");
@@ -152,7 +194,7 @@ fn silent(ledger: &mut Ledger<'_>, received: &Received, w: &mut Writers) -> Stri
 }
 
 /// The taker puts the conversation down.
-fn end(stage: &mut Stage, received: &Received, number: &str) {
+pub(super) fn end(stage: &mut Stage, received: &Received, number: &str) {
     let all = checks::by_alert(&received.all()).unwrap_or_default();
     let seat = all.get(number).and_then(|events| events.iter().rev().find_map(|e| e.data.call.seat.clone()));
     let seats: Vec<String> = match seat {

@@ -5,6 +5,7 @@
 pub mod casebook;
 pub mod keys;
 pub mod notices;
+pub mod withheld;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

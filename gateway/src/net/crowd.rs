@@ -45,11 +45,19 @@ impl Crowd {
     /// Whether one more of this source is one too many.
     pub fn full(&self, source: IpAddr) -> Option<Full> {
         let source = source.to_canonical();
-        let share = if self.cap.whole.iter().any(|n| n.contains(&source)) { self.cap.all } else { self.cap.share };
-        if self.of.get(&source).is_some_and(|&n| n >= share) {
+        if self.of.get(&source).is_some_and(|&n| n >= self.places(source, Full::Source)) {
             return Some(Full::Source);
         }
         (self.all >= self.cap.all).then_some(Full::All)
+    }
+
+    /// How many there may be, of this source or of all.
+    pub fn places(&self, source: IpAddr, of: Full) -> usize {
+        let source = source.to_canonical();
+        match of {
+            Full::Source if !self.cap.whole.iter().any(|n| n.contains(&source)) => self.cap.share,
+            Full::Source | Full::All => self.cap.all,
+        }
     }
 
     pub fn enter(&mut self, source: IpAddr) {
@@ -79,6 +87,8 @@ mod tests {
         let whole = vec!["10.0.0.0/8".parse().expect("a network")];
         let mut crowd = Crowd::new(Cap { all: 4, share: 2, whole });
         let (stranger, named) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([10, 0, 0, 1]));
+        assert_eq!([stranger, named].map(|source| crowd.places(source, Full::Source)), [2, 4]);
+        assert_eq!(crowd.places(stranger, Full::All), 4);
         crowd.enter(stranger);
         crowd.enter(stranger);
         assert_eq!(crowd.full(stranger), Some(Full::Source));

@@ -2,13 +2,14 @@
 //!
 //! A head is whole within ten seconds and 32 KiB, a body within ten seconds or, for whoever has shown who they are, as
 //! fast as a kibibyte a second; a connection on which nothing is asked is closed after ten seconds. Beyond a source's
-//! share, or the listener's cap, the one that has been silent for longest makes room for a new one.
+//! share, or the listener's cap, the one that has been silent for longest makes room for a new one; whoever has just
+//! come has two seconds in which they are heard first.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -40,27 +41,96 @@ const HEAD_MAX: usize = 32 * 1024;
 const BODY_RATE: u64 = 1024;
 /// What is sent and not read for so long ends the connection.
 const UNREAD: Duration = Duration::from_secs(30);
+/// Whoever has just come has so many milliseconds to say who they are: a few round trips, those of TLS among them.
+const GRACE_MS: u64 = 2000;
 
 /// A connection, as its requests know it.
 pub struct Line {
     pub source: IpAddr,
     /// When something was last asked or answered, in milliseconds of the process's clock.
     active_ms: AtomicU64,
+    /// A request's head has come.
+    asked: AtomicBool,
     /// Requests being answered.
     busy: AtomicUsize,
     /// Whose token came over it.
     subject: OnceLock<String>,
     close: Notify,
+    /// It goes on as something else than requests.
+    stays: AtomicUsize,
+    left: Notify,
+}
+
+/// In the order in which they make room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Rank {
+    SilentStranger,
+    BusyStranger,
+    /// Came a moment ago and has not been heard: it may be anybody.
+    Newcomer,
+    SilentKnown,
+    BusyKnown,
 }
 
 impl Line {
+    fn new(source: IpAddr, now_ms: u64) -> Line {
+        Line {
+            source,
+            active_ms: AtomicU64::new(now_ms),
+            asked: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
+            subject: OnceLock::new(),
+            close: Notify::new(),
+            stays: AtomicUsize::new(0),
+            left: Notify::new(),
+        }
+    }
+
+    fn rank(&self, now_ms: u64) -> Rank {
+        let since = now_ms.saturating_sub(self.active_ms.load(Ordering::Relaxed));
+        let is_new = !self.asked.load(Ordering::Relaxed) && since < GRACE_MS;
+        match (self.is_known(), self.busy.load(Ordering::Relaxed) > 0) {
+            (true, true) => Rank::BusyKnown,
+            (true, false) => Rank::SilentKnown,
+            (false, _) if is_new => Rank::Newcomer,
+            (false, true) => Rank::BusyStranger,
+            (false, false) => Rank::SilentStranger,
+        }
+    }
+
     /// Somebody has shown who they are.
     pub fn belongs_to(&self, subject: &str) {
         let _ = self.subject.set(subject.to_owned());
     }
 
+    /// Anybody may be a citizen: a token of theirs proves that they are the same as before, and no more.
     fn is_known(&self) -> bool {
-        self.subject.get().is_some()
+        self.subject.get().is_some_and(|subject| !subject.starts_with("citizen:"))
+    }
+
+    /// The connection goes on as a stream of its own, and counts until the guard is gone.
+    pub fn goes_on(self: &Arc<Line>) -> Stay {
+        self.stays.fetch_add(1, Ordering::Relaxed);
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Stay(Arc::clone(self))
+    }
+}
+
+/// A connection that has become a stream.
+pub struct Stay(Arc<Line>);
+
+impl Stay {
+    /// Resolves when it has to make room.
+    pub async fn told_to_go(&self) {
+        self.0.close.notified().await;
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+        self.0.stays.fetch_sub(1, Ordering::Relaxed);
+        self.0.left.notify_one();
     }
 }
 
@@ -72,24 +142,46 @@ struct Lines {
 }
 
 impl Lines {
-    /// Who makes room: silent strangers, then strangers who are at something, then silent acquaintances; of each kind
-    /// the one that has been so for longest. Where everybody is known and at something, whoever has most of them gives
-    /// up their own oldest.
-    fn victim(&self, source: IpAddr, full: Full) -> Option<u64> {
+    /// Who makes room: silent strangers, then strangers who are at something, then newcomers who were not heard yet,
+    /// then silent acquaintances; of each kind the one that has been so for longest. Newcomers go first where they alone
+    /// have more than half of the places. Where everybody is known and at something, whoever has most of them gives up
+    /// their own oldest.
+    fn victim(&self, source: IpAddr, full: Full, now_ms: u64) -> Option<u64> {
         let source = source.to_canonical();
         let meant = self.all.iter().filter(|(_, l)| full == Full::All || l.source == source);
-        let rank = |(_, l): &Entry<'_>| {
-            let busy = l.busy.load(Ordering::Relaxed) > 0;
-            (l.is_known(), busy, l.active_ms.load(Ordering::Relaxed))
+        let ranked: Vec<(Rank, Entry<'_>)> = meant.map(|entry| (entry.1.rank(now_ms), entry)).collect();
+        // In the order in which they came.
+        let of = |wanted: Rank| -> Vec<Entry<'_>> {
+            ranked.iter().filter(|(rank, _)| *rank == wanted).map(|(_, entry)| *entry).collect()
         };
-        let (at_work, others): (Vec<_>, Vec<_>) =
-            meant.partition(|(_, l)| l.is_known() && l.busy.load(Ordering::Relaxed) > 0);
-        others.into_iter().min_by_key(rank).map(|(id, _)| *id).or_else(|| oldest_of_most(&at_work))
+        let new = of(Rank::Newcomer);
+        if new.len() > self.crowd.places(source, full) / 2 {
+            return new.first().map(|(id, _)| **id);
+        }
+        let others = ranked.iter().filter(|(rank, _)| *rank < Rank::BusyKnown);
+        let first = others.min_by_key(|(rank, (_, l))| (*rank, l.active_ms.load(Ordering::Relaxed)));
+        first.map(|(_, (id, _))| **id).or_else(|| oldest_of_most(&of(Rank::BusyKnown)))
+    }
+
+    /// One more, if there is room or somebody can make some.
+    fn let_in(&mut self, source: IpAddr, now_ms: u64) -> Option<(u64, Arc<Line>)> {
+        let source = source.to_canonical();
+        // Its task ends when it has seen this; the cap is soft by as many as are on their way out.
+        if let Some(full) = self.crowd.full(source)
+            && !self.make_room(source, full, now_ms)
+        {
+            return None;
+        }
+        let (id, line) = (self.next, Arc::new(Line::new(source, now_ms)));
+        self.next += 1;
+        self.crowd.enter(source);
+        self.all.insert(id, Arc::clone(&line));
+        Some((id, line))
     }
 
     /// One makes room, and counts no longer from now on: the next to make room is another.
-    fn make_room(&mut self, source: IpAddr, full: Full) -> bool {
-        let victim = self.victim(source, full).and_then(|id| self.leave(id));
+    fn make_room(&mut self, source: IpAddr, full: Full, now_ms: u64) -> bool {
+        let victim = self.victim(source, full, now_ms).and_then(|id| self.leave(id));
         victim.map(|line| line.close.notify_one()).is_some()
     }
 
@@ -161,30 +253,15 @@ impl Shared {
         self.clock.mono().since(Mono(0)).as_millis() as u64
     }
 
-    /// One more, if there is room or somebody can make some.
+    /// One more, if it can be.
     fn enter(&self, source: IpAddr) -> Option<(u64, Arc<Line>)> {
-        let source = source.to_canonical();
         let mut lines = self.lines.lock().ok()?;
-        if let Some(full) = lines.crowd.full(source) {
+        if lines.crowd.full(source).is_some() {
             metrics::counter!("gateway_http_closed_total", "listener" => self.name, "why" => "room").increment(1);
-            // Its task ends when it has seen this; the cap is soft by as many as are on their way out.
-            if !lines.make_room(source, full) {
-                return None;
-            }
         }
-        let line = Arc::new(Line {
-            source,
-            active_ms: AtomicU64::new(self.now_ms()),
-            busy: AtomicUsize::new(0),
-            subject: OnceLock::new(),
-            close: Notify::new(),
-        });
-        let id = lines.next;
-        lines.next += 1;
-        lines.crowd.enter(source);
-        lines.all.insert(id, Arc::clone(&line));
+        let entered = lines.let_in(source, self.now_ms())?;
         self.limit.set(lines.crowd.count());
-        Some((id, line))
+        Some(entered)
     }
 
     fn leave(&self, id: u64) {
@@ -219,6 +296,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                     }
                 }
             }
+            while line.stays.load(Ordering::Relaxed) > 0 {
+                line.left.notified().await;
+            }
             shared.leave(id);
         });
     }
@@ -231,6 +311,7 @@ where
     let answer = |request: Request<Incoming>| {
         let (mut router, line, now_ms) = (shared.router.clone(), Arc::clone(line), shared.now_ms());
         line.active_ms.store(now_ms, Ordering::Relaxed);
+        line.asked.store(true, Ordering::Relaxed);
         let busy = Busy::new(&line, shared.clock);
         let known = Arc::clone(&line);
         let mut request = request.map(|body| Body::new(TimedBody::new(body, known)));
@@ -384,17 +465,20 @@ mod tests {
     use super::*;
 
     fn line(source: [u8; 4], active_ms: u64, busy: usize, subject: Option<&str>) -> Arc<Line> {
-        let line = Line {
-            source: source.into(),
-            active_ms: AtomicU64::new(active_ms),
-            busy: AtomicUsize::new(busy),
-            subject: OnceLock::new(),
-            close: Notify::new(),
-        };
+        let line = Line::new(source.into(), active_ms);
+        line.asked.store(true, Ordering::Relaxed);
+        line.busy.store(busy, Ordering::Relaxed);
         if let Some(subject) = subject {
             line.belongs_to(subject);
         }
         Arc::new(line)
+    }
+
+    /// A request's head has come, and with it a token.
+    fn says(line: &Line, subject: &str) {
+        line.asked.store(true, Ordering::Relaxed);
+        line.busy.store(1, Ordering::Relaxed);
+        line.belongs_to(subject);
     }
 
     #[test]
@@ -412,11 +496,65 @@ mod tests {
         ];
         lines.all.extend((0u64..).zip(all));
         let mut gone = Vec::new();
-        while let Some(victim) = lines.victim(a.into(), Full::Source) {
+        while let Some(victim) = lines.victim(a.into(), Full::Source, 100) {
             gone.extend(lines.all.remove(&victim).map(|l| l.active_ms.load(Ordering::Relaxed)));
         }
         assert_eq!(gone, [40, 50, 30, 20, 10]);
-        assert_eq!(lines.victim(a.into(), Full::All), Some(5), "with the listener full anybody makes room");
+        assert_eq!(lines.victim(a.into(), Full::All, 100), Some(5), "with the listener full anybody makes room");
+    }
+
+    #[test]
+    fn however_many_citizens_come_no_call_taker_makes_room_for_them() {
+        let a = [192, 0, 2, 1];
+        let cap = Cap { all: 4, share: 4, whole: Vec::new() };
+        let mut lines = Lines { crowd: Crowd::new(cap), all: BTreeMap::new(), next: 0 };
+        let all = [
+            line(a, 5, 1, Some("seat:1101")),
+            line(a, 10, 1, Some("citizen:dev-1")),
+            line(a, 20, 1, Some("citizen:dev-2")),
+            line(a, 30, 1, Some("citizen:dev-3")),
+        ];
+        lines.all.extend((0u64..).zip(all));
+        let gone: Vec<u64> = std::iter::from_fn(|| {
+            let victim = lines.victim(a.into(), Full::All, 100)?;
+            lines.all.remove(&victim).map(|_| victim)
+        })
+        .collect();
+        assert_eq!(gone, [1, 2, 3, 0]);
+    }
+
+    #[test]
+    fn whoever_has_just_come_is_heard_however_fast_others_come_and_say_nothing() {
+        let (others, taker) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        let cap = Cap { all: 20, share: 20, whole: Vec::new() };
+        let mut lines = Lines { crowd: Crowd::new(cap), all: BTreeMap::new(), next: 0 };
+        let (stream, line) = lines.let_in(taker.into(), 0).expect("let in");
+        says(&line, "seat:1101");
+        for n in 0..19 {
+            let (_, line) = lines.let_in(others.into(), 0).expect("let in");
+            says(&line, &format!("citizen:dev-{n}"));
+        }
+        // A hundred a second; each tenth of a second a taker comes among them, and is heard a round trip later.
+        let mut waiting: Vec<(u64, u64, Arc<Line>)> = Vec::new();
+        for now_ms in (0..10_000).step_by(10) {
+            lines.let_in(others.into(), now_ms).expect("let in");
+            if now_ms % 100 == 0 {
+                let (id, line) = lines.let_in(taker.into(), now_ms).expect("let in");
+                waiting.push((now_ms + 50, id, line));
+            }
+            if let Some((_, id, line)) = waiting.pop_if(|(heard_at, ..)| *heard_at <= now_ms) {
+                assert!(lines.all.contains_key(&id), "made room before they were heard");
+                says(&line, "seat:1102");
+                lines.leave(id);
+            }
+            let is_citizen = |l: &&Arc<Line>| l.subject.get().is_some_and(|s| s.starts_with("citizen:"));
+            let citizens = lines.all.values().filter(is_citizen).count();
+            assert!(lines.crowd.count() <= 20 && citizens >= 8, "newcomers have half of the places at most");
+        }
+        assert!(lines.all.contains_key(&stream));
+        // Whoever has said nothing until then is the first to go.
+        let victim = lines.victim(others.into(), Full::All, 10_000 + GRACE_MS).expect("somebody");
+        assert!(!lines.all[&victim].asked.load(Ordering::Relaxed));
     }
 
     #[test]
@@ -427,7 +565,7 @@ mod tests {
         let all =
             [line(a, 5, 1, Some("b")), line(a, 10, 1, Some("a")), line(a, 20, 1, Some("a")), line(a, 30, 1, Some("a"))];
         lines.all.extend((0u64..).zip(all));
-        assert_eq!(lines.victim(a.into(), Full::All), Some(1), "their own oldest");
+        assert_eq!(lines.victim(a.into(), Full::All, 100), Some(1), "their own oldest");
     }
 
     #[test]
@@ -440,7 +578,7 @@ mod tests {
             lines.crowd.enter(line.source);
             lines.all.insert(id, Arc::clone(line));
         }
-        assert!((0..3).all(|_| lines.make_room(a.into(), Full::All)));
+        assert!((0..3).all(|_| lines.make_room(a.into(), Full::All, 100)));
         // No task has run meanwhile: three have been told to go, and nobody twice.
         assert_eq!((lines.crowd.count(), lines.all.keys().copied().collect::<Vec<_>>()), (1, vec![3]));
         let told = first.iter().filter(|l| l.close.notified().now_or_never().is_some()).count();

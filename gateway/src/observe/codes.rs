@@ -50,7 +50,7 @@ codes! {
         "define [group.NAME], or correct the name";
     "0211": "a channel names a trunk that does not exist",
         "define [trunk.NAME], or correct the name";
-    "0212": "a unit's superior does not exist",
+    "0212": "a unit that is named does not exist",
         "define [unit.CODE] for it, or correct the code";
     "0213": "a default_grid is not in the grid table",
         "correct it, or add the grid to the file that tables.grids names";
@@ -102,6 +102,16 @@ codes! {
         "what lies inside is not known: draw the area without crossings, with at most 10,000 corners a line";
     "0245": "the tone ahead of a call is too long",
         "the caller waits for its end: at most 2 s";
+    "0246": "a row of result codes cannot be used",
+        "each has a code of 1 to 64 characters that stands once, and a name";
+    "0250": "a rule of the fan-out cannot be meant",
+        "correct the line; every target of a rule is the `target` of a sink, each stage has one at least";
+    "0251": "a case of the rules comes out otherwise than it says",
+        "correct the rules, or the case, whichever is wrong";
+    "0252": "the target of a sink cannot be",
+        "give each sink that tells a target one of its own";
+    "0253": "a part of the record that a sink is to give does not exist",
+        "names are those of the record, with dots: `gateway schema alert` shows them";
     "1001": "a shard cannot wait for its sockets",
         "the operating system refuses; look into the kernel's log and restart";
     "1002": "an address cannot be listened on",
@@ -120,6 +130,8 @@ codes! {
         "SIGTERM drains; the configuration is read at a start only";
     "1009": "a thread cannot step back behind those that answer calls",
         "calls may come late under load; give the process CAP_SYS_NICE or a core more";
+    "1010": "the casebook does not answer",
+        "calls go on and nothing is put on record: where the disk hangs, mend that; else restart the process and report the lines before this one";
     "1101": "half of a limit is used",
         "see gateway_limit_used; raise [limits], or find out who uses it";
     "1102": "a connection cannot be taken",

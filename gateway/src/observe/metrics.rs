@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
+use codecs::record::CloudEvent;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use switchboard::gate::Dropped;
 use switchboard::{Counts, Gauges, MediaStats, Observed, SipCounters};
@@ -11,6 +12,8 @@ use switchboard::{Counts, Gauges, MediaStats, Observed, SipCounters};
 const ANSWER_BUCKETS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0];
 const RECEIPT_BUCKETS: [f64; 12] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 10.0, 30.0];
 const OFFICER_BUCKETS: [f64; 10] = [2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 60.0];
+/// T3 to T8 and T10: a receipt takes milliseconds, an arrival minutes.
+const TARGET_BUCKETS: [f64; 12] = [0.01, 0.1, 0.5, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0];
 const COMMIT_BUCKETS: [f64; 10] = [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.5, 3.0];
 
 /// Installs the recorder of this process.
@@ -24,6 +27,7 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
         .set_buckets_for_metric(exact("gateway_text_answer_seconds"), &ANSWER_BUCKETS)?
         .set_buckets_for_metric(exact("gateway_text_receipt_seconds"), &RECEIPT_BUCKETS)?
         .set_buckets_for_metric(exact("gateway_officer_talk_seconds"), &OFFICER_BUCKETS)?
+        .set_buckets_for_metric(exact("gateway_target_seconds"), &TARGET_BUCKETS)?
         .set_buckets_for_metric(exact("gateway_journal_commit_seconds"), &COMMIT_BUCKETS)?
         .install_recorder()
         .context("metrics recorder")?;
@@ -74,7 +78,8 @@ metrics! {
     gauge "gateway_sms_waiting": "Parts of lines that wait to be submitted, by channel";
     gauge "gateway_sms_pdus": "Carrier PDUs since the start, by channel, protocol and what";
     counter "gateway_calls_total": "Calls that ended, by trunk and result";
-    counter "gateway_deadline_breaches_total": "Promises missed, by timer";
+    counter "gateway_deadline_breaches_total": "Promises missed, by timer: T1 and T2 of calls, T3 to T8 and T10 of targets";
+    histogram "gateway_target_seconds": "How long targets of the rules took, by timer: receipt T3 T4, signature T5, instruction T6, response T7, arrival T8, feedback T10";
     counter "gateway_call_panics_total": "Calls ended by a failure of their own machine";
     counter "gateway_events_total": "Events written to the journal, by type";
     counter "gateway_store_errors_total": "Failed writes of the journal";
@@ -114,6 +119,8 @@ metrics! {
     counter "gateway_limit_half_total": "Times that half of a cap was reached";
     counter "gateway_thread_restarts_total": "Threads and tasks that failed and began anew";
     counter "gateway_http_closed_total": "HTTP connections closed to make room";
+    gauge "gateway_app_connections": "Apps that are connected";
+    counter "gateway_app_dropped_total": "Apps whose connection was given up because they took nothing";
     counter "gateway_api_refused_total": "API requests refused: no credential that counts, or a role that may not";
     counter "gateway_store_given_up_total": "Frames given up because too much waited for the journal";
     gauge "gateway_store_waiting_bytes": "Octets that wait for the journal";
@@ -281,7 +288,18 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub fn event(&mut self, kind: &str) {
+    /// Counts an event, and how long targets took or that they are late.
+    pub fn event(&mut self, event: &CloudEvent) {
+        if let (Some(timer), Some(_)) = (&event.deadline, &event.target) {
+            metrics::counter!("gateway_deadline_breaches_total", "timer" => timer.clone()).increment(1);
+        }
+        for (limit, took) in event.data.timers.iter().filter_map(|timer| timer.took(event.time)) {
+            metrics::histogram!("gateway_target_seconds", "timer" => limit.timer()).record(took.as_secs_f64());
+        }
+        self.kind(&event.kind);
+    }
+
+    fn kind(&mut self, kind: &str) {
         if let Some(counter) = self.events.get(kind) {
             return counter.increment(1);
         }

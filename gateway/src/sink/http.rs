@@ -24,6 +24,9 @@ use crate::inbox::casebook::Reached;
 use crate::observe::health::Health;
 use crate::thread::Saboteur;
 
+use super::excerpt::Excerpt;
+use super::receipts::{ForTarget, Receipts, for_target};
+
 /// After the last event has become durable a sink has so long to take what is left.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -47,6 +50,10 @@ pub struct HttpSink {
     pub health: Health,
     /// Rung when the dead letters are to be tried again.
     pub replay: Arc<Notify>,
+    /// Of a sink that tells a target of the rules; none: it is given everything.
+    pub receipts: Option<Receipts>,
+    /// What it is given of each event.
+    pub excerpt: Excerpt,
     pub saboteur: Option<Arc<dyn Saboteur>>,
 }
 
@@ -101,8 +108,16 @@ impl HttpSink {
                     if std::mem::take(&mut stalled) {
                         self.health.well("sink-journal");
                     }
-                    self.deliver(body, &mut dead).await;
-                    self.settle(&mut follower, sequence);
+                    let wanted = self.receipts.as_ref().map(|r| for_target(body, &r.target));
+                    let is_taken = wanted != Some(ForTarget::Nothing) && self.deliver(body, &mut dead).await;
+                    if let (Some(ForTarget::First(no)), Some(receipts), true) = (wanted, &mut self.receipts, is_taken) {
+                        receipts.note(no);
+                    }
+                    self.settle(&mut follower, sequence).await;
+                    continue;
+                }
+                Ok(None) if self.receipts.as_mut().is_some_and(|r| !r.are_kept()) => {
+                    self.keep_receipts(&mut follower).await;
                     continue;
                 }
                 Ok(None) => {
@@ -125,44 +140,64 @@ impl HttpSink {
         }
     }
 
-    fn settle(&self, follower: &mut Follower, sequence: u64) {
+    /// A receipt that is not durable yet leaves the cursor where it is.
+    async fn settle(&mut self, follower: &mut Follower, sequence: u64) {
+        let pending = self.durable.borrow().last.saturating_sub(sequence);
+        metrics::gauge!("gateway_sink_pending", "sink" => self.name.clone()).set(pending as f64);
+        let (too_many, kept) = self.receipts.as_mut().map_or((false, true), |r| (r.are_too_many(), r.are_kept()));
+        match (too_many, kept) {
+            (_, true) => self.store_cursor(follower),
+            (true, false) => self.keep_receipts(follower).await,
+            (false, false) => follower.pass(),
+        }
+    }
+
+    async fn keep_receipts(&mut self, follower: &mut Follower) {
+        if let Some(receipts) = &mut self.receipts {
+            receipts.keep().await;
+        }
+        self.store_cursor(follower);
+    }
+
+    fn store_cursor(&self, follower: &mut Follower) {
         if let Err(error) = follower.settle() {
             tracing::error!(sink = %self.name, %error, "GW-3302 the cursor cannot be stored; a restart will repeat events");
         }
-        let pending = self.durable.borrow().last.saturating_sub(sequence);
-        metrics::gauge!("gateway_sink_pending", "sink" => self.name.clone()).set(pending as f64);
     }
 
-    /// Returns when the event was taken, or lies with the dead letters.
-    async fn deliver(&self, body: &[u8], dead: &mut DeadLetters) {
+    /// Returns when the event was taken, or lies with the dead letters. `true`: it was taken.
+    async fn deliver(&self, body: &[u8], dead: &mut DeadLetters) -> bool {
         if self.saboteur.as_ref().is_some_and(|s| !s.lets_event(body)) {
-            return;
+            return false;
         }
         if dead.holds_back(body) && self.bury(body, dead, "an earlier one lies there") {
-            return;
+            return false;
         }
         let mut wait = WAIT_FIRST;
         let mut failures = 0;
         for attempt in 1u32.. {
+            if self.is_withheld(body) {
+                return false;
+            }
             let (asked, why) = match self.attempt(body).await {
                 Outcome::Done => {
                     metrics::counter!("gateway_sink_delivered_total", "sink" => self.name.clone()).increment(1);
                     if attempt > ALARM {
                         self.health.well("sink");
                     }
-                    return;
+                    return true;
                 }
                 Outcome::Later(asked, why) => (asked, why),
                 Outcome::Failed(why) => {
                     failures += 1;
                     if failures >= self.tries && self.bury(body, dead, &why) {
-                        return;
+                        return false;
                     }
                     (None, why)
                 }
                 Outcome::Never(why) => {
                     if self.bury(body, dead, &why) {
-                        return;
+                        return false;
                     }
                     (None, why)
                 }
@@ -179,6 +214,13 @@ impl HttpSink {
             tokio::time::sleep(asked.unwrap_or(jittered).min(WAIT_MAX)).await;
             wait = (wait * 2).min(WAIT_MAX);
         }
+        false
+    }
+
+    /// Whether its target is to be told nothing more of this alert, though it was when the event was made.
+    fn is_withheld(&self, body: &[u8]) -> bool {
+        let no = CloudEvent::parts(body).and_then(|(id, _)| Some(id.split_once(':')?.0)).unwrap_or_default();
+        self.receipts.as_ref().is_some_and(|r| r.withheld.has(no, &r.target))
     }
 
     /// To the dead letters. `false`: the disk did not take it; the event must not be skipped then.
@@ -192,7 +234,9 @@ impl HttpSink {
         buried
     }
 
-    async fn attempt(&self, body: &[u8]) -> Outcome {
+    async fn attempt(&self, whole: &[u8]) -> Outcome {
+        let excerpt = self.excerpt.of(whole);
+        let body = excerpt.as_deref().unwrap_or(whole);
         let id = CloudEvent::parts(body).map(|(id, _)| id.to_owned()).unwrap_or_default();
         let timestamp = self.clock.wall().0 / 1_000_000_000;
         let request = Request::post(&self.url)
@@ -223,7 +267,7 @@ impl HttpSink {
         judge(response.status, after)
     }
 
-    async fn replay_dead(&self, dead: &mut DeadLetters) {
+    async fn replay_dead(&mut self, dead: &mut DeadLetters) {
         let lines = match dead.take() {
             Ok(lines) => lines,
             Err(error) => return tracing::error!(sink = %self.name, %error, "GW-3304 the dead letters cannot be read"),
@@ -241,9 +285,17 @@ impl HttpSink {
     }
 
     /// A dead letter: delivered, or put back.
-    async fn try_again(&self, event: &[u8], dead: &mut DeadLetters) {
+    async fn try_again(&mut self, event: &[u8], dead: &mut DeadLetters) {
+        if self.is_withheld(event) {
+            return;
+        }
         let why = match self.attempt(event).await {
             Outcome::Done => {
+                if let Some(receipts) = &mut self.receipts
+                    && let ForTarget::First(no) = for_target(event, &receipts.target)
+                {
+                    receipts.note(no);
+                }
                 return metrics::counter!("gateway_sink_delivered_total", "sink" => self.name.clone()).increment(1);
             }
             Outcome::Later(_, why) | Outcome::Failed(why) | Outcome::Never(why) => why,

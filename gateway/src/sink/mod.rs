@@ -1,6 +1,8 @@
 //! Sinks: readers of the journal with a durable cursor each. A slow or dead one loses nothing and delays nobody.
 
+pub mod excerpt;
 pub mod http;
+pub mod receipts;
 
 use std::path::{Path, PathBuf};
 

@@ -25,7 +25,8 @@ use crate::channel::{Channels, Outbox};
 use crate::clock::Clock;
 use crate::inbox::casebook::{Answer, Input, RECOVERY, Reached, Waiting};
 use crate::inbox::keys::Keys;
-use crate::inbox::notices::{Notices, notice_text};
+use crate::inbox::notices::{Notices, alert_text, notice_text};
+use crate::inbox::withheld::Withheld;
 use crate::inbox::{self, Handle};
 use crate::observe::health::Health;
 use crate::observe::metrics::Counters;
@@ -56,10 +57,13 @@ pub struct Links {
     pub notices: Notices,
     pub waiting: Waiting,
     pub keys: Keys,
+    pub withheld: Withheld,
     /// For those who follow the journal.
     pub durable: watch::Sender<Reached>,
     /// The first frame that a start needs.
     pub needed_from: Arc<AtomicU64>,
+    /// When this thread looked about last; 0: it has not begun.
+    pub looked_at: Arc<AtomicU64>,
     pub health: Health,
 }
 
@@ -228,6 +232,7 @@ impl CasebookThread {
         let (alerts, now) = (recovered.records.len(), self.clock.mono());
         let unfinished = self.casebook.take_up(now, at, recovered);
         self.casebook.remembered().for_each(|note| self.links.keys.restore(now, note));
+        self.casebook.open().for_each(|(_, record)| self.links.withheld.note(record));
         self.drain();
         if after_a_crash {
             self.interrupted = unfinished.into_iter().collect();
@@ -268,6 +273,7 @@ impl CasebookThread {
         }
         let mut patience = self.patience();
         loop {
+            self.links.looked_at.store(self.clock.mono().0.max(1), Ordering::Relaxed);
             let first = match self.inbox.recv_timeout(patience) {
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -429,16 +435,26 @@ impl CasebookThread {
     fn drain(&mut self) {
         while let Some(output) = self.casebook.poll_output() {
             match output {
-                CasebookOutput::Append { at, event } => self.append(at, &event),
+                CasebookOutput::Append { at, event } => {
+                    self.links.withheld.note(&event.data);
+                    self.append(at, &event);
+                }
                 CasebookOutput::Frame { at, kind, payload } => drop(self.journal.append(at, kind, payload)),
                 CasebookOutput::Reply(reply) => self.reply(reply.request, Answer::Reply(reply)),
                 CasebookOutput::Shard(message) => self.shard_inbox.push(inbox::Input::Shard(message)),
                 CasebookOutput::Desk(message) => self.for_desk(message),
                 CasebookOutput::Outbound(outbound) => self.links.channels.send(outbound, &mut self.outbox),
+                CasebookOutput::Withdraw { channel, line } => {
+                    self.links.channels.withdraw(&channel, line, &mut self.outbox);
+                }
                 CasebookOutput::Fetch(fetch) => self.links.channels.fetch(fetch),
                 CasebookOutput::Notice(notice) => {
                     let record = self.casebook.record(notice.alert);
                     self.links.notices.tell(&notice.seat, || Some(notice_text(notice.what.text(), record?)));
+                }
+                CasebookOutput::Standing { seat, alert } => {
+                    let record = self.casebook.record(alert);
+                    self.links.notices.tell(&seat, || Some(alert_text(record?)));
                 }
                 CasebookOutput::Counted { channel, what } => {
                     self.counters.text(channel, what);
@@ -455,7 +471,8 @@ impl CasebookThread {
     fn append(&mut self, at: Wall, event: &CloudEvent) {
         self.journal.append(at, Kind::Event, event.to_json());
         crate::observe::tell::event(&mut self.telling, self.clock.mono(), event);
-        self.counters.event(&event.kind);
+        self.counters.event(event);
+        self.links.notices.tell_of(&event.data);
     }
 
     /// One sync for everything that has gathered; then, and only then, the replies.

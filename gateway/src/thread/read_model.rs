@@ -28,6 +28,8 @@ pub struct Follower {
     pub disk: Arc<dyn Disk>,
     pub data: PathBuf,
     pub durable: watch::Receiver<Reached>,
+    /// The last frame that it has read.
+    pub reached: watch::Sender<u64>,
     pub health: Health,
     pub runtime: tokio::runtime::Handle,
 }
@@ -90,6 +92,7 @@ impl Follower {
     fn follow(&mut self, head: u64, is_own: &mut bool) -> Result<(), Error> {
         let mut model = ReadModel::open(&self.data, head)?;
         *is_own = true;
+        self.reached.send_replace(model.cursor().sequence);
         let mut turns = 0;
         let mut reader = Reader::new(Arc::clone(&self.disk), &self.data.join("journal"), model.cursor());
         loop {
@@ -107,6 +110,9 @@ impl Follower {
                     }
                     other => other?,
                 };
+                if applied > 0 {
+                    self.reached.send_replace(model.cursor().sequence);
+                }
                 match applied {
                     0 => break,
                     BATCH => {}

@@ -4,25 +4,31 @@
 //! covered every frame of their request: acknowledging, and telling the reporter, always wait for the disk.
 
 mod intake;
+#[cfg(test)]
+mod joined_tests;
 mod keeping;
+mod people;
+#[cfg(test)]
+mod person_tests;
 mod stored;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use codecs::journal::Kind;
-use codecs::record::{Address, AlertNo, AlertRecord, Channel, CloudEvent, LineState, Note};
+use codecs::record::{Address, AlertNo, AlertRecord, Channel, CloudEvent, LineState, Location, LocationSource, Note};
 use codecs::time::{Mono, Wall};
 
 use casework::{Alerts, Fetch, KeywordTable, Output as AlertOutput};
 use dispatch::callback::CallBack;
 use dispatch::conversation::{Assembly, Conversations, Lately, Outlet, QuotaRule, Rules, Seen};
 pub use dispatch::conversation::{News, Notice};
-use dispatch::nearest::GridMap;
+use dispatch::nearest::{GridMap, Place};
 use dispatch::seat::GroupId;
 
 use crate::message::{Failure, KeptBinding, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
@@ -48,6 +54,8 @@ pub struct ChannelRule {
     pub quota: QuotaRule,
     /// Once the quota is spent a line still goes, as the platform's template message.
     pub has_template: bool,
+    /// Its users' apps fetch what they missed: a line that was not fetched in time is kept for them.
+    pub is_fetched: bool,
 }
 
 impl ChannelRule {
@@ -73,6 +81,7 @@ impl ChannelRule {
             proves_phone: false,
             quota: QuotaRule::default(),
             has_template: false,
+            is_fetched: false,
         }
     }
 }
@@ -109,6 +118,8 @@ pub struct CasebookConfig {
     /// Where unreserved numbers begin: chance.
     pub luck: u32,
     pub keywords: KeywordTable,
+    /// Who is told of an alert.
+    pub rules: casework::Rules,
     pub channels: Vec<ChannelRule>,
     pub grids: Arc<GridMap>,
     pub subscribers: Arc<BTreeMap<String, Subscriber>>,
@@ -175,9 +186,19 @@ pub enum Output {
     Shard(ToShard),
     Desk(ToDesk),
     Outbound(Box<Outbound>),
+    /// A line that its channel may not have sent yet is not to go.
+    Withdraw {
+        channel: String,
+        line: String,
+    },
     Fetch(Fetch),
     /// News for whoever sits at a seat.
     Notice(Notice),
+    /// How an alert of this seat's stands, for whoever sits down there.
+    Standing {
+        seat: String,
+        alert: AlertNo,
+    },
     /// A message was received before, or was not taken; for the metrics.
     Counted {
         channel: String,
@@ -230,8 +251,10 @@ impl Casebook {
     /// What the journal tells at once comes with `take_front`, the rest with `take_up`.
     pub fn new(mut config: CasebookConfig) -> Casebook {
         let keywords = std::mem::replace(&mut config.keywords, KeywordTable::empty());
+        let mut alerts = Alerts::new(config.source.clone(), config.node.to_string(), keywords);
+        alerts.set_rules(std::mem::take(&mut config.rules));
         Casebook {
-            alerts: Alerts::new(config.source.clone(), config.node.to_string(), keywords),
+            alerts,
             talks: Conversations::new(Rules {
                 idle: config.patience.idle,
                 join_within: config.patience.join_within,
@@ -276,23 +299,14 @@ impl Casebook {
                 self.alerts.set_actor(None);
                 return;
             }
-            ToCasebook::Fact { no, at, fact, request } => {
-                if let casework::Fact::Text(casework::TextFact::Fetched { stored, .. }) = &fact {
-                    self.charge_file(at, no, *stored);
-                }
-                let joins = match &fact {
-                    casework::Fact::Arrived(arrival) => self.call_arrives(no, &arrival.caller),
-                    _ => None,
-                };
-                let taken = self.fact(at, no, fact);
-                if let Some(from) = joins {
-                    // Both are open, as was just seen.
-                    let _ = self.join(at, from, no);
-                }
-                self.answer(
-                    request,
-                    if taken { Ok(Some(no)) } else { Err(Failure::Conflict("the alert is not open")) },
-                );
+            ToCasebook::Fact { no, at, fact, request } => self.take_fact(at, no, fact, request),
+            ToCasebook::Triage { at, no, said, place, request } => {
+                let result = self.triage(at, no, said, place);
+                self.answer(request, result);
+            }
+            ToCasebook::Handle { at, no, step, request } => {
+                let result = self.handle_step(at, no, *step);
+                self.answer(request, result);
             }
             ToCasebook::Incoming { at, message, request } => match self.is_store_full() {
                 Some(full) => self.answer(request, Err(full)),
@@ -325,9 +339,7 @@ impl Casebook {
                 self.answer(request, result);
             }
             ToCasebook::Binding { at, user, binding } => self.note_binding(at, user, binding),
-            ToCasebook::CallBackDropped { at, no, joined: Some(other) } => {
-                self.fact(at, no, casework::Fact::Join(casework::JoinFact::CalledBackAs { other }));
-            }
+            ToCasebook::CallBackDropped { at, no, joined: Some(other) } => self.called_back_as(at, no, other),
             ToCasebook::CallBackDropped { at, no, joined: None } => {
                 self.fact(at, no, casework::Fact::Mark("call_back_given_up"));
                 self.fact(at, no, casework::Fact::Call(casework::CallFact::Unreached));
@@ -335,6 +347,7 @@ impl Casebook {
             ToCasebook::Tell { at, seat } => {
                 self.talks.tell_all(&seat);
                 self.follow_talks(at);
+                self.tell_standing(&seat);
             }
             ToCasebook::Duty { at, officer, on_duty, request } => self.change_duty(at, officer, on_duty, request),
             ToCasebook::Remember { at, note, request } => {
@@ -345,6 +358,22 @@ impl Casebook {
             ToCasebook::WantSerials { at, shard } => self.reserve(at, Some(shard)),
         }
         self.release();
+    }
+
+    fn take_fact(&mut self, at: Wall, no: AlertNo, fact: casework::Fact, request: RequestId) {
+        if let casework::Fact::Text(casework::TextFact::Fetched { vendor_id, stored, .. }) = &fact {
+            self.charge_file(at, no, vendor_id, *stored);
+        }
+        let joins = match &fact {
+            casework::Fact::Arrived(arrival) => self.call_arrives(no, &arrival.caller),
+            _ => None,
+        };
+        let taken = self.fact(at, no, fact);
+        if let Some(from) = joins {
+            // Both are open, as was just seen.
+            let _ = self.join(at, from, no);
+        }
+        self.answer(request, if taken { Ok(Some(no)) } else { Err(Failure::Conflict("the alert is not open")) });
     }
 
     /// Where a phone is registered, kept for a restart.
@@ -380,8 +409,15 @@ impl Casebook {
                     self.outputs.push_back(Output::Append { at, event });
                 }
                 AlertOutput::CallBack { no, number, trunk } => {
-                    self.outputs.push_back(Output::Desk(ToDesk::CallBack(CallBack { no, number, trunk })));
+                    let place = self.known_place(no);
+                    self.outputs.push_back(Output::Desk(ToDesk::CallBack(CallBack { no, number, trunk, place })));
                 }
+                AlertOutput::Moved { no } => {
+                    let place = self.known_place(no);
+                    self.outputs.push_back(Output::Desk(ToDesk::Moved { no, place: place.clone() }));
+                    self.outputs.push_back(Output::Shard(ToShard::Moved { no, place }));
+                }
+                AlertOutput::Withdraw { channel, line } => self.withdraw(channel, line),
                 AlertOutput::Silenced { no } => {
                     self.outputs.push_back(Output::Desk(ToDesk::Silence { no }));
                     self.outputs.push_back(Output::Shard(ToShard::Silence { no }));
@@ -515,6 +551,21 @@ impl Casebook {
     /// Conversations open, and messages of which parts are missing.
     pub fn counts(&self) -> (usize, usize) {
         (self.talks.len(), self.assembly.len())
+    }
+
+    /// Where an alert's reporter is, as whoever looks for an officer wants it: the newest that is known of it, or of what
+    /// it goes on as.
+    fn known_place(&self, no: AlertNo) -> Place {
+        let all = [no, self.alerts.goes_on_as(no)].into_iter().filter_map(|no| self.alerts.get(no));
+        let known = |l: &&Location| l.wgs84.is_some() || !l.grid_code.is_empty();
+        // What a trunk takes for granted counts where nothing else is known.
+        let worth = |l: &&Location| (l.source != LocationSource::TrunkDefault, l.at);
+        let newest = all.flat_map(|record| &record.location).filter(known).max_by_key(worth);
+        let grid = |l: &Location| Some(l.grid_code.clone()).filter(|g| !g.is_empty());
+        let both = [self.alerts.goes_on_as(no), no].map(|no| self.alerts.get(no)?.incident.complaint_of.clone());
+        let avoid = both.into_iter().flatten().next();
+        let place = newest.map_or_else(Place::default, |l| Place { grid: grid(l), point: l.wgs84, avoid: None });
+        Place { avoid, ..place }
     }
 
     fn channel(&self, name: &str) -> Option<&ChannelRule> {

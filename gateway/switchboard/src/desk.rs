@@ -123,6 +123,7 @@ impl Desk {
             }
             ToDesk::CallBackOver { no } => self.call_backs.over(no),
             ToDesk::Silence { no } => self.call_backs.forget(no),
+            ToDesk::Moved { no, place } => self.call_backs.moved(no, &place),
             ToDesk::WantResponder { call, rung, share, place } => {
                 let pick =
                     nearest::reserve(&mut self.roster, &self.grids, call, &place, rung, share, &self.default_unit);
@@ -151,6 +152,11 @@ impl Desk {
                     self.roster.set_duty(id, on_duty);
                 }
                 self.reply_found(request, found.is_some());
+            }
+            ToDesk::AtPage { seat, here } => {
+                if let Some(seat) = self.seats.find(&seat) {
+                    self.seats.set_at_page(now, seat, here);
+                }
             }
             ToDesk::Position { officer, at, request } => {
                 let found = self.roster.find(&officer);

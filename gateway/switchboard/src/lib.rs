@@ -33,11 +33,26 @@ pub(crate) fn telephone(number: &str) -> String {
 
 /// Whether it is a number that could be dialled: three to twenty digits, as `telephone` leaves them.
 pub(crate) fn is_telephone(number: &str) -> bool {
-    (3..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit() || b"*#".contains(&b))
+    let (mut digits, mut other_than_nought) = (0, false);
+    for b in number.bytes() {
+        match b {
+            b'0'..=b'9' => {
+                digits += 1;
+                other_than_nought |= b != b'0';
+            }
+            b'*' | b'#' => {}
+            _ => return false,
+        }
+    }
+    // A pseudonym of stars, or of noughts, is nobody's number.
+    number.len() <= 20 && digits >= 3 && other_than_nought
 }
 
 pub use casebook::{Casebook, CasebookConfig, ChannelRule, News, Notice, Outbound, Output as CasebookOutput, Patience};
-pub use casework::{CallFact, Fact, Fetch, IncidentFact, Keyword, KeywordTable, TextFact, is_call_unfinished};
+pub use casework::{
+    CallFact, Fact, Fetch, HandlingFact, IncidentFact, Keyword, KeywordTable, Matter, Rule, Rules, TextFact, When,
+    is_call_unfinished,
+};
 pub use desk::{Desk, DeskConfig, Gauges, Output as DeskOutput};
 pub use dispatch::callback::CallBack;
 pub use dispatch::conversation::QuotaRule;

@@ -3,6 +3,8 @@
 //! The framing of each protocol has limits of its own below these (a SIP message 64 KiB and 128 headers, an SDP 32
 //! media, a PDU, a webhook 1 MiB). What is larger there is refused by its protocol's own word.
 
+use codecs::record::fingerprint;
+
 /// One row: what it is, how many octets of it are kept, and the mark of an alert of which some was cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limit {
@@ -65,6 +67,16 @@ impl Cutter {
         }
     }
 
+    /// A text by which things are told apart: what is cut off goes on counting.
+    pub fn name(&mut self, limit: Limit, text: &mut String) {
+        if text.len() <= limit.octets {
+            return;
+        }
+        let tail = fingerprint(&[text.as_bytes()]);
+        self.cut(Limit { octets: limit.octets - tail.len(), ..limit }, text);
+        text.push_str(&tail);
+    }
+
     pub fn kept(&mut self, limit: Limit, mut text: String) -> String {
         self.cut(limit, &mut text);
         text
@@ -74,6 +86,16 @@ impl Cutter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_are_too_long_stay_different() {
+        let mut cutter = Cutter::default();
+        let [mut a, mut b] = ["a", "b"].map(|end| format!("{}{end}", "字".repeat(100)));
+        cutter.name(MESSAGE_ID, &mut a);
+        cutter.name(MESSAGE_ID, &mut b);
+        assert!(a != b && a.len() <= MESSAGE_ID.octets && a.len() > MESSAGE_ID.octets - 4);
+        assert_eq!(cutter.marks, ["cut_MESSAGE_ID"]);
+    }
 
     #[test]
     fn what_is_too_long_is_cut_at_a_character_and_marked_once() {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use codecs::chat::SharedLocation;
 use codecs::geo::Point;
-use codecs::record::{Address, AlertNo, Attached, Form, IncidentKind, LineState, Note, Role, SeatInfo, TryResult};
+use codecs::record::{
+    Address, AlertNo, Assessment, Attached, Form, IncidentKind, LineState, Note, Role, SeatInfo, TryResult,
+};
 use codecs::sms::{Alphabet, Segment};
 use codecs::time::Wall;
 use dispatch::callback::CallBack;
@@ -75,10 +77,7 @@ pub enum Action {
     /// Free at once, wrap-up or not.
     Ready,
     Triage {
-        kind: IncidentKind,
-        category: Option<String>,
-        level: Option<u8>,
-        text: String,
+        said: Box<Assessment>,
         place: Option<Place>,
     },
     ThreeWay,
@@ -135,6 +134,11 @@ pub enum ToDesk {
     Silence {
         no: AlertNo,
     },
+    /// Where its reporter is known to be has changed: a call-back that is owed looks for the officer there.
+    Moved {
+        no: AlertNo,
+        place: Place,
+    },
     WantResponder {
         call: CallKey,
         rung: Rung,
@@ -190,6 +194,11 @@ pub enum ToDesk {
         on_duty: bool,
         request: RequestId,
     },
+    /// Whether somebody has a seat's page open.
+    AtPage {
+        seat: String,
+        here: bool,
+    },
     Position {
         officer: String,
         at: Point,
@@ -230,6 +239,16 @@ pub enum ToShard {
     /// From now on nothing may ring for this alert: a call-back under way is given up.
     Silence {
         no: AlertNo,
+    },
+    /// Where its reporter is known to be has changed.
+    Moved {
+        no: AlertNo,
+        place: Place,
+    },
+    /// The alert was triaged by somebody who need not sit at its call.
+    Triaged {
+        no: AlertNo,
+        kind: IncidentKind,
     },
     /// A SIP MESSAGE of ours.
     SendMessage(Box<OutgoingMessage>),
@@ -316,6 +335,21 @@ pub enum ToCasebook {
         no: AlertNo,
         at: Wall,
         fact: casework::Fact,
+        request: RequestId,
+    },
+    /// A triage of an alert, live or over, from wherever it is made.
+    Triage {
+        at: Wall,
+        no: AlertNo,
+        said: Box<Assessment>,
+        place: Option<Place>,
+        request: RequestId,
+    },
+    /// A step of those who act.
+    Handle {
+        at: Wall,
+        no: AlertNo,
+        step: Box<casework::HandlingFact>,
         request: RequestId,
     },
     Incoming {

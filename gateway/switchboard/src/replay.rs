@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use codecs::journal::{Frame, Kind};
-use codecs::record::{AlertNo, AlertRecord, CloudEvent, Duty, Note};
+use codecs::record::{AlertNo, AlertRecord, CloudEvent, Direction, Duty, Note};
 use codecs::time::Wall;
+
+use dispatch::conversation::Seen;
 
 use crate::message::KeptBinding;
 use crate::serials::{Reserve, first_of_day, read_grant};
@@ -174,8 +176,19 @@ impl Replay {
         if self.closed.len() > CLOSED_KEPT
             && let Some((oldest, closed_by)) = self.closed.pop_front()
             && self.newest.get(&oldest).is_some_and(|r| r.sequence == closed_by)
+            && let Some(gone) = self.newest.remove(&oldest)
         {
-            self.newest.remove(&oldest);
+            self.keep_names(oldest, &gone.record);
+        }
+    }
+
+    /// Of an alert that is out of reach the names of its messages are known for a day all the same.
+    fn keep_names(&mut self, no: AlertNo, record: &[u8]) {
+        let Ok(record) = AlertRecord::parse(record) else { return };
+        for line in record.text.iter().filter(|l| l.dir == Some(Direction::In) && !l.message_id.is_empty()) {
+            let name = Seen::name(&line.channel, &line.user, &line.message_id);
+            let names = vec![(format!("{name:032x}"), no.to_string())];
+            self.notes.push((line.at.0, Note::Known { channel: line.channel.clone(), names }));
         }
     }
 

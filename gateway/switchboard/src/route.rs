@@ -93,7 +93,7 @@ impl ToShard {
             // Registrations are the first one's.
             ToShard::ForgetBinding { .. } => Route::To(0),
             ToShard::Serials { shard, .. } => of_number(u64::from(*shard), 0),
-            ToShard::Silence { .. } => Route::All,
+            ToShard::Silence { .. } | ToShard::Triaged { .. } | ToShard::Moved { .. } => Route::All,
             ToShard::SendMessage(_) => Route::To(0),
             ToShard::AnswerMessage { page, .. } => of_number(*page, PAGE_BITS),
         }

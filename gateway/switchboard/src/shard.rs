@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use codecs::audio::chunk::Chunk;
 use codecs::geo::Point;
-use codecs::record::{AlertNo, AnswerMode, Channel, Promise, Role, SeatInfo};
+use codecs::record::{AlertNo, AnswerMode, Channel, Location, LocationSource, Promise, Role, SeatInfo, Stamp};
 use codecs::time::{Mono, Wall};
 use dispatch::nearest::{GridMap, Place};
 use dispatch::seat::{GroupId, SeatId};
@@ -62,6 +62,12 @@ pub struct Trunk {
 }
 
 impl Trunk {
+    /// Where its calls come from and go to.
+    fn addresses(&self) -> Vec<IpNet> {
+        let outbound = self.outbound.map(|to| IpNet::from(to.ip().to_canonical()));
+        self.sources.iter().copied().chain(outbound).collect()
+    }
+
     /// What one of so many shards has of it. Calls are spread by chance: each has a quarter more than its part.
     pub fn part(&self, shards: u16) -> Trunk {
         let of = |all: u64| match shards {
@@ -290,6 +296,7 @@ impl Shard {
             accounts: std::mem::take(&mut config.accounts),
             registrar: config.registrar.clone(),
             peers: config.trunks.iter().flat_map(|t| t.sources.clone()).collect(),
+            trunks: config.trunks.iter().map(Trunk::addresses).collect(),
             seed: mint.seed(),
             shard: config.shard,
             call_ids: config.call_ids,
@@ -463,11 +470,31 @@ impl Shard {
 /// The chain of units, and the one that owns: local police, the reception unit when the grid is unknown.
 pub(crate) fn jurisdiction(unit: &str, grids: &GridMap, place: &Place) -> (Vec<String>, String) {
     let mut chain = vec![unit.to_owned()];
+    let mut owner = unit;
     if let Some(grid) = grids.of(place) {
-        chain.extend([grid.unit.clone(), grid.id.clone()]);
+        let mut above: Vec<String> = grids.chain(&grid.unit).filter(|u| *u != unit).map(str::to_owned).collect();
+        above.reverse();
+        chain.extend(above);
+        chain.push(grid.id.clone());
+        owner = &grid.unit;
     }
-    let owner = chain.get(1).map_or(unit, String::as_str).to_owned();
-    (chain, owner)
+    (chain, owner.to_owned())
+}
+
+/// Where a reporter is, as somebody was told.
+pub(crate) fn spoken(unit: &str, grids: &GridMap, place: &Place, at: Wall) -> casework::Place {
+    let (jurisdiction, owner) = jurisdiction(unit, grids, place);
+    let grid_code = grids.of(place).map(|g| g.id.clone()).unwrap_or_default();
+    let location = Location {
+        wgs84: place.point,
+        original: None,
+        civic: String::new(),
+        grid_code,
+        source: LocationSource::Spoken,
+        at: Stamp(at),
+        from: None,
+    };
+    casework::Place { location, jurisdiction, owner }
 }
 
 /// The file name of a track without its suffix; the inverse of how `legs` numbers them.

@@ -1,6 +1,8 @@
 //! Tests of the whole: what the tree must look like, and the binary on real sockets.
 
+mod app;
 mod edge;
+mod fanout;
 mod loopback;
 mod roles;
 mod rude;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::loopback::Gateway;
 
 /// Everything that needs a token: what is asked, and who may; every other role is refused.
-const ROUTES: [(&str, &str, &str, &[&str]); 17] = [
+const ROUTES: [(&str, &str, &str, &[&str]); 21] = [
     ("GET", "/v1/alerts", "", &["seat", "supervisor", "downstream", "auditor"]),
     ("GET", "/v1/alerts/1", "", &["seat", "supervisor", "downstream", "auditor"]),
     ("POST", "/v1/alerts/1/transcript", "{}", &["downstream", "supervisor"]),
@@ -20,6 +20,8 @@ const ROUTES: [(&str, &str, &str, &[&str]); 17] = [
     ("GET", "/v1/events", "", &["downstream", "supervisor", "auditor"]),
     ("POST", "/v1/alerts/1/join", "{}", &["seat", "supervisor"]),
     ("POST", "/v1/alerts/1/split", "{}", &["seat", "supervisor"]),
+    ("POST", "/v1/alerts/1/triage", "{}", &["seat", "supervisor"]),
+    ("POST", "/v1/alerts/1/steps", r#"{"step":"accepted"}"#, &["seat", "officer", "supervisor", "downstream"]),
     ("GET", "/v1/seats/S01/events", "", &["seat", "supervisor"]),
     ("POST", "/v1/seats/S01/conversations/1/say", "{}", &["seat", "supervisor"]),
     ("POST", "/v1/seats/S01/conversations/1/done", "", &["seat", "supervisor"]),
@@ -30,6 +32,8 @@ const ROUTES: [(&str, &str, &str, &[&str]); 17] = [
     ("PUT", "/v1/officers/370402001/duty", "{}", &["officer", "supervisor"]),
     ("PUT", "/v1/officers/370402001/position", "{}", &["officer", "supervisor"]),
     ("PUT", "/v1/log", "{}", &["operator"]),
+    ("GET", "/v1/app", "", &["citizen"]),
+    ("POST", "/v1/links", "{}", &["supervisor"]),
 ];
 
 /// The status of a request with these header lines.
@@ -47,7 +51,7 @@ fn status(address: SocketAddr, method: &str, path: &str, body: &str, headers: &s
     std::str::from_utf8(&head[9..]).expect("digits").parse().expect("a status")
 }
 
-fn token(data: &Path, args: &[&str]) -> String {
+pub(crate) fn token(data: &Path, args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
         .args(["token", "new"])
         .args(args)
@@ -141,7 +145,7 @@ fn every_route_takes_the_roles_that_its_row_names_and_no_other_credential() {
     let (code, document) = gateway.api().request("GET", "/openapi.json", "").expect("answered");
     assert_eq!(code, 200);
     let document: Value = serde_json::from_str(&document).expect("JSON");
-    let open = ["/openapi.json", "/schemas/alert", "/hook/{channel}"];
+    let open = ["/openapi.json", "/schemas/alert", "/hook/{channel}", "/v1/device"];
     let documented = document["paths"].as_object().expect("paths").keys();
     let guarded: Vec<&String> = documented.filter(|p| !open.contains(&p.as_str())).collect();
     assert_eq!(guarded.len(), ROUTES.len(), "{guarded:?}");

@@ -1,6 +1,9 @@
 //! Small things that a user meets: signals, flags, what is asked of alerts that are over, files that are spoilt.
 
-use std::process::Command;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use loadtest::Happening;
 
@@ -209,4 +212,59 @@ fn a_call_leaves_a_line_a_state_and_the_ladder_once_the_level_is_debug_and_never
     }
     assert_eq!(set("error"), 204);
     assert!(!log().contains("1380000009"), "no number of a reporter's is told");
+}
+
+/// A demo without a script, which ends with its test.
+struct Demo(Child);
+
+impl Demo {
+    fn start(data: &Path, offset: &str) -> Demo {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.args(["demo", "--no-script", "--rtp-shared", "2", "--shards", "1", "--port-offset", offset, "--data"]);
+        command.arg(data).stdout(Stdio::null()).stderr(Stdio::piped());
+        Demo(command.spawn().expect("it runs"))
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("asked")
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_second_demo_on_the_same_directory_is_refused_and_changes_nothing_there() {
+    /// Half a minute is a failure.
+    fn wait<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let found = (0..600).find_map(|_| {
+            std::thread::park_timeout(Duration::from_millis(50));
+            ask()
+        });
+        found.unwrap_or_else(|| panic!("not within half a minute: {what}"))
+    }
+    let dir = std::env::temp_dir().join(format!("gw-it-demo-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    let data = dir.join("demo");
+    let mut first = Demo::start(&data, "6000");
+    let token = data.join("token");
+    let before = wait("the first one's token", || {
+        assert_eq!(first.ended(), None, "the first one runs");
+        std::fs::read(&token).ok().filter(|token| !token.is_empty())
+    });
+    let mut second = Demo::start(&data, "6100");
+    let status = wait("the second one's end", || second.ended());
+    let mut said = String::new();
+    second.0.stderr.take().expect("piped").read_to_string(&mut said).expect("read");
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("GW-1003") && said.contains(&format!("pid {}", first.0.id())), "{said}");
+    assert_eq!(std::fs::read(&token).expect("still there"), before);
+    wait("the first one's journal", || data.join("journal").is_dir().then_some(()));
+    assert_eq!(first.ended(), None, "the first one goes on");
+    drop(first);
+    std::fs::remove_dir_all(dir).expect("removed");
 }

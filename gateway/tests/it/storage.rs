@@ -257,3 +257,32 @@ fn whatever_is_done_to_the_read_model_s_files_it_is_right_again_within_seconds()
         eventually(&mut world, || (alerts(&gateway).len() == n + 2).then_some(()));
     }
 }
+
+#[test]
+fn what_is_acknowledged_while_the_data_directory_is_moved_away_is_there_after_a_kill() {
+    let gateway = crate::text::gateway("moved", 34_000, crate::text::KIOSK);
+    let mut world = World::new(&gateway);
+    let report = |gateway: &Gateway, n: u32| {
+        let body = format!("{{\"from\":\"u{n}\",\"text\":\"moved {n}.\"}}");
+        crate::text::signed_now(gateway.http, &format!("m{n}"), &body).0
+    };
+    assert_eq!(report(&gateway, 0), 200);
+    std::fs::rename(gateway.dir.join("data"), gateway.dir.join("away")).expect("moved");
+    // Calls are answered; what is written is acknowledged where whoever starts next looks, or not at all.
+    let party = world.answered_call("13800000061");
+    let mut kept = Vec::new();
+    for n in 1..=80 {
+        kept.extend(Some(n).filter(|n| report(&gateway, *n) == 200));
+        world.serve(Duration::from_millis(50));
+    }
+    assert!(!kept.is_empty(), "the directory is made anew, and kept in");
+    hang_up_all(&mut world, vec![party]);
+    let again = Gateway::run(gateway.kill());
+    let mut world = World::new(&again);
+    eventually(&mut world, || {
+        let all = alerts(&again);
+        let lines = all.iter().filter_map(|a| a["text"].as_array()).flatten();
+        let told: Vec<&str> = lines.filter_map(|l| l["body"].as_str()).collect();
+        kept.iter().all(|n| told.contains(&format!("moved {n}.").as_str())).then_some(())
+    });
+}

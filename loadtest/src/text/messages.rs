@@ -15,6 +15,7 @@ use hdrhistogram::Histogram;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::apps::Apps;
 use super::centre::{Centre, Protocol, Settings as CentreSettings};
 use super::platform::{Hook, Keys, Platform, Sender};
 use super::takers;
@@ -35,6 +36,8 @@ pub enum Channel {
     Qq,
     Weibo,
     Kiosk,
+    /// An app a message, over a WebSocket of its own.
+    App,
 }
 
 impl Channel {
@@ -49,6 +52,7 @@ impl Channel {
             Channel::Qq => "qq",
             Channel::Weibo => "weibo",
             Channel::Kiosk => "kiosk",
+            Channel::App => "app",
         }
     }
 }
@@ -120,6 +124,7 @@ fn user_of(channel: Channel, id: u64) -> String {
 enum Door {
     Centre(Centre),
     Web { hooks: mpsc::UnboundedSender<(u64, Hook)>, keys: Box<Keys> },
+    Apps(Apps),
 }
 
 /// What is known of one message.
@@ -166,6 +171,7 @@ fn open(plan: &Plan, clock: Clock, tell: mpsc::UnboundedSender<Happening>) -> an
         Channel::Sgip => (Protocol::Sgip, &p["sgip"]["connect"]),
         Channel::Smgp => (Protocol::Smgp, &p["smgp"]),
         Channel::Smpp => (Protocol::Smpp, &p["smpp"]),
+        Channel::App => return Ok(Door::Apps(Apps { gateway: plan.http, clock, tell })),
         Channel::Wechat | Channel::Wecom | Channel::Qq | Channel::Weibo | Channel::Kiosk => {
             Platform::open(listen(&p["web"], "web")?, clock, tell.clone())?;
             let crypt = wechat::Crypt::new(
@@ -231,6 +237,7 @@ impl Door {
         let from = user_of(plan.channel, id);
         match self {
             Door::Centre(centre) => centre.deliver(Outgoing { id, from, text, part: None }),
+            Door::Apps(apps) => apps.report(id, from, text),
             Door::Web { hooks, keys } => {
                 let (name, wall) = (plan.channel.text(), clock.wall_s());
                 let hook = match plan.channel {

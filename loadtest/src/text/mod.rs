@@ -1,5 +1,6 @@
 //! The other side of written reports: operators' message centres, chat platforms, takers who answer, and their load.
 
+pub mod apps;
 pub mod centre;
 pub mod messages;
 pub mod platform;

@@ -2,7 +2,7 @@
 
 use codecs::record::{AlertRecord, AnswerMode, Leg, Media, Role, SeatInfo, Stamp, State, Step, Validity};
 
-use super::{LEGS_MAX, advance, bound, mark};
+use super::{LEGS_MAX, advance, bound, incident, mark};
 use crate::deadline;
 use crate::fact::CallFact;
 
@@ -70,10 +70,13 @@ fn answered(
     mode: AnswerMode,
     after_ms: u64,
 ) -> Option<Step> {
-    record.call.t.answer = Some(at);
-    record.call.mode = Some(mode);
     record.call.seat = Some(seat.clone());
-    record.call.answer_ms = Some(after_ms);
+    // Whoever was answered in writing, and is called back, was answered then.
+    if record.call.t.answer.is_none() {
+        record.call.t.answer = Some(at);
+        record.call.mode = Some(mode);
+        record.call.answer_ms = Some(after_ms);
+    }
     answer_leg(record, 0, at);
     take_leg(record, number, at);
     deadline::answered(record, at, after_ms);
@@ -81,6 +84,7 @@ fn answered(
         record.source.validity = Validity::Valid;
     }
     advance(record, State::Answered);
+    incident::triaged_state(record);
     Some(Step::Answered)
 }
 
@@ -107,6 +111,7 @@ fn abandoned(record: &mut AlertRecord) -> Option<Step> {
 
 fn calling_back(record: &mut AlertRecord) -> Option<Step> {
     record.state = State::Callback;
+    record.call.call_backs += 1;
     // The alert has a call again, which a crash may cut off like the first.
     record.call.t.end = None;
     Some(Step::Callback)
@@ -130,16 +135,23 @@ fn ended(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
 const CUT_OFF: [&str; 3] = ["call_back_interrupted", "call_back_interrupted_again", "call_back_given_up"];
 
 fn interrupted(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
-    if record.state == State::Callback && record.call.t.end.is_none() {
+    // Nobody has spoken to them, and nobody will by this call.
+    let unanswered = matches!(record.state, State::Arrived | State::Offered) && record.call.t.answer.is_none();
+    let is_call_back = record.state == State::Callback || unanswered && record.call.call_backs > 0;
+    if is_call_back && record.call.t.end.is_none() {
         let seen = CUT_OFF.iter().find(|cut| !record.marks.iter().any(|m| m == *cut));
         mark(record, seen.copied().unwrap_or(CUT_OFF[2]));
         if seen.is_none_or(|cut| *cut == CUT_OFF[2]) {
             record.state = State::Unreached;
         }
     }
-    let owed = matches!(record.state, State::Abandoned | State::Callback) && !record.reporter.phone.is_empty();
+    let waits = unanswered || matches!(record.state, State::Abandoned | State::Callback);
+    let owed = waits && !record.reporter.phone.is_empty();
     if record.state != State::Unreached {
-        record.state = if owed { State::Abandoned } else { State::Ended };
+        // People may write on it, whatever became of its call, unless that was over as well.
+        let is_over = record.reporter.channels.is_empty() || record.state == State::Ended;
+        let is_over = if is_over { State::Ended } else { State::Reopened };
+        record.state = if owed { State::Abandoned } else { is_over };
     }
     // Of a call that was over only the recording, or the call-back, was missing.
     let live = record.call.t.end.is_none();

@@ -1,5 +1,7 @@
 //! The dispatch section of the record: who was tried for the reporter, and who came.
 
+use std::time::Duration;
+
 use codecs::record::{AlertRecord, Dispatch, Stamp, State, Step, TryResult};
 
 use super::call::{add_leg, answer_leg, end_leg, leg};
@@ -10,7 +12,7 @@ use crate::fact::DispatchFact;
 /// Moves the record; the step to publish, if the fact makes a revision of its own.
 pub(super) fn apply(record: &mut AlertRecord, at: Stamp, fact: DispatchFact) -> Option<Step> {
     match fact {
-        DispatchFact::ResponderWanted { .. } => wanted(record, at),
+        DispatchFact::ResponderWanted { waited, .. } => wanted(record, at, waited),
         DispatchFact::Tried { leg, unit, officer, role, reason } => {
             tried(record, at, leg, Dispatch { unit, officer, role, reason, tried_at: at, result: None })
         }
@@ -20,10 +22,10 @@ pub(super) fn apply(record: &mut AlertRecord, at: Stamp, fact: DispatchFact) -> 
     }
 }
 
-fn wanted(record: &mut AlertRecord, at: Stamp) -> Option<Step> {
+fn wanted(record: &mut AlertRecord, at: Stamp, waited: Duration) -> Option<Step> {
     let again = record.state == State::Bridging;
     record.call.t.bridge_ask.get_or_insert(at);
-    deadline::responder_wanted(record);
+    deadline::responder_wanted(record, at, waited);
     advance(record, State::Bridging);
     (!again).then_some(Step::Bridging)
 }

@@ -1,34 +1,93 @@
 //! What happened, and where: the incident, location and transcript sections of the record.
 
 use codecs::geo::distance_m;
-use codecs::record::{AlertRecord, IncidentKind, KeywordHit, Location, Ownership, Stamp, State, Step};
+use codecs::record::{AlertRecord, Assessment, KeywordHit, Location, Major, Ownership, Stamp, State, Step, Triage};
 
-use super::{LEGS_MAX, LOCATIONS_MAX, TEXT_MAX, advance, bound};
+use super::fanout::make_room;
+use super::{LEGS_MAX, LOCATIONS_MAX, advance, bound};
 use crate::fact::{IncidentFact, Place};
 use crate::keyword::KeywordTable;
 
 /// Moves the record; the step to publish, if the fact makes a revision of its own.
 pub(super) fn apply(record: &mut AlertRecord, at: Stamp, fact: &IncidentFact) -> Option<Step> {
     match fact {
-        IncidentFact::Triaged { kind, category, level, text } => triaged(record, *kind, category, *level, text),
+        IncidentFact::Triaged(said) => triaged(record, said),
         IncidentFact::Located(place) => located(record, at, place),
         IncidentFact::Tracked { location } => tracked(record, location),
     }
 }
 
-fn triaged(
-    record: &mut AlertRecord,
-    kind: IncidentKind,
-    category: &Option<String>,
-    level: Option<u8>,
-    text: &str,
-) -> Option<Step> {
-    record.incident.kind = Some(kind);
-    record.incident.category.clone_from(category);
-    record.incident.level = level;
-    record.incident.text = text.chars().take(TEXT_MAX).collect();
-    advance(record, State::Triaged);
+/// Triages kept on one alert.
+const TRIAGES_MAX: usize = 32;
+
+fn triaged(record: &mut AlertRecord, said: &Assessment) -> Option<Step> {
+    fn put<T: Clone>(to: &mut T, said: &Option<T>) {
+        if let Some(said) = said {
+            to.clone_from(said);
+        }
+    }
+    fn put_some<T: Clone>(to: &mut Option<T>, said: &Option<T>) {
+        if said.is_some() {
+            to.clone_from(said);
+        }
+    }
+    let Assessment { kind, category, level, validity, flags, text, occurred_at, .. } = said;
+    let incident = &mut record.incident;
+    put_some(&mut incident.kind, kind);
+    put_some(&mut incident.category, category);
+    put_some(&mut incident.level, level);
+    put(&mut incident.text, text);
+    put_some(&mut incident.occurred_at, occurred_at);
+    put_some(&mut incident.foreign, &said.foreign);
+    put(&mut incident.vehicles, &said.vehicles);
+    if let Some(counted) = said.casualties {
+        let known = incident.casualties.get_or_insert_default();
+        put_some(&mut known.trapped, &counted.trapped);
+        put_some(&mut known.injured, &counted.injured);
+        put_some(&mut known.dead, &counted.dead);
+    }
+    if let Some(told) = said.hazards {
+        let known = incident.hazards.get_or_insert_default();
+        put_some(&mut known.weapons, &told.weapons);
+        put_some(&mut known.explosives, &told.explosives);
+        put_some(&mut known.suspect_present, &told.suspect_present);
+    }
+    if let Some(told) = &said.fraud {
+        let known = incident.fraud.get_or_insert_default();
+        put_some(&mut known.account, &told.account);
+        put_some(&mut known.bank, &told.bank);
+        put_some(&mut known.amount, &told.amount);
+        put_some(&mut known.paid_at, &told.paid_at);
+        put_some(&mut known.counter_account, &told.counter_account);
+    }
+    if let Some(unit) = &said.complaint_of {
+        incident.complaint_of = Some(unit.clone()).filter(|unit| !unit.is_empty());
+    }
+    let reporter = &mut record.reporter;
+    put(&mut record.source.validity, validity);
+    put(&mut reporter.flags, flags);
+    put(&mut reporter.name, &said.name);
+    put(&mut reporter.sex, &said.sex);
+    put(&mut reporter.language, &said.language);
+    put(&mut reporter.dialect, &said.dialect);
+    put(&mut reporter.disability, &said.disability);
+    command(record);
     Some(Step::Classified)
+}
+
+/// Whoever has not been answered yet is still waited for, however much is known of the matter.
+pub(super) fn triaged_state(record: &mut AlertRecord) {
+    let is_answered = record.call.t.answer.is_some();
+    if is_answered && record.state != State::Closed && !record.incident.triage.is_empty() {
+        advance(record, State::Triaged);
+    }
+}
+
+/// The triage as it was made, and by whom.
+pub(super) fn note_triage(record: &mut AlertRecord, at: Stamp, by: &str, said: &Assessment) {
+    make_room(&mut record.incident.triage, TRIAGES_MAX, |t| &t.by);
+    record.incident.triage.push(Triage { at, by: by.to_owned(), said: said.clone() });
+    triaged_state(record);
 }
 
 fn located(record: &mut AlertRecord, at: Stamp, place: &Place) -> Option<Step> {
@@ -53,8 +112,12 @@ fn tracked(record: &mut AlertRecord, location: &Location) -> Option<Step> {
 /// Where the reporter is, with the units that follow from it.
 pub(super) fn place_at(record: &mut AlertRecord, at: Stamp, place: &Place) {
     add_location(record, place.location.clone());
-    record.route.jurisdiction.clone_from(&place.jurisdiction);
-    own(record, at, &place.owner);
+    // A place of no grid takes nobody's away.
+    if place.jurisdiction.len() > 1 || record.route.jurisdiction.len() <= 1 {
+        record.route.jurisdiction.clone_from(&place.jurisdiction);
+        own(record, at, &place.owner);
+        command(record);
+    }
 }
 
 /// The newest in front, where everybody looks for it.
@@ -63,12 +126,89 @@ pub(super) fn add_location(record: &mut AlertRecord, location: Location) {
     record.location.truncate(LOCATIONS_MAX);
 }
 
-/// The alert is this unit's from now on: exactly one owner at every moment.
-fn own(record: &mut AlertRecord, at: Stamp, owner: &str) {
+/// The alert is this unit's from now on: exactly one owner at every moment, and never one that is complained of.
+pub(super) fn own(record: &mut AlertRecord, at: Stamp, owner: &str) {
+    let owner = above_the_complaint(record, owner);
     if record.route.owner != owner {
-        record.route.owner = owner.to_owned();
+        let owner = owner.to_owned();
+        record.route.owner.clone_from(&owner);
         bound(&mut record.route.owner_history, LEGS_MAX);
-        record.route.owner_history.push(Ownership { owner: owner.to_owned(), from: at });
+        record.route.owner_history.push(Ownership { owner, from: at });
+    }
+}
+
+/// How it is led from now on, by a hand or by its level; none: as before.
+pub(super) fn led(
+    record: &AlertRecord,
+    at: Stamp,
+    by: &str,
+    said: Option<bool>,
+    major_at: Option<u8>,
+) -> Option<Major> {
+    let incident = &record.incident;
+    let begun = |by: &str, why: String| Major { at, by: by.to_owned(), why, ended: None };
+    match (said, &incident.major) {
+        (Some(true), _) => (!incident.is_major()).then(|| begun(by, "by hand".into())),
+        (Some(false), Some(major)) if major.ended.is_none() => Some(Major { ended: Some(at), ..major.clone() }),
+        (None, None) => {
+            let level = incident.level.filter(|level| major_at.is_some_and(|most| *level <= most))?;
+            Some(begun("gateway", format!("level {level}")))
+        }
+        _ => None,
+    }
+}
+
+/// Whoever is complained of, or is not any more, changes who owns the alert: the unit of its place, or the one above the
+/// complaint; one that it was handed over to keeps it.
+pub(super) fn own_again(record: &mut AlertRecord, at: Stamp) {
+    let owner = record.route.owner.clone();
+    let was_past = units(record).last().is_some_and(|station| {
+        let units = units(record);
+        let place = |wanted: &str| units.iter().position(|u| u == wanted);
+        place(&owner) < place(station)
+    });
+    let station = units(record).last().cloned().filter(|_| was_past && record.incident.complaint_of.is_none());
+    own(record, at, station.as_deref().unwrap_or(&owner));
+    command(record);
+}
+
+/// The units of the chain, the highest first; behind them a grid may stand.
+fn units(record: &AlertRecord) -> &[String] {
+    let chain = &record.route.jurisdiction;
+    &chain[..chain.len() - usize::from(chain.len() > 1)]
+}
+
+/// This unit; where it or one above it is complained of, the one above that. Whoever is above all is above complaint: there
+/// is nobody else.
+fn above_the_complaint<'a>(record: &'a AlertRecord, unit: &'a str) -> &'a str {
+    let Some(complained) = &record.incident.complaint_of else { return unit };
+    let units = units(record);
+    let place = |wanted: &str| units.iter().position(|u| u == wanted);
+    match (place(complained), place(unit)) {
+        (Some(theirs), Some(own)) if own >= theirs => &units[theirs.saturating_sub(1)],
+        (None, _) if unit == complained => units.first().unwrap_or(complained),
+        _ => unit,
+    }
+}
+
+/// Whether this unit is complained of, or one above it is.
+pub(super) fn is_complained_of(record: &AlertRecord, unit: &str) -> bool {
+    above_the_complaint(record, unit) != unit || record.incident.complaint_of.as_deref() == Some(unit)
+}
+
+/// Who commands: the whole city what is 特别重大, the unit above the station what is 重大, the station the rest.
+fn command(record: &mut AlertRecord) {
+    let units = units(record);
+    let steps = match record.incident.level {
+        None => return,
+        Some(1) => units.len(),
+        Some(2) => 1,
+        Some(_) => 0,
+    };
+    let Some(unit) = units.len().checked_sub(1).and_then(|last| units.get(last.saturating_sub(steps))) else { return };
+    let unit = above_the_complaint(record, unit);
+    if record.route.command != unit {
+        record.route.command = unit.to_owned();
     }
 }
 
@@ -95,6 +235,7 @@ pub(super) fn note_keywords(
         record.incident.sensitive |= keyword.level <= 2;
         let level = record.incident.level.map_or(keyword.level, |l| l.min(keyword.level));
         record.incident.level = Some(level);
+        command(record);
         if record.incident.category.is_none() {
             record.incident.category.clone_from(&keyword.category);
         }

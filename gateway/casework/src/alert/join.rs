@@ -1,30 +1,40 @@
-//! Alerts that become one, and those that are taken apart again.
+//! Alerts that become one, and those that are taken apart again. People go from the one to the other with all that is
+//! theirs: what they said and were told, where they are, their silence, and the answer that they are owed.
 
 use std::sync::Arc;
 
-use codecs::record::{Address, AlertNo, AlertRecord, Direction, Related, Relation, Stamp, State, Step};
+use codecs::record::{
+    Address, AlertNo, AlertRecord, Form, LineState, Location, LocationSource, Promise, Related, Relation, Safety,
+    Stamp, State, Step, TextLine, Writer,
+};
+use codecs::time::Mono;
 
+use super::lines::{proven_phone, unsent};
 use super::text::add_line;
-use super::{Alerts, CHANNELS_MAX, LOCATIONS_MAX, RELATED_MAX, bound, mark};
-use crate::deadline;
-use crate::fact::{Belongings, JoinFact};
+use super::{Alerts, LOCATIONS_MAX, Output, RECORD_FULL, RELATED_MAX, bound, mark, trim};
+use crate::deadline::{self, is_call_up};
+use crate::fact::{Answer, Belongings, JoinFact};
 
 impl Alerts {
-    pub(super) fn join(&mut self, at: Stamp, no: AlertNo, fact: JoinFact) {
+    /// `was_over`: the alert that others go on as had ended.
+    pub(super) fn join(&mut self, at: Stamp, no: AlertNo, fact: JoinFact, was_over: bool) {
         match fact {
             JoinFact::JoinedTo { other } => self.join_to(at, no, other),
-            JoinFact::Absorbed { other, belongings } => self.absorb(at, no, other, *belongings),
+            JoinFact::Absorbed { other, belongings } => self.absorb(at, no, other, *belongings, was_over),
             JoinFact::SplitOff { other, address } => self.split_off(at, no, other, &address),
-            JoinFact::SplitFrom { other } => self.split_from(at, no, other),
+            JoinFact::SplitFrom { other, belongings } => self.split_from(at, no, other, *belongings),
             JoinFact::CalledBackAs { other } => self.called_back_as(at, no, other),
         }
     }
 
-    /// One number is called back once: this alert goes on as the other.
+    /// One number is called back once: this alert's call is over, the other's is made. The two are one by then, but where
+    /// there was no room.
     fn called_back_as(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
+        let is_written_on = self.talks.contains(&no);
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        relate(record, other, Relation::Duplicate);
-        record.state = State::Ended;
+        // People may write here still, where the other goes on as this one.
+        record.state = if is_written_on { State::Reopened } else { State::Ended };
+        mark(record, &format!("called_back_as_{other}"));
         self.emit(no, Step::Joined, at, None);
         self.try_close(no, at);
     }
@@ -34,47 +44,236 @@ impl Alerts {
         let record = self.get(no)?;
         Some(Belongings {
             lines: record.text.clone(),
-            channels: record.reporter.channels.clone(),
+            talks: self.talks.contains(&no),
+            writers: record.reporter.channels.iter().map(|w| self.in_full(no, record, w)).collect(),
             locations: record.location.clone(),
             forms: record.source.forms.clone(),
             silent: record.reporter.safety.silent,
+            complaint_of: record.incident.complaint_of.clone(),
+            answer: answer_of(record),
         })
+    }
+
+    /// What one of those who write on this alert takes along when they leave it; none: they do not write here.
+    pub fn belongings_of(&self, no: AlertNo, sender: &Address) -> Option<Belongings> {
+        let record = self.get(no)?;
+        let (writer, due) = self.in_full(no, record, record.reporter.channels.iter().find(|w| w.is(sender))?);
+        let is_theirs = |l: &&TextLine| l.channel == sender.channel && l.user == sender.user;
+        // Whoever waits still came after the answer, or after it was told that there was none.
+        let answer = match answer_of(record) {
+            _ if writer.since.is_some() => Answer::Owed,
+            Answer::Owed => Answer::Had,
+            other => other,
+        };
+        let lines: Vec<TextLine> = record.text.iter().filter(is_theirs).cloned().collect();
+        let has_files = lines.iter().any(|l| !l.attachments.is_empty());
+        let forms =
+            record.source.forms.iter().filter(|form| **form == Form::Text || has_files && **form != Form::Voice);
+        Some(Belongings {
+            locations: record.location.iter().filter(|l| l.from.as_ref() == Some(sender)).cloned().collect(),
+            forms: forms.copied().collect(),
+            silent: writer.asked_silence,
+            complaint_of: record.incident.complaint_of.clone(),
+            writers: vec![(writer, due)],
+            lines,
+            talks: true,
+            answer,
+        })
+    }
+
+    /// One who writes on an alert, with what follows from it: which it is, its number, since when it waits.
+    fn in_full(&self, no: AlertNo, record: &AlertRecord, writer: &Writer) -> (Writer, Option<Mono>) {
+        let mut writer = writer.clone();
+        if writer.began.is_empty() {
+            writer.began = no.to_string();
+            if writer.phone.is_empty() {
+                writer.phone = proven_phone(record).unwrap_or_default().to_owned();
+            }
+            let waits = deadline::waits_since(record).filter(|_| answer_of(record) == Answer::Owed);
+            writer.since = writer.since.or(waits);
+        }
+        let due = writer.since.and_then(|s| self.deadlines.instant(no, Stamp(s.0 + Promise::Answer.within())));
+        (writer, due)
+    }
+
+    /// Those that go on as this alert, itself first.
+    pub(super) fn members(&self, no: AlertNo) -> Vec<AlertNo> {
+        let mut all = vec![no];
+        let mut next = 0;
+        while let Some(record) = all.get(next).map(|no| self.get(*no)) {
+            let absorbed = record.into_iter().flat_map(|r| &r.id.related).filter(|r| r.kind == Relation::SameEvent);
+            for other in absorbed.filter_map(|r| AlertNo::parse(&r.alert_no)) {
+                if !all.contains(&other) && self.goes_on_next_as(other) == all.get(next).copied() {
+                    all.push(other);
+                }
+            }
+            next += 1;
+        }
+        all
+    }
+
+    /// Nothing rings for this alert from now on, nor for the calls of those that go on as it.
+    pub(super) fn fall_silent(&mut self, at: Stamp, no: AlertNo) {
+        for member in self.members(no) {
+            self.be_silent(at, member, true, member != no);
+            self.outputs.push_back(Output::Silenced { no: member });
+            if member != no {
+                self.try_close(member, at);
+            }
+        }
+    }
+
+    /// What was said before to those who write here, and has not gone out, goes out no more: whichever alerts it stands
+    /// in. A line despite the silence is said after it.
+    pub(super) fn withdraw(&mut self, at: Stamp, no: AlertNo) {
+        let Some(record) = self.open.get(&no) else { return };
+        let queued = unsent(record).filter(|(_, to)| record.reporter.channels.iter().any(|w| w.is(to)));
+        let lines: Vec<(String, String)> =
+            queued.map(|(line, _)| (line.channel.clone(), line.message_id.clone())).collect();
+        if lines.is_empty() {
+            return;
+        }
+        let is_it =
+            |l: &TextLine| l.state == Some(LineState::Queued) && lines.iter().any(|(_, name)| *name == l.message_id);
+        for kin in self.kin(no) {
+            if !self.open.get(&kin).is_some_and(|record| record.text.iter().any(is_it)) {
+                continue;
+            }
+            if let Some(record) = self.record_mut(kin) {
+                record.text.iter_mut().filter(|l| is_it(l)).for_each(|l| l.state = Some(LineState::Failed));
+                mark(record, "withdrawn");
+            }
+            self.emit(kin, Step::Undelivered, at, None);
+            self.came_to_nothing(at, kin);
+        }
+        self.outputs.extend(lines.into_iter().map(|(channel, line)| Output::Withdraw { channel, line }));
+    }
+
+    /// This alert and those that it was joined with, or taken out of, whichever way.
+    fn kin(&self, no: AlertNo) -> Vec<AlertNo> {
+        let mut all = vec![no];
+        let mut next = 0;
+        while let Some(record) = all.get(next).map(|no| self.get(*no)).filter(|_| all.len() < RELATED_MAX) {
+            for other in record.into_iter().flat_map(|r| &r.id.related).filter_map(|r| AlertNo::parse(&r.alert_no)) {
+                if !all.contains(&other) {
+                    all.push(other);
+                }
+            }
+            next += 1;
+        }
+        all
+    }
+
+    /// Whoever asked for silence has left: it is over for this alert and for those that go on as it.
+    fn speak_again(&mut self, at: Stamp, no: AlertNo) {
+        for member in self.members(no) {
+            self.be_silent(at, member, false, member != no);
+        }
+    }
+
+    /// `tells`: it is a revision of its own, so that a start knows of it.
+    fn be_silent(&mut self, at: Stamp, no: AlertNo, silent: bool, tells: bool) {
+        if self.open.get(&no).is_none_or(|record| record.reporter.safety.silent == silent) {
+            return;
+        }
+        if let Some(record) = self.record_mut(no) {
+            record.reporter.safety = Safety { silent, no_reply_sms: silent };
+        }
+        if tells {
+            self.emit(no, Step::Updated, at, None);
+        }
+    }
+
+    /// Where this alert is believed to be has changed: its calls, and those of the alerts that go on as it, hear of it.
+    pub(super) fn moved(&mut self, no: AlertNo) {
+        for no in self.members(no) {
+            if self.get(no).is_some_and(|record| !record.call.legs.is_empty()) {
+                self.outputs.push_back(Output::Moved { no });
+            }
+        }
     }
 
     fn join_to(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         relate(record, other, Relation::Duplicate);
         self.talks.remove(&no);
-        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        if record.call.legs.is_empty() {
-            record.state = State::Ended;
+        // Those who wrote here write there from now on; what they said here stays to be read.
+        let gone: Vec<Address> = record.reporter.channels.drain(..).map(|w| w.address()).collect();
+        record.location.retain(|l| l.from.as_ref().is_none_or(|from| !gone.contains(from)));
+        let is_up = is_call_up(record);
+        if !is_up {
             // The promise is kept, or broken, on the alert that it goes on as.
             deadline::answered_elsewhere(record, at);
+        }
+        let is_called_back = matches!(record.state, State::Abandoned | State::Callback | State::Unreached);
+        if !is_up && !is_called_back && record.state != State::Closed {
+            record.state = State::Ended;
         }
         self.emit(no, Step::Joined, at, None);
         self.try_close(no, at);
     }
 
-    fn absorb(&mut self, at: Stamp, no: AlertNo, other: AlertNo, belongings: Belongings) {
-        let talks = belongings.lines.iter().any(|l| l.dir == Some(Direction::In));
+    fn absorb(&mut self, at: Stamp, no: AlertNo, other: AlertNo, belongings: Belongings, was_over: bool) {
+        if belongings.talks {
+            self.talks.insert(no);
+        }
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         relate(record, other, Relation::SameEvent);
+        each_waits(record);
+        let was_silent = record.reporter.safety.silent;
+        let falls_silent = belongings.silent || was_silent;
+        let complains = take_complaint(record, &belongings);
+        self.take_over(no, belongings);
+        if let Some(record) = self.record_mut(no) {
+            deadline::waits_since_the_first(record);
+        }
+        if complains {
+            self.past_the_complained(at, no);
+        }
+        self.emit(no, Step::Joined, at, None);
+        if complains {
+            self.push_on(at, no);
+        }
+        if falls_silent && !was_silent {
+            self.withdraw(at, no);
+        }
+        if falls_silent {
+            self.fall_silent(at, no);
+        }
+        self.moved(no);
+        if was_over && !self.talks.contains(&no) {
+            self.close_again(no, at);
+        }
+    }
+
+    /// What comes along with people is this alert's as well.
+    fn take_over(&mut self, no: AlertNo, belongings: Belongings) {
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         for line in belongings.lines {
-            if !record.text.iter().any(|l| !l.message_id.is_empty() && l.message_id == line.message_id) {
-                add_line(record, line);
+            let is_it =
+                |l: &TextLine| l.message_id == line.message_id && l.channel == line.channel && l.user == line.user;
+            let is_same =
+                |l: &TextLine| is_it(l) && (!l.message_id.is_empty() || l.at == line.at && l.body == line.body);
+            match record.text.iter_mut().find(|l| is_same(l)) {
+                // An alert of their own began with it.
+                Some(known) => known.at = known.at.min(line.at),
+                None => add_line(record, line),
             }
         }
         record.text.sort_by_key(|l| l.at);
-        for address in belongings.channels {
-            if !record.reporter.channels.contains(&address) && record.reporter.channels.len() < CHANNELS_MAX {
-                record.reporter.channels.push(address);
+        for (writer, due) in belongings.writers {
+            if let (Some(since), Some(due)) = (writer.since, due) {
+                self.deadlines.is_due(no, Stamp(since.0 + Promise::Answer.within()), due);
+            }
+            match record.reporter.channels.iter_mut().find(|w| w.is(&writer.address())) {
+                Some(known) => {
+                    known.asked_silence |= writer.asked_silence;
+                    known.since = [known.since, writer.since].into_iter().flatten().min();
+                }
+                None => record.reporter.channels.push(writer),
             }
         }
-        for location in belongings.locations {
-            if !record.location.contains(&location) && record.location.len() < LOCATIONS_MAX {
-                record.location.push(location);
-            }
-        }
+        take_locations(record, belongings.locations);
         for form in belongings.forms {
             if !record.source.forms.contains(&form) {
                 record.source.forms.push(form);
@@ -82,39 +281,127 @@ impl Alerts {
         }
         record.reporter.safety.silent |= belongings.silent;
         record.reporter.safety.no_reply_sms |= belongings.silent;
-        if talks {
-            self.talks.insert(no);
-        }
-        self.emit(no, Step::Joined, at, None);
     }
 
     fn split_off(&mut self, at: Stamp, no: AlertNo, other: AlertNo, address: &Address) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         record.id.related.retain(|r| r.alert_no != other.to_string());
-        record.reporter.channels.retain(|a| a != address);
-        let only_text = record.reporter.channels.is_empty();
+        each_waits(record);
+        let leaves = record.reporter.channels.iter().position(|w| w.is(address));
+        let Some(left) = leaves.map(|at| record.reporter.channels.remove(at)) else { return };
+        record.location.retain(|l| l.from.as_ref() != Some(address));
+        let is_silent = !left.asked_silence || record.reporter.channels.iter().any(|w| w.asked_silence);
+        if left.began.is_empty() && record.call.legs.is_empty() {
+            // The number goes with whose it is.
+            let phone = record.reporter.channels.first().map(|w| w.phone.clone()).unwrap_or_default();
+            record.reporter.callback = Some(phone.clone()).filter(|phone| !phone.is_empty());
+            record.reporter.phone = phone;
+            record.reporter.subscriber = None;
+        }
+        deadline::waits_since_the_first(record);
         mark(record, "split");
-        if only_text {
+        if record.reporter.channels.is_empty() {
             self.talks.remove(&no);
+            if record.call.legs.is_empty() {
+                // Nobody is left who waits.
+                deadline::answered_elsewhere(record, at);
+            }
+        }
+        if !is_silent {
+            self.speak_again(at, no);
         }
         self.emit(no, Step::Split, at, None);
         self.try_close(no, at);
+        self.moved(no);
     }
 
-    fn split_from(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
+    fn split_from(&mut self, at: Stamp, no: AlertNo, other: AlertNo, belongings: Belongings) {
+        let (answer, silent) = (belongings.answer, belongings.silent);
+        let complains = self.record_mut(no).is_some_and(|record| take_complaint(record, &belongings));
+        self.take_over(no, belongings);
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        record.id.related.retain(|r| r.alert_no != other.to_string());
+        // It goes on as nothing else any more, by whatever way it came there.
+        record.id.related.retain(|r| r.alert_no != other.to_string() && r.kind != Relation::Duplicate);
         relate(record, other, Relation::SplitFrom);
-        record.state = State::Reopened;
+        // A call that is up, or that is to be made, stands where it stands.
+        if !is_call_up(record) && !matches!(record.state, State::Abandoned | State::Callback) {
+            record.state = State::Reopened;
+        }
+        let number = no.to_string();
+        // They began this one, or it begins with them.
+        record.reporter.channels.iter_mut().filter(|w| w.began == number).for_each(|w| w.began.clear());
+        while record.text.len() > 1 && record.to_json().len() > RECORD_FULL {
+            trim(record);
+        }
+        match answer {
+            Answer::Had => deadline::answered_elsewhere(record, at),
+            Answer::Broken => deadline::was_broken(record),
+            Answer::Owed => {
+                deadline::owed_again(record);
+                deadline::waits_since_the_first(record);
+            }
+        }
         self.talks.insert(no);
+        if complains {
+            self.past_the_complained(at, no);
+        }
+        if !silent {
+            self.speak_again(at, no);
+        }
         self.emit(no, Step::Split, at, None);
+        if complains {
+            self.push_on(at, no);
+        }
+        if silent {
+            self.fall_silent(at, no);
+        }
+        self.moved(no);
     }
+}
+
+/// A complaint comes along with whoever makes it.
+fn take_complaint(record: &mut AlertRecord, belongings: &Belongings) -> bool {
+    let is_new = record.incident.complaint_of.is_none() && belongings.complaint_of.is_some();
+    if is_new {
+        record.incident.complaint_of.clone_from(&belongings.complaint_of);
+    }
+    is_new
+}
+
+/// Whoever began an alert waits as it does: said of them by name, now that others wait in it.
+pub(super) fn each_waits(record: &mut AlertRecord) {
+    if answer_of(record) == Answer::Owed {
+        let since = deadline::waits_since(record);
+        let began = record.reporter.channels.iter_mut().filter(|w| w.began.is_empty());
+        began.for_each(|w| w.since = w.since.or(since));
+    }
+}
+
+/// How the promise of an answer stands that was given to whoever is in this alert.
+pub(super) fn answer_of(record: &AlertRecord) -> Answer {
+    let promise = record.timers.iter().find(|t| t.promise() == Some(Promise::Answer));
+    match promise {
+        _ if record.call.t.answer.is_some() => Answer::Had,
+        Some(timer) if timer.breach => Answer::Broken,
+        Some(timer) if timer.met_at.is_none() => Answer::Owed,
+        _ => Answer::Had,
+    }
+}
+
+fn take_locations(record: &mut AlertRecord, locations: Vec<Location>) {
+    for location in locations {
+        if !record.location.contains(&location) && record.location.len() < LOCATIONS_MAX {
+            record.location.push(location);
+        }
+    }
+    // The newest in front, and what a trunk takes for granted behind everything that was said.
+    record.location.sort_by_key(|l| (l.source == LocationSource::TrunkDefault, std::cmp::Reverse(l.at)));
 }
 
 fn relate(record: &mut AlertRecord, other: AlertNo, kind: Relation) {
     let related = Related { alert_no: other.to_string(), kind };
-    if !record.id.related.iter().any(|r| r.alert_no == related.alert_no) {
-        bound(&mut record.id.related, RELATED_MAX);
-        record.id.related.push(related);
-    }
+    // What two alerts are to each other now is what counts.
+    record.id.related.retain(|r| r.alert_no != related.alert_no);
+    bound(&mut record.id.related, RELATED_MAX);
+    record.id.related.push(related);
 }

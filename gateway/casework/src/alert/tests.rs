@@ -1,9 +1,13 @@
-use codecs::record::{AnswerMode, Channel, IncidentKind, Media, SeatInfo, TryResult};
+use std::time::Duration;
+
+use codecs::record::{AnswerMode, Assessment, Channel, IncidentKind, Media, SeatInfo, TryResult};
 
 use super::*;
 use crate::fact::DispatchFact;
 use crate::keyword::Keyword;
 
+/// As long as a reporter has been on the line when an officer is asked for.
+const WAITED: Duration = Duration::from_secs(2);
 pub(super) const T0: i64 = 1_795_276_800_000_000_000;
 
 fn alerts() -> Alerts {
@@ -73,8 +77,10 @@ pub(super) fn feed_to(a: &mut Alerts, no: AlertNo, facts: Vec<Fact>) -> (Vec<Str
                 }
                 Output::CallBack { number, .. } => types.push(format!("call back {number}")),
                 Output::Released { .. } => types.push("released".into()),
+                Output::Moved { .. } => {}
                 Output::Say(say) => types.push(format!("say {} {}", say.address.user, say.body)),
                 Output::Silenced { .. } => types.push("silenced".into()),
+                Output::Withdraw { line, .. } => types.push(format!("withdraw {}", &line[30..])),
                 Output::Fetch(fetch) => types.push(format!("fetch {}", fetch.vendor_id)),
             }
         }
@@ -88,13 +94,12 @@ fn a_call_with_an_officer_goes_through_its_steps_in_a_sealed_chain() {
         arrival(),
         Fact::Call(CallFact::Offered { leg: 1, seat: seat() }),
         Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 370 }),
-        Fact::Incident(IncidentFact::Triaged {
-            kind: IncidentKind::Report,
-            category: None,
-            level: None,
-            text: "有人持刀".into(),
-        }),
-        Fact::Dispatch(DispatchFact::ResponderWanted { why: "triage" }),
+        Fact::Incident(IncidentFact::Triaged(Box::new(Assessment {
+            kind: Some(IncidentKind::Report),
+            text: Some("有人持刀".into()),
+            ..Assessment::default()
+        }))),
+        Fact::Dispatch(DispatchFact::ResponderWanted { why: "triage", waited: WAITED }),
         Fact::Dispatch(DispatchFact::Tried {
             leg: 2,
             unit: "U".into(),
@@ -242,8 +247,19 @@ fn a_call_back_that_died_with_the_process_is_owed_again() {
     let mut b = alerts();
     feed(&mut b, vec![arrival(), Fact::Call(CallFact::Offered { leg: 1, seat: seat() })]);
     let (types, revisions) = feed(&mut b, vec![Fact::Call(CallFact::Interrupted), recorded()]);
+    assert_eq!(types, ["deadline.breach", "updated", "call back 13800138000", "recorded"], "nobody had spoken to them");
+    assert_eq!(revisions[1].marks, ["interrupted_by_restart"]);
+    // Whoever answers there may be what ends the process: not without end, before they are spoken to neither.
+    for end in 1..=3 {
+        let facts = [CallFact::CallingBack, CallFact::Offered { leg: 1, seat: seat() }, CallFact::Interrupted];
+        let (types, _) = feed(&mut b, facts.map(Fact::Call).into());
+        assert_eq!(types.iter().any(|t| t.starts_with("call back")), end < 3, "{end}: {types:?}");
+    }
+    let answered = Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 900 });
+    let mut c = alerts();
+    feed(&mut c, vec![arrival(), answered]);
+    let (types, _) = feed(&mut c, vec![Fact::Call(CallFact::Interrupted), recorded()]);
     assert_eq!(types, ["updated", "recorded", "ended", "released"]);
-    assert_eq!(revisions[0].marks, ["interrupted_by_restart"]);
 }
 
 #[test]
@@ -404,8 +420,8 @@ fn what_was_kept_was_told_or_is_awaited_by_nobody_is_not_told_as_broken() {
 
 #[test]
 fn deadlines_are_data_they_go_on_after_a_start_and_those_that_passed_meanwhile_are_told() {
-    let wanted = Fact::Dispatch(DispatchFact::ResponderWanted { why: "three-way" });
-    let answered = Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 900 });
+    let wanted = Fact::Dispatch(DispatchFact::ResponderWanted { why: "three-way", waited: WAITED });
+    let answered = Fact::Call(CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 1000 });
     let mut a = alerts();
     let (_, revisions) = feed(&mut a, vec![arrival(), answered, wanted]);
     let record = revisions.last().expect("some");
@@ -425,6 +441,40 @@ fn deadlines_are_data_they_go_on_after_a_start_and_those_that_passed_meanwhile_a
         .filter_map(|o| if let Output::Event(e) = o { e.deadline } else { None })
         .collect();
     assert_eq!(told, ["T2"]);
+}
+
+#[test]
+fn a_clock_that_is_set_during_a_call_moves_no_promise() {
+    let wanted = || Fact::Dispatch(DispatchFact::ResponderWanted { why: "three-way", waited: WAITED });
+    for set_by in [-60, 60, 86_400] {
+        let mut a = alerts();
+        a.handle_fact(Mono(SECOND), Wall(T0), no(), arrival());
+        let set = Wall(T0 + (2 + set_by) * SECOND as i64);
+        let answered = CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 2000 };
+        while a.poll_output().is_some() {}
+        a.handle_fact(Mono(3 * SECOND), set, no(), Fact::Call(answered));
+        while a.poll_output().is_some() {}
+        a.handle_fact(Mono(3 * SECOND), set, no(), wanted());
+        while a.poll_output().is_some() {}
+        a.handle_timeout(Mono(6 * SECOND), set);
+        assert_eq!(a.poll_timeout().map(|(at, _)| at), Some(Mono(32 * SECOND)), "{set_by}");
+        assert!(a.poll_output().is_none());
+    }
+}
+
+#[test]
+fn whoever_is_called_back_waits_for_an_officer_since_they_picked_up() {
+    let mut a = alerts();
+    let answered = CallFact::Answered { leg: 1, seat: seat(), mode: AnswerMode::Seat, after_ms: 1000 };
+    let mut facts = vec![arrival(), Fact::Call(CallFact::Abandoned { attended: false })];
+    facts.extend((0..40).map(|_| Fact::Call(CallFact::TwoWay)));
+    facts.extend([CallFact::CallingBack, answered].map(Fact::Call));
+    facts.push(Fact::Dispatch(DispatchFact::ResponderWanted { why: "three-way", waited: WAITED }));
+    let (_, revisions) = feed(&mut a, facts);
+    let record = revisions.last().expect("some");
+    let due = record.timers.iter().find(|t| t.promise() == Some(Promise::Officer)).expect("owed").due;
+    let answered_at = record.call.t.answer.expect("answered");
+    assert_eq!(due.0.0 - answered_at.0.0, 29 * SECOND as i64);
 }
 
 #[test]

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use codecs::record::{
     Address, AlertNo, Direction, LineState, Promise, Relation, Role, SeatInfo, Stamp, State, Step, TextLine, Validity,
+    Writer,
 };
 
-use super::{Alerts, CHANNELS_MAX, Fetch, LINES_MAX, NAME_MAX, Output, Say, TEXT_MAX, advance, incident, mark};
-use crate::deadline;
-use crate::fact::{Arrival, Message, TextFact};
+use super::{
+    Alerts, Fetch, LINES_MAX, NAME_MAX, Output, Say, TEXT_MAX, WRITERS_MAX, advance, incident, join, lines, mark,
+};
+use crate::deadline::{self, is_call_up};
+use crate::fact::{Answer, Arrival, Message, TextFact};
 
 impl Alerts {
     /// `was_over`: what is added to the alert begins nothing.
@@ -27,7 +30,11 @@ impl Alerts {
             TextFact::SentAgain { line, to } => self.send_again(at, no, &line, to),
             fetched @ TextFact::Fetched { .. } => {
                 self.fetched(at, no, fetched);
-                self.try_close(no, at);
+                if was_over {
+                    self.close_again(no, at);
+                } else {
+                    self.try_close(no, at);
+                }
             }
             TextFact::Said { by, body } => {
                 self.said(at, no, &by, &body);
@@ -61,7 +68,7 @@ impl Alerts {
     pub(super) fn write(&mut self, at: Stamp, no: AlertNo, arrival: Arrival, message: Message) {
         let mut record = self.new_record(at, no, arrival);
         record.source.forms = message.forms.clone();
-        record.reporter.channels = vec![message.address.clone()];
+        record.reporter.channels = vec![message.address.clone().into()];
         self.open.insert(no, Arc::new(record));
         self.talks.insert(no);
         self.take_message(at, no, message, Step::Arrived);
@@ -75,9 +82,24 @@ impl Alerts {
                 record.source.forms.push(*form);
             }
         }
-        record.reporter.channels.retain(|a| *a != message.address);
-        record.reporter.channels.insert(0, message.address.clone());
-        record.reporter.channels.truncate(CHANNELS_MAX);
+        let writers = &mut record.reporter.channels;
+        match writers.iter().position(|w| w.is(&message.address)) {
+            Some(at) => writers[..=at].rotate_right(1),
+            None => {
+                join::each_waits(record);
+                let since = Some(at).filter(|_| join::answer_of(record) == Answer::Owed);
+                if let Some(since) = since {
+                    let within = Promise::Answer.within();
+                    self.deadlines.is_due(no, Stamp(since.0 + within), self.now + within);
+                }
+                let Address { channel, user } = message.address.clone();
+                let (phone, began) = (message.phone.clone(), no.to_string());
+                let writer = Writer { channel, user, phone, began, since, asked_silence: false };
+                record.reporter.channels.insert(0, writer);
+            }
+        }
+        let writers = &record.reporter.channels;
+        debug_assert!(writers.len() <= WRITERS_MAX, "whoever finds no room begins an alert of their own");
         self.take_message(at, no, message, Step::Message);
     }
 
@@ -90,9 +112,13 @@ impl Alerts {
             record.reporter.safety.silent = true;
             record.reporter.safety.no_reply_sms = true;
             record.source.validity = Validity::Silent;
+            let writers = &mut record.reporter.channels;
+            writers.iter_mut().filter(|w| w.is(&message.address)).for_each(|w| w.asked_silence = true);
         }
         let silent = record.reporter.safety.silent;
-        message.marks.iter().for_each(|m| mark(record, m));
+        // Whose number is only claimed says so of the alert that they began, and of nobody else's.
+        let is_said = |m: &&&str| step == Step::Arrived || **m != "phone_unproven";
+        message.marks.iter().filter(is_said).for_each(|m| mark(record, m));
         if let Some(place) = message.place {
             incident::place_at(record, at, &place);
         }
@@ -122,7 +148,8 @@ impl Alerts {
         self.emit(no, step, at, None);
         self.warn(no, at, &hits);
         if silent && !was_silent {
-            self.outputs.push_back(Output::Silenced { no });
+            self.withdraw(at, no);
+            self.fall_silent(at, no);
         }
         if let Some(say) = receipt {
             self.outputs.push_back(Output::Say(Box::new(Say { is_receipt: true, ..say })));
@@ -144,13 +171,10 @@ impl Alerts {
         answers: Option<String>,
     ) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        let wrote = answers.and_then(|line| {
-            let line = record.text.iter().rev().find(|l| l.message_id == line && l.dir == Some(Direction::In))?;
-            Some(Address { channel: line.channel.clone(), user: line.user.clone() })
-        });
-        let known = |wanted: &Address| record.reporter.channels.contains(wanted);
-        let named = channel.and_then(|c| record.reporter.channels.iter().find(|a| a.channel == c).cloned());
-        let address = wrote.filter(known).or(named).or(record.reporter.channels.first().cloned());
+        let wrote = answers.and_then(|line| lines::wrote(record, &line));
+        let writers = &record.reporter.channels;
+        let named = channel.and_then(|c| writers.iter().find(|w| w.channel == c)).map(Writer::address);
+        let address = wrote.or(named).or(writers.first().map(Writer::address));
         let Some(address) = address else { return };
         let first = record.call.t.answer.is_none();
         record.call.seat = Some(seat);
@@ -165,33 +189,69 @@ impl Alerts {
         if record.call.t.answer.is_some() {
             return;
         }
+        let is_called = !record.call.legs.is_empty();
+        let rings = is_call_up(record) && matches!(record.state, State::Arrived | State::Offered);
+        if rings || is_called && matches!(record.state, State::Abandoned | State::Callback) {
+            // A line answers those who write, and no caller who hears it ring or is to be called back.
+            let owed = !rings && join::answer_of(record) == Answer::Owed;
+            let waited = owed || record.reporter.channels.iter().any(|w| w.since.is_some());
+            let before = deadline::breaches(record);
+            if rings {
+                deadline::answered_in_writing_alone(record);
+            } else {
+                deadline::answered(record, at, after_ms);
+            }
+            let late = deadline::newly_broken(record, before);
+            if waited {
+                self.emit(no, Step::Updated, at, None);
+            }
+            return late.into_iter().for_each(|promise| self.emit(no, Step::DeadlineBreach, at, Some(promise)));
+        }
         record.call.t.answer = Some(at);
         record.call.mode = Some(mode);
         record.call.answer_ms = Some(after_ms);
+        let before = deadline::breaches(record);
         deadline::answered(record, at, after_ms);
         advance(record, State::Answered);
+        incident::triaged_state(record);
+        let late = deadline::newly_broken(record, before);
         self.emit(no, Step::Answered, at, None);
+        late.into_iter().for_each(|promise| self.emit(no, Step::DeadlineBreach, at, Some(promise)));
         self.try_close(no, at);
     }
 
     /// What became of a line. Only what has to be told at once makes a revision; the rest goes with the next.
     fn line_state(&mut self, at: Stamp, no: AlertNo, line: &str, state: LineState) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
+        let is_withdrawn = record.marks.iter().any(|m| m == "withdrawn");
         let Some(found) = record.text.iter_mut().rev().find(|l| l.message_id == line) else { return };
-        if found.state.is_some_and(|old| old >= state) {
+        // What was withdrawn may have been on its way already: that it got there is what counts.
+        let got_there =
+            found.state == Some(LineState::Failed) && matches!(state, LineState::Sent | LineState::Delivered);
+        if found.state.is_some_and(|old| old >= state) && !(got_there && is_withdrawn) {
             return;
         }
         found.state = Some(state);
+        if found.by == "seat" && matches!(state, LineState::Sent | LineState::Delivered) {
+            let to = Address { channel: found.channel.clone(), user: found.user.clone() };
+            record.reporter.channels.iter_mut().filter(|w| w.is(&to)).for_each(|w| w.since = None);
+        }
         if state == LineState::Failed {
             mark(record, "undelivered");
-            let broken = record.state == State::Ended && record.call.t.answer.is_none() && !owes_an_answer(record);
             self.emit(no, Step::Undelivered, at, None);
-            if broken {
-                // Its taker has put it down, and nothing of theirs has got there.
-                self.breach(at, no, Promise::Answer);
-            }
-            self.try_close(no, at);
+            self.came_to_nothing(at, no);
         }
+    }
+
+    /// A line has failed: where its taker has put the alert down, and nothing of theirs has got there, a promise is broken.
+    pub(super) fn came_to_nothing(&mut self, at: Stamp, no: AlertNo) {
+        let is_broken = |record: &codecs::record::AlertRecord| {
+            record.state == State::Ended && record.call.t.answer.is_none() && !owes_an_answer(record)
+        };
+        if self.open.get(&no).is_some_and(|record| is_broken(record)) {
+            self.breach(at, no, Promise::Answer);
+        }
+        self.try_close(no, at);
     }
 
     /// The same words by another channel, as a line of their own: the record shows both attempts.
@@ -251,8 +311,14 @@ pub(super) fn owes_an_answer(record: &codecs::record::AlertRecord) -> bool {
 
 /// The channel's text with the alert's number: its last nine digits, which a person can repeat.
 fn fill(template: &str, no: AlertNo) -> String {
-    let number = no.to_string();
+    let number = no.as_str();
     template.replace("{no}", &number[number.len() - 9..])
+}
+
+/// The line of a reporter that a record gives up for its next, if it has as many as it may.
+pub fn goes_next(record: &codecs::record::AlertRecord) -> Option<&TextLine> {
+    let oldest = record.text.first().filter(|_| record.text.len() >= LINES_MAX)?;
+    Some(oldest).filter(|l| l.dir == Some(Direction::In) && !l.message_id.is_empty())
 }
 
 pub(super) fn add_line(record: &mut codecs::record::AlertRecord, line: TextLine) {
@@ -276,7 +342,8 @@ fn queue_line(
     record.lines_out += 1;
     let line = format!("{no}-{}", record.lines_out);
     let body: String = body.chars().take(TEXT_MAX).collect();
-    let reply_to = record.text.iter().rev().find(|l| l.dir == Some(Direction::In) && l.channel == address.channel);
+    let is_theirs = |l: &&TextLine| l.channel == address.channel && l.user == address.user;
+    let reply_to = record.text.iter().rev().filter(is_theirs).find(|l| l.dir == Some(Direction::In));
     let reply_to = reply_to.map(|l| l.message_id.clone()).unwrap_or_default();
     add_line(
         record,
@@ -299,5 +366,8 @@ fn queue_line(
 
 fn hold(record: &mut codecs::record::AlertRecord, seat: &SeatInfo) {
     record.call.seat = Some(seat.clone());
-    advance(record, State::Offered);
+    // Whoever hung up is still to be called back, whoever reads their words.
+    if record.call.legs.is_empty() || !matches!(record.state, State::Abandoned | State::Callback) {
+        advance(record, State::Offered);
+    }
 }

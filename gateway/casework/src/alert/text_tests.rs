@@ -20,6 +20,7 @@ fn number(serial: u32) -> AlertNo {
 fn message(body: &str, id: &str) -> Message {
     Message {
         address: Address { channel: "cmcc".into(), user: "13800138000".into() },
+        phone: "13800138000".into(),
         message_id: id.into(),
         body: body.into(),
         forms: vec![Form::Text],
@@ -193,11 +194,13 @@ fn two_alerts_become_one_and_two_again() {
     assert_eq!(revisions[0].text.len(), 2);
     assert_eq!(revisions[0].id.related[0].alert_no, number(7).to_string());
     let address = Address { channel: "cmcc".into(), user: "13800138000".into() };
+    let theirs = Box::new(a.belongings_of(number(8), &address).expect("they write there"));
     let (types, revisions) =
         feed_to(&mut a, number(8), vec![Fact::Join(JoinFact::SplitOff { other: number(7), address })]);
     assert_eq!(types, ["split"]);
     assert!(revisions[0].id.related.is_empty());
-    let (types, revisions) = feed_to(&mut a, number(7), vec![Fact::Join(JoinFact::SplitFrom { other: number(8) })]);
+    let split = JoinFact::SplitFrom { other: number(8), belongings: theirs };
+    let (types, revisions) = feed_to(&mut a, number(7), vec![Fact::Join(split)]);
     assert_eq!((types, revisions[0].state), (vec!["split".to_owned()], State::Reopened));
     let _: Belongings = a.belongings(number(7)).expect("open again");
 }
@@ -234,6 +237,46 @@ fn a_line_goes_to_whoever_wrote_what_it_answers() {
     let (types, _) = feed_to(&mut a, number(7), vec![say(None), say(Some("m1")), say(Some("no such line"))]);
     let said: Vec<_> = types.iter().filter(|t| t.starts_with("say")).cloned().collect();
     assert_eq!(said, ["say o2 好", "say 13800138000 好", "say o2 好"]);
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_told_as_broken_by_whoever_hears_of_it_first() {
+    let mut a = alerts();
+    let mode = codecs::record::AnswerMode::Seat;
+    let late = Fact::Text(TextFact::AnsweredInWriting { mode, after_ms: 7600 });
+    let (types, _) = feed_to(&mut a, number(7), vec![written("救命"), replied("好"), late]);
+    assert!(types.ends_with(&["answered".to_owned(), "deadline.breach".to_owned()]), "{types:?}");
+}
+
+#[test]
+fn whoever_is_taken_out_again_before_anybody_spoke_is_owed_an_answer_as_before() {
+    for spoken in [false, true] {
+        let mut a = alerts();
+        let own = |id: &str| {
+            let Fact::Arrived(arrival) = arrival() else { panic!("it is one") };
+            Fact::Written(arrival, Box::new(message("救命", id)))
+        };
+        feed_to(&mut a, number(1), vec![own("m1")]);
+        feed_to(&mut a, number(2), vec![own("m2")]);
+        let belongings = a.belongings(number(1)).expect("there");
+        assert!(belongings.writers.iter().all(|(writer, due)| writer.since.is_some() && due.is_some()));
+        feed_to(&mut a, number(1), vec![Fact::Join(JoinFact::JoinedTo { other: number(2) })]);
+        let absorbed = JoinFact::Absorbed { other: number(1), belongings: Box::new(belongings) };
+        feed_to(&mut a, number(2), vec![Fact::Join(absorbed)]);
+        if spoken {
+            let mode = codecs::record::AnswerMode::Seat;
+            let answered = Fact::Text(TextFact::AnsweredInWriting { mode, after_ms: 65 });
+            feed_to(&mut a, number(2), vec![replied("好"), answered]);
+        }
+        let theirs = a.belongings_of(number(2), &message("", "").address).expect("they write there");
+        let split = JoinFact::SplitFrom { other: number(2), belongings: Box::new(theirs) };
+        feed_to(&mut a, number(1), vec![Fact::Join(split)]);
+        a.handle_timeout(Mono(60_000_000_000), Wall(super::tests::T0 + 60_000_000_000));
+        let told: Vec<AlertNo> = std::iter::from_fn(|| a.poll_output())
+            .filter_map(|o| if let Output::Event(e) = o { AlertNo::parse(&e.subject) } else { None })
+            .collect();
+        assert_eq!(told.contains(&number(1)), !spoken, "{told:?}");
+    }
 }
 
 /// Since when the reporter waits, in seconds after the first byte.

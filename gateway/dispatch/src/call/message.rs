@@ -202,6 +202,8 @@ pub enum Fact {
     Deaf,
     ResponderWanted {
         why: Why,
+        /// So long the reporter has been on the line.
+        waited: Duration,
     },
     Tried {
         leg: LegNo,

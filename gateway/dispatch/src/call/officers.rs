@@ -40,7 +40,12 @@ impl Call {
 
     pub(super) fn want_officer(&mut self, now: Mono, why: Why) {
         let trying = self.ladder.as_ref().is_some_and(Ladder::is_trying);
-        if trying || self.over || self.caller != Caller::Connected {
+        if trying || self.over {
+            return;
+        }
+        if self.caller != Caller::Connected {
+            // Whoever triages need not sit at the call: it may still be ringing.
+            self.wish = Some(why);
             return;
         }
         // A second wish, after the first has brought somebody or nobody, gets 30 s of its own.
@@ -48,11 +53,18 @@ impl Call {
         if self.ladder.is_none() {
             self.officer_breach_at = Some(deadline);
         }
-        self.fact(Fact::ResponderWanted { why });
+        self.fact(Fact::ResponderWanted { why, waited: now.since(self.arrived) });
         let mut ladder = Ladder::new(deadline, self.policy.try_at_least);
         let step = ladder.climb(now);
         self.ladder = Some(ladder);
         self.take_step(step);
+    }
+
+    /// Somebody is on the line: an officer who was asked for before is sought now.
+    pub(super) fn grant_wish(&mut self, now: Mono) {
+        if let Some(why) = self.wish.take() {
+            self.want_officer(now, why);
+        }
     }
 
     pub(super) fn take_step(&mut self, step: Option<Step>) {

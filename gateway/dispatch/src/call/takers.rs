@@ -197,6 +197,7 @@ impl Call {
                 self.caller = Caller::Connected;
                 self.outputs.push_back(Output::AnswerCaller);
                 self.outputs.push_back(Output::Join { leg: CALLER, role: Role::Reporter });
+                self.grant_wish(now);
             }
             Caller::Connected => self.outputs.push_back(Output::StopPlaying { leg: CALLER }),
             Caller::BeingCalled | Caller::Gone => {}

@@ -140,7 +140,7 @@ fn whoever_takes_no_audio_is_listened_to_and_is_not_answered() {
         0.350 AnswerCaller
         0.350 Join leg: 0, role: Reporter
         3.000 FactBreach promise: Answer
-        12.000 FactResponderWanted why: Grace
+        12.000 FactResponderWanted why: Grace, waited: 12s
         12.000 WantResponder rung: Officer, share: 4.5s
         14.000 FactLegEnded leg: 1, role: Taker, gone: HungUp
         14.000 ReleaseSeat seat: 7, outcome: Talked
@@ -201,7 +201,7 @@ fn triage_as_a_report_brings_the_officer_and_dropping_a_leg_lets_the_others_talk
     s.at(5000, Input::LegAnswered { leg: LegNo(2) }).at(5020, hears(2, 0)).at(5030, heard(2));
     s.at(9000, ended(1)).at(20_000, ended(0));
     s.tells(&expect![[r#"
-        3.000 FactResponderWanted why: Triage
+        3.000 FactResponderWanted why: Triage, waited: 3s
         3.000 WantResponder rung: Officer, share: 6.75s
         3.001 FactTried leg: 2, responder: 3, rung: Officer
         3.001 StartLeg leg: 2, target: Responder3, role: Officer
@@ -226,7 +226,7 @@ fn the_next_try_starts_before_the_last_has_failed_and_the_first_to_answer_wins()
         .at(10_000, Input::LegFailed { leg: LegNo(2), result: TryResult::Busy });
     s.at(10_001, responder(9, Role::Unit)).at(11_000, Input::LegAnswered { leg: LegNo(4) });
     s.tells(&expect![[r#"
-        2.000 FactResponderWanted why: Action
+        2.000 FactResponderWanted why: Action, waited: 2s
         2.000 WantResponder rung: Officer, share: 7s
         2.001 FactTried leg: 2, responder: 1, rung: Officer
         2.001 StartLeg leg: 2, target: Responder1, role: Officer
@@ -255,7 +255,7 @@ fn without_a_triage_the_officer_is_called_after_twelve_seconds_and_nobody_in_thi
     }
     s.until(31_000);
     s.tells(&expect![[r#"
-        12.000 FactResponderWanted why: Grace
+        12.000 FactResponderWanted why: Grace, waited: 12s
         12.000 WantResponder rung: Officer, share: 4.5s
         12.001 WantResponder rung: Officer, share: 5.999666666s
         12.001 WantResponder rung: Unit, share: 8.9995s
@@ -263,6 +263,16 @@ fn without_a_triage_the_officer_is_called_after_twelve_seconds_and_nobody_in_thi
         12.001 FactNobodyLeft
         30.000 FactBreach promise: Officer
     "#]]);
+}
+
+#[test]
+fn an_officer_who_is_asked_for_while_it_rings_is_sought_once_somebody_is_on_the_line() {
+    let mut s = Story::with(Policy::default());
+    s.at(350, Input::Triaged { kind: IncidentKind::Report }).until(35_000);
+    let sought = s.text.lines().position(|l| l.contains("FactResponderWanted why: Triage"));
+    let answered = s.text.lines().position(|l| l.contains("FactAttendantAnswered"));
+    assert!(sought.is_some() && sought > answered, "{}", s.text);
+    assert!(s.text.contains("30.000 FactBreach promise: Officer"), "{}", s.text);
 }
 
 #[test]
@@ -387,7 +397,7 @@ fn a_seat_that_answers_and_says_nothing_has_another_beside_it_after_half_a_secon
         0.910 AnswerCaller
         0.910 Join leg: 0, role: Reporter
         0.930 FactAnswered leg: 2, seat: 8, mode: Seat, after: 930ms
-        12.000 FactResponderWanted why: Grace
+        12.000 FactResponderWanted why: Grace, waited: 12s
         12.000 WantResponder rung: Officer, share: 4.5s
     "#]]);
 }
@@ -500,7 +510,7 @@ fn a_taker_who_is_lost_at_any_time_leaves_the_caller_to_the_next() {
     let mut s = Story::answered();
     s.at(90_000, Input::LegEnded { leg: LegNo(1), gone: Gone::Lost }).at(90_001, seat(8));
     s.tells(&expect![[r#"
-        12.000 FactResponderWanted why: Grace
+        12.000 FactResponderWanted why: Grace, waited: 12s
         12.000 WantResponder rung: Officer, share: 4.5s
         30.000 FactBreach promise: Officer
         90.000 FactLegEnded leg: 1, role: Taker, gone: Lost
@@ -573,7 +583,7 @@ fn a_human_who_answers_after_the_grace_brings_the_officer_at_once() {
     s.at(14_360, hears(0, 1)).until(14_400);
     s.tells(&expect![[r#"
         14.360 FactAnswered leg: 1, seat: 2, mode: Seat, after: 14.36s
-        14.360 FactResponderWanted why: Grace
+        14.360 FactResponderWanted why: Grace, waited: 14.36s
         14.360 WantResponder rung: Officer, share: 4s
     "#]]);
 }

@@ -236,6 +236,11 @@ impl Conversations {
     }
 
     /// A word of this sender went to `alert`.
+    /// A sender's thread as the journal tells it: where it is, and which alert it began.
+    pub fn restore_thread(&mut self, at: Mono, sender: &Address, phone: Option<&str>, place: (AlertNo, AlertNo)) {
+        self.threads.restore(at, sender, phone, place);
+    }
+
     pub fn note_thread(&mut self, at: Mono, sender: &Address, phone: Option<&str>, alert: AlertNo) {
         self.threads.note(at, sender, phone, alert);
     }
@@ -287,6 +292,20 @@ impl Conversations {
         self.idle.insert((conversation.last, alert));
         self.outputs.push_back(Output::Want { alert, needs: conversation.needs, within: by.since(now), prefer });
         self.all.insert(alert, conversation);
+    }
+
+    /// The first line is owed since then: somebody who came earlier waits for the same, or has left.
+    pub fn waits_since(&mut self, now: Mono, alert: AlertNo, arrived: Mono) {
+        let is_other = |c: &&mut Conversation| c.is_owed() && arrived != c.arrived;
+        let Some(conversation) = self.all.get_mut(&alert).filter(is_other) else { return };
+        self.owed.remove(&(conversation.arrived + ANSWER_WITHIN, alert));
+        conversation.arrived = arrived;
+        let by = arrived + ANSWER_WITHIN;
+        self.owed.insert((by, alert));
+        if conversation.holder.is_none() {
+            let needs = conversation.needs;
+            self.outputs.push_back(Output::Want { alert, needs, within: by.since(now), prefer: None });
+        }
     }
 
     /// Something was said.
@@ -361,6 +380,7 @@ impl Conversations {
     pub fn said(&mut self, now: Mono, alert: AlertNo) {
         self.touch(now, alert);
         self.outputs.push_back(Output::Said { alert });
+        self.tell_holder(alert, News::State);
     }
 
     /// A human's first line has been taken by its channel, of an alert that arrived at `arrived`.
@@ -407,8 +427,8 @@ impl Conversations {
             self.tell(seat, from, News::Ended);
         }
         match moved {
+            // It then owes its first line as their alert does: `waits_since`.
             _ if self.all.contains_key(&to) => self.tell_holder(to, News::Line),
-            // The promise counts from the first of the two; a call that was answered has kept it.
             Some(moved) => {
                 let first_line = if is_answered { FirstLine::Said } else { moved.first_line };
                 let conversation = Conversation { holder: None, first_line, ..moved };
@@ -423,9 +443,11 @@ impl Conversations {
         self.threads.leaves_for(alert, sender, reach)
     }
 
-    /// A sender's words leave for `to`.
+    /// A sender's words leave for `to`; whoever holds what they leave hears that they have.
     pub fn split(&mut self, sender: &Address, to: AlertNo) {
-        self.threads.split(sender, to);
+        if let Some(from) = self.threads.split(sender, to) {
+            self.tell_holder(from, News::State);
+        }
     }
 }
 

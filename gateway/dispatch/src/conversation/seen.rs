@@ -34,10 +34,10 @@ impl Seen {
         Seen { keep, names: HashMap::new(), order: HashMap::new() }
     }
 
-    /// 128 bits of a hash of channel and name.
-    pub fn name(channel: &str, message_id: &str) -> u128 {
-        let text = codecs::record::fingerprint(&[channel.as_bytes(), message_id.as_bytes()]);
-        u128::from_str_radix(&text, 16).unwrap_or_default()
+    /// 128 bits of a hash of channel, sender and name: what two of them name alike is not the same.
+    pub fn name(channel: &str, user: &str, message_id: &str) -> u128 {
+        let parts = [channel, user, message_id].map(str::as_bytes);
+        codecs::record::fingerprint_of(&parts)
     }
 
     /// New the first time within the time that names are kept.
@@ -160,13 +160,14 @@ mod tests {
     #[test]
     fn a_name_counts_once_until_its_time_is_over_and_keeps_its_number() {
         let mut seen = Seen::new(Duration::from_nanos(10));
-        let name = Seen::name("cmcc", "1");
+        let name = Seen::name("cmcc", "u", "1");
         assert_eq!(seen.note(Mono(0), "cmcc", name), Known::New);
         seen.belongs(name, no(7));
         assert_eq!(seen.note(Mono(9), "cmcc", name), Known::Before(Some(no(7))));
         assert_eq!(seen.iter().collect::<Vec<_>>(), [("cmcc", name, Some(no(7)))]);
         assert_eq!(seen.note(Mono(10), "cmcc", name), Known::New);
-        assert_ne!(name, Seen::name("cm", "cc1"), "channel and name do not run together");
+        assert_ne!(name, Seen::name("cm", "ccu", "1"), "channel and sender do not run together");
+        assert_ne!(name, Seen::name("cmcc", "v", "1"), "another's first is not this one's");
     }
 
     #[test]

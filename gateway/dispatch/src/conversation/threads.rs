@@ -7,13 +7,22 @@ use codecs::record::{Address, AlertNo};
 use codecs::time::Mono;
 
 /// A sender's thread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Thread {
     /// Where their words go now.
     pub alert: AlertNo,
     /// The alert that their first word began; another after a join.
     pub own: AlertNo,
     pub last: Mono,
+    /// The telephone number that is theirs for certain.
+    pub phone: Option<String>,
+}
+
+/// A telephone number's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Called {
+    alert: AlertNo,
+    last: Mono,
 }
 
 /// Where the words of a sender go who leaves an alert.
@@ -30,8 +39,7 @@ pub enum Return {
 pub struct Threads {
     threads: BTreeMap<Address, Thread>,
     by_alert: BTreeMap<AlertNo, BTreeSet<Address>>,
-    /// The alert that a telephone number was last heard of in.
-    by_phone: BTreeMap<String, (AlertNo, Mono)>,
+    by_phone: BTreeMap<String, Called>,
     phone_order: BTreeSet<(Mono, String)>,
     thread_order: BTreeSet<(Mono, Address)>,
 }
@@ -41,12 +49,12 @@ impl Threads {
     /// The caller knows whether that alert can still take it.
     pub fn find(&self, sender: &Address, phone: Option<&str>) -> Option<AlertNo> {
         let by_thread = self.threads.get(sender).map(|t| t.alert);
-        by_thread.or_else(|| self.by_phone.get(phone?).map(|(no, _)| *no))
+        by_thread.or_else(|| self.by_phone.get(phone?).map(|t| t.alert))
     }
 
     /// The alert of a telephone number.
     pub fn of_phone(&self, phone: &str) -> Option<AlertNo> {
-        self.by_phone.get(phone).map(|(no, _)| *no)
+        self.by_phone.get(phone).map(|t| t.alert)
     }
 
     pub fn get(&self, sender: &Address) -> Option<&Thread> {
@@ -55,16 +63,29 @@ impl Threads {
 
     /// A word of this sender went to `alert`.
     pub fn note(&mut self, at: Mono, sender: &Address, phone: Option<&str>, alert: AlertNo) {
-        let before = self.threads.get(sender).copied();
-        let keeps = before.filter(|t| t.alert == alert);
-        if let Some(old) = before {
-            self.thread_order.remove(&(old.last, sender.clone()));
-            if old.alert != alert {
-                self.leave(old.alert, sender);
+        let own = self.threads.get(sender).filter(|t| t.alert == alert).map_or(alert, |t| t.own);
+        self.restore(at, sender, phone, (alert, own));
+    }
+
+    /// The same, where it is known which alert their first word began.
+    pub fn restore(&mut self, at: Mono, sender: &Address, phone: Option<&str>, (alert, own): (AlertNo, AlertNo)) {
+        match self.threads.get_mut(sender) {
+            Some(thread) => {
+                let (last, from) = (thread.last, thread.alert);
+                (thread.alert, thread.own, thread.last) = (alert, own, at);
+                if phone.is_some() && thread.phone.as_deref() != phone {
+                    thread.phone = phone.map(str::to_owned);
+                }
+                self.thread_order.remove(&(last, sender.clone()));
+                if from != alert {
+                    self.leave(from, sender);
+                }
+            }
+            None => {
+                let phone = phone.map(str::to_owned);
+                self.threads.insert(sender.clone(), Thread { alert, own, last: at, phone });
             }
         }
-        let own = keeps.map_or(alert, |t| t.own);
-        self.threads.insert(sender.clone(), Thread { alert, own, last: at });
         self.thread_order.insert((at, sender.clone()));
         self.by_alert.entry(alert).or_default().insert(sender.clone());
         if let Some(phone) = phone {
@@ -77,8 +98,8 @@ impl Threads {
         if phone.is_empty() {
             return;
         }
-        if let Some((_, old)) = self.by_phone.insert(phone.to_owned(), (alert, at)) {
-            self.phone_order.remove(&(old, phone.to_owned()));
+        if let Some(old) = self.by_phone.insert(phone.to_owned(), Called { alert, last: at }) {
+            self.phone_order.remove(&(old.last, phone.to_owned()));
         }
         self.phone_order.insert((at, phone.to_owned()));
     }
@@ -91,8 +112,8 @@ impl Threads {
             }
             self.by_alert.entry(to).or_default().insert(sender);
         }
-        for (no, _) in self.by_phone.values_mut().filter(|(no, _)| *no == from) {
-            *no = to;
+        for phone in self.by_phone.values_mut().filter(|t| t.alert == from) {
+            phone.alert = to;
         }
     }
 
@@ -102,10 +123,15 @@ impl Threads {
         Some(if thread.own != alert && reach(thread.own) { Return::Own(thread.own) } else { Return::New })
     }
 
-    /// This sender's words go to `to` alone.
+    /// This sender's words go to `to` alone, which is theirs, and so do the calls of the number that they came with.
     pub fn split(&mut self, sender: &Address, to: AlertNo) -> Option<AlertNo> {
         let thread = self.threads.get_mut(sender)?;
         let from = std::mem::replace(&mut thread.alert, to);
+        thread.own = to;
+        let phone = thread.phone.as_ref().and_then(|phone| self.by_phone.get_mut(phone));
+        if let Some(phone) = phone.filter(|p| p.alert == from) {
+            phone.alert = to;
+        }
         self.leave(from, sender);
         self.by_alert.entry(to).or_default().insert(sender.clone());
         Some(from)
@@ -129,8 +155,8 @@ impl Threads {
         {
             match self.by_phone.get(&phone) {
                 // Looked at again after another while.
-                Some((no, _)) if open(*no) => self.keep_phone(now, phone),
-                Some((_, last)) if *last == at => drop(self.by_phone.remove(&phone)),
+                Some(thread) if open(thread.alert) => self.keep_phone(now, phone),
+                Some(thread) if thread.last == at => drop(self.by_phone.remove(&phone)),
                 _ => {}
             }
         }
@@ -150,8 +176,8 @@ impl Threads {
     }
 
     fn keep_phone(&mut self, at: Mono, phone: String) {
-        if let Some((_, last)) = self.by_phone.get_mut(&phone) {
-            *last = at;
+        if let Some(thread) = self.by_phone.get_mut(&phone) {
+            thread.last = at;
             self.phone_order.insert((at, phone));
         }
     }
@@ -208,6 +234,28 @@ mod tests {
         let own = t.get(&wechat).expect("there").own;
         assert_eq!(t.split(&wechat, own), Some(no(1)));
         assert_eq!((t.find(&wechat, None), t.find(&sms, None)), (Some(no(2)), Some(no(1))));
+        // A number goes where its sender goes: nobody calls into the conversation that they were taken out of.
+        let other = sender("cmcc", "13900139000");
+        t.note(Mono(4), &other, Some("13900139000"), no(3));
+        t.join(no(3), no(1));
+        assert_eq!(t.of_phone("13900139000"), Some(no(1)));
+        t.split(&other, no(3));
+        assert_eq!((t.of_phone("13900139000"), t.of_phone("13800138000")), (Some(no(3)), Some(no(1))));
+    }
+
+    #[test]
+    fn whoever_writes_calls_and_is_taken_out_takes_the_number_of_the_call_along() {
+        let mut t = Threads::default();
+        let (alice, bob) = (sender("cmcc", "13800138000"), sender("wechat", "bob"));
+        t.note(Mono(1), &alice, Some("13800138000"), no(1));
+        t.note(Mono(2), &bob, None, no(2));
+        // Her call begins an alert of its own, as which her words go on; then that goes on as Bob's.
+        t.note_phone(Mono(3), "13800138000", no(3));
+        t.join(no(1), no(3));
+        t.join(no(3), no(2));
+        assert_eq!(t.split(&alice, no(1)), Some(no(2)));
+        assert_eq!(t.of_phone("13800138000"), Some(no(1)), "her next call is hers alone");
+        assert_eq!(t.find(&bob, None), Some(no(2)));
     }
 
     #[test]

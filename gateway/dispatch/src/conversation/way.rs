@@ -33,7 +33,7 @@ pub struct Unreached<'a> {
     /// The channels that these words were tried by.
     pub tried: Vec<&'a str>,
     /// Where they have written from.
-    pub writes_by: Vec<&'a Address>,
+    pub writes_by: Vec<Address>,
     /// The telephone number that is theirs for certain.
     pub phone: Option<String>,
     /// A message in the wrong moment gives them away: they are never written to unasked.
@@ -83,7 +83,7 @@ impl Outlets {
             let sms = self.all.iter().filter(|outlet| outlet.is_sms);
             sms.map(|outlet| Address { channel: outlet.name.clone(), user: mobile.clone() })
         });
-        let ways = unreached.writes_by.iter().map(|address| (*address).clone()).chain(by_sms);
+        let ways = unreached.writes_by.iter().cloned().chain(by_sms);
         let mut untried = ways.filter(|to| !unreached.tried.contains(&to.channel.as_str()));
         untried.find(|to| {
             let outlet = self.of(&to.channel);
@@ -132,7 +132,7 @@ mod tests {
         outlets.heard(Mono(0), &weibo);
         let mut unreached = Unreached {
             tried: vec!["wechat"],
-            writes_by: vec![&wechat, &weibo],
+            writes_by: vec![wechat.clone(), weibo.clone()],
             phone: Some("13800138000".into()),
             is_silent: false,
         };

@@ -105,10 +105,20 @@ struct Place {
     group: GroupId,
     skills: u32,
     max: usize,
-    presence: Presence,
+    /// What its telephone says.
+    phone: Presence,
+    /// Somebody has the seat's page open: they hold conversations with no telephone too.
+    at_page: bool,
     held: BTreeSet<AlertNo>,
     /// Conversations here whose first line is owed.
     unread: usize,
+}
+
+impl Place {
+    /// Whoever is at the page is there, telephone or not.
+    fn presence(&self) -> Presence {
+        if self.at_page && self.phone == Presence::Off { Presence::Away } else { self.phone }
+    }
 }
 
 type Queue = BTreeMap<(Class, Mono, AlertNo), Want>;
@@ -131,7 +141,8 @@ impl Slots {
             group,
             skills,
             max,
-            presence: Presence::Off,
+            phone: Presence::Off,
+            at_page: false,
             held: BTreeSet::new(),
             unread: 0,
         };
@@ -199,7 +210,19 @@ impl Slots {
 
     /// The seat's own state has changed.
     pub fn set_presence(&mut self, now: Mono, seat: SeatId, presence: Presence) {
-        let before = std::mem::replace(&mut self.places[seat.0 as usize].presence, presence);
+        self.change(now, seat, |place| place.phone = presence);
+    }
+
+    /// Whether somebody has the seat's page open.
+    pub fn set_at_page(&mut self, now: Mono, seat: SeatId, here: bool) {
+        self.change(now, seat, |place| place.at_page = here);
+    }
+
+    fn change(&mut self, now: Mono, seat: SeatId, change: impl FnOnce(&mut Place)) {
+        let place = &mut self.places[seat.0 as usize];
+        let before = place.presence();
+        change(place);
+        let presence = place.presence();
         match presence {
             _ if presence == before => {}
             Presence::Off => {
@@ -212,7 +235,7 @@ impl Slots {
             Presence::InCall => {
                 let owed: Vec<AlertNo> = self.held(seat).filter(|a| !self.held[a].answered).collect();
                 for alert in owed {
-                    self.take_back(now, alert, |p| p.presence < Presence::InCall);
+                    self.take_back(now, alert, |p| p.presence() < Presence::InCall);
                 }
             }
             Presence::Idle | Presence::Away => self.fill(now, seat),
@@ -243,7 +266,7 @@ impl Slots {
         let Held { seat, want, answered, .. } = self.held[&alert];
         let want = Want { prefer: None, ..want };
         let to = self.choose_fitting(&want, Some(seat), &fits);
-        let gone = self.places[seat.0 as usize].presence == Presence::Off;
+        let gone = self.places[seat.0 as usize].presence() == Presence::Off;
         if to.is_none() && !gone {
             return;
         }
@@ -261,7 +284,7 @@ impl Slots {
     }
 
     fn choose(&self, want: &Want, except: Option<SeatId>) -> Option<(SeatId, bool)> {
-        if let Some(seat) = want.prefer.filter(|s| self.places[s.0 as usize].presence != Presence::Off) {
+        if let Some(seat) = want.prefer.filter(|s| self.places[s.0 as usize].presence() != Presence::Off) {
             return Some((seat, false));
         }
         self.choose_fitting(want, except, &|_| true)
@@ -280,13 +303,17 @@ impl Slots {
             for (group, over) in [(Some(want.group), false), (overflow, true)] {
                 let candidates = self.places.iter().enumerate().filter(|(i, p)| {
                     Some(p.group) == group
-                        && p.presence != Presence::Off
+                        && p.presence() != Presence::Off
                         && p.held.len() < p.max + beyond
                         && p.max > 0
                         && except != Some(SeatId(*i as u32))
                         && fits(p)
                 });
-                let rank = |p: &Place| (p.skills & want.skills != want.skills, p.presence, p.unread, p.held.len());
+                let rank = |p: &Place| {
+                    let (unskilled, presence) = (p.skills & want.skills != want.skills, p.presence());
+                    // Whoever sits at a page first: conversations are what they are there for.
+                    (unskilled, presence == Presence::InCall, !p.at_page, presence, p.unread, p.held.len())
+                };
                 if let Some((i, _)) = candidates.min_by_key(|(_, p)| rank(p)) {
                     return Some((SeatId(i as u32), over));
                 }
@@ -331,7 +358,7 @@ impl Slots {
     fn fill(&mut self, now: Mono, seat: SeatId) {
         loop {
             let place = &self.places[seat.0 as usize];
-            if place.presence == Presence::Off || place.held.len() >= place.max {
+            if place.presence() == Presence::Off || place.held.len() >= place.max {
                 return;
             }
             let own = place.group;
@@ -417,6 +444,21 @@ mod tests {
             s.release(at(9), no(n));
         }
         assert_eq!(log(&mut s), ["4 to 0", "6 to 0", "3 to 0", "2 to 0"]);
+    }
+
+    #[test]
+    fn whoever_is_at_their_page_holds_conversations_without_a_telephone_and_before_others() {
+        let mut s = slots(3, 1, [0; 4]);
+        s.set_presence(at(0), SeatId(2), Presence::Off);
+        s.set_at_page(at(0), SeatId(2), true);
+        s.want(at(1), no(1), want(Class::Sms, 3000));
+        s.want(at(2), no(2), want(Class::Sms, 3000));
+        assert_eq!(log(&mut s), ["1 to 2", "2 to 0"]);
+        s.set_at_page(at(3), SeatId(2), false);
+        assert_eq!(log(&mut s), ["1 from 2", "1 to 1"], "the page is closed");
+        s.set_at_page(at(4), SeatId(0), true);
+        s.set_presence(at(5), SeatId(0), Presence::Off);
+        assert_eq!(log(&mut s), Vec::<String>::new(), "its telephone is gone, its taker is not");
     }
 
     #[test]

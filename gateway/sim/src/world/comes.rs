@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use codecs::record::IncidentKind;
+use codecs::record::{Assessment, IncidentKind};
 use codecs::sip::Message;
 use sip::Flow;
 use switchboard::{Action, RequestId, ToCasebook, ToDesk};
@@ -234,8 +234,8 @@ impl World {
         let Some(gateway) = &mut self.gateway else { return };
         let request = RequestId(self.next_request);
         self.next_request += 1;
-        let text = "有人持刀".to_owned();
-        let action = Action::Triage { kind, category: None, level: None, text, place: None };
+        let said = Assessment { kind: Some(kind), text: Some("有人持刀".to_owned()), ..Assessment::default() };
+        let action = Action::Triage { said: Box::new(said), place: None };
         gateway.desk.handle(self.now, ToDesk::SeatAction { seat, action, by: "seat:sim".into(), request });
         self.reach("triage");
     }

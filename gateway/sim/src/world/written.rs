@@ -81,7 +81,8 @@ impl World {
                     self.plan(after, Coming::LineFate { line: outbound.line.clone(), state });
                 }
                 CasebookOutput::Notice(notice) => self.noticed(notice),
-                CasebookOutput::Fetch(_) | CasebookOutput::Counted { .. } => {}
+                CasebookOutput::Standing { .. } => {}
+                CasebookOutput::Fetch(_) | CasebookOutput::Counted { .. } | CasebookOutput::Withdraw { .. } => {}
                 CasebookOutput::Reply(reply) if Writers::of(reply.request).is_some() => {
                     self.acknowledged(reply.request)
                 }

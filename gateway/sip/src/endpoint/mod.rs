@@ -51,6 +51,9 @@ pub struct Config {
     pub registrar: Rules,
     /// Whose INVITE and MESSAGE is served: nobody else's costs memory.
     pub peers: Vec<IpNet>,
+    /// The addresses of each trunk, where calls of ours go out to among them: what is asked in a call of one may come
+    /// from any of these.
+    pub trunks: Vec<Vec<IpNet>>,
     /// Drawn by the shell; tags, branches and nonces follow from it.
     pub seed: Seed,
     /// Ends the local part of every Call-ID that we mint, so that a receiver can find the shard.

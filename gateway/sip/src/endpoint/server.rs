@@ -1,8 +1,11 @@
 //! The server side: requests in, INVITE sessions answered, requests inside a dialog.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use codecs::sip::{Fields, Message, Method, Name, Writer, multipart, token_list};
 use codecs::time::Mono;
+use ipnet::IpNet;
 
 use super::{ALLOW, Endpoint, Event, Invitation, Machine, dialog_key, request_key};
 use crate::dialog::{Dialog, Turn};
@@ -17,10 +20,10 @@ impl Endpoint {
         let lookup = if fields.method == Method::Ack { Method::Invite } else { fields.method };
         let key = request_key(&self.keys, &message, &fields, lookup);
         if let Some(&index) = self.by_key.get(&key) {
-            return self.handle_repeat(now, index, fields.method, &message, &fields);
+            return self.handle_repeat(now, index, flow, &message, &fields);
         }
         match fields.method {
-            Method::Ack => self.handle_dialog_ack(&message, &fields),
+            Method::Ack => self.handle_dialog_ack(flow, &message, &fields),
             Method::Cancel => self.handle_cancel(now, flow, &message, &fields),
             _ if !fields.to_tag.is_empty() => self.handle_in_dialog(now, flow, message, fields, key),
             Method::Invite => self.handle_invite(flow, message, fields, key),
@@ -47,14 +50,21 @@ impl Endpoint {
     }
 
     /// A request that a transaction knows: a retransmission, or the ACK of a refusal.
-    fn handle_repeat(&mut self, now: Mono, index: usize, method: Method, message: &Message, fields: &Fields) {
-        let path = self.transactions[index].path;
+    fn handle_repeat(&mut self, now: Mono, index: usize, flow: Flow, message: &Message, fields: &Fields) {
+        let (path, method) = (self.transactions[index].path, fields.method);
+        // Where the INVITE came from; where its answer went, when nobody remembers that.
+        let session = self.transactions[index].session;
+        let party = session.and_then(|id| self.session(id)).map_or(path.flow, |s| s.flow).remote.ip();
+        if method == Method::Ack && !self.is_one_party(flow.remote.ip(), party) {
+            self.counters.stray += 1;
+            return;
+        }
         let again = match &mut self.transactions[index].machine {
             Machine::InviteServer(m) if method == Method::Ack => {
                 m.handle_ack(now);
                 self.settle_transaction(index);
                 // A 2xx is acknowledged with a new branch; peers that reuse the INVITE's are heard all the same.
-                return self.handle_dialog_ack(message, fields);
+                return self.handle_dialog_ack(flow, message, fields);
             }
             Machine::InviteServer(m) => m.handle_retransmission(),
             Machine::Server(m) => m.handle_retransmission(),
@@ -244,8 +254,10 @@ impl Endpoint {
         self.settle_transaction(index);
     }
 
-    fn handle_dialog_ack(&mut self, message: &Message, fields: &Fields) {
-        let Some(id) = self.dialog_of(message, fields) else {
+    /// Whoever knows a dialog and is elsewhere neither confirms it nor answers an offer of ours.
+    fn handle_dialog_ack(&mut self, flow: Flow, message: &Message, fields: &Fields) {
+        let id = self.dialog_of(message, fields).filter(|id| self.is_where_the_party_is(*id, flow));
+        let Some(id) = id else {
             self.counters.stray += 1;
             return;
         };
@@ -286,6 +298,24 @@ impl Endpoint {
         }
     }
 
+    /// Whether a request comes from where its dialog's party is; of a trunk, from any address of that very trunk.
+    fn is_where_the_party_is(&mut self, id: SessionId, flow: Flow) -> bool {
+        let party = self.session(id).map(|s| s.flow.remote.ip());
+        party.is_some_and(|party| self.is_one_party(flow.remote.ip(), party))
+    }
+
+    fn is_one_party(&self, one: IpAddr, other: IpAddr) -> bool {
+        let (one, other) = (one.to_canonical(), other.to_canonical());
+        one == other || self.trunk_of(one).is_some_and(|trunk| self.trunk_of(other) == Some(trunk))
+    }
+
+    /// The trunk whose network fits an address best: one may lie within another's.
+    fn trunk_of(&self, ip: IpAddr) -> Option<usize> {
+        let fits = |trunk: &[IpNet]| trunk.iter().filter(|net| net.contains(&ip)).map(IpNet::prefix_len).max();
+        let trunks = self.config.trunks.iter().enumerate().filter_map(|(n, trunk)| Some((fits(trunk)?, n)));
+        trunks.max_by_key(|(prefix, n)| (*prefix, std::cmp::Reverse(*n))).map(|(_, n)| n)
+    }
+
     /// 487 for an INVITE that its caller has given up; the user hears of it.
     fn reject_cancelled(&mut self, now: Mono, id: SessionId) {
         self.reject(now, id, 487, None);
@@ -297,6 +327,10 @@ impl Endpoint {
         let Some(id) = self.dialog_of(&message, &fields) else {
             return self.answer_code(flow, &message, &fields, 481);
         };
+        // Nobody acts for a party from elsewhere, whatever they know of its dialog.
+        if !self.is_where_the_party_is(id, flow) {
+            return self.answer_code(flow, &message, &fields, 481);
+        }
         let turn = self.session(id).and_then(|s| s.dialog.as_mut()).map(|d| d.take_remote_cseq(fields.cseq));
         match (turn, fields.method) {
             (Some(Turn::Next), Method::Bye) => {

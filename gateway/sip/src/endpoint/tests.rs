@@ -34,6 +34,10 @@ fn config(address: &str, seed: u8) -> Config {
         }],
         registrar: Rules::default(),
         peers: vec!["127.0.0.0/8".parse().expect("a network")],
+        trunks: vec![
+            vec!["127.0.0.0/8".parse().expect("a network")],
+            vec!["127.128.0.0/9".parse().expect("a network")],
+        ],
         seed: [seed; 32],
         shard: 0,
         call_ids: CallIds::new(&[seed; 32], 1),

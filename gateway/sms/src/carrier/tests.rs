@@ -225,6 +225,23 @@ fn lines_in_flight_when_a_link_breaks_go_out_again() {
 }
 
 #[test]
+fn what_no_link_has_been_given_yet_can_be_taken_back() {
+    let mut c = up(V2, at(0));
+    for id in 1..=3 {
+        c.submit(at(1), WALL, &line(id, "here"));
+    }
+    // The window holds two.
+    assert_eq!(pdus(&sent(&mut c)).len(), 2);
+    assert_eq!([c.withdraw(1), c.withdraw(3), c.withdraw(9)], [false, true, false]);
+    // The link breaks: of what was in its window only the second goes again.
+    c.handle_closed(at(2), LINK);
+    outputs(&mut c);
+    assert_eq!(c.urgent.iter().map(|part| part.line).collect::<Vec<_>>(), [2]);
+    c.submit(at(3), WALL, &line(4, "while it is down"));
+    assert!(c.withdraw(4));
+}
+
+#[test]
 fn notices_wait_for_every_other_line() {
     let mut c = up(V2, at(0));
     c.hold_until = at(10);

@@ -2,7 +2,9 @@
 
 use codecs::chat::SharedLocation;
 use codecs::geo::to_wgs84;
-use codecs::record::{AlertNo, Location, LocationSource, Note, Original, Stamp, Subscriber as RecordSubscriber};
+use codecs::record::{
+    Address, AlertNo, Location, LocationSource, Note, Original, Stamp, Subscriber as RecordSubscriber,
+};
 use codecs::sms::decode;
 use codecs::time::Wall;
 
@@ -26,7 +28,7 @@ impl Casebook {
             self.ping(at, &message);
             return self.answer(request, Ok(None));
         }
-        let name = Seen::name(&channel, &message.message_id);
+        let name = Seen::name(&channel, &message.from.user, &message.message_id);
         let known = match message.session {
             Some(session) => self.seen_lately.note(self.now, name, session, self.durable),
             None => self.seen.note(self.now, &channel, name),
@@ -78,9 +80,9 @@ impl Casebook {
             }
             Joined::Again => None,
             Joined::Whole { text, message_id, names } => {
-                let channel = message.from.channel.clone();
+                let from = message.from.clone();
                 let no = self.deliver(at, Incoming { message_id, ..message }, text, Vec::new());
-                self.parts_belong(at, channel, &names, no);
+                self.parts_belong(at, from, &names, no);
                 Some(no)
             }
             Joined::Late { text } => {
@@ -99,17 +101,17 @@ impl Casebook {
     }
 
     /// Parts are in an alert now: a start does not wait for the others again.
-    fn parts_belong(&mut self, at: Wall, channel: String, names: &[String], no: AlertNo) {
-        let hashed = names.iter().map(|id| Seen::name(&channel, id));
+    fn parts_belong(&mut self, at: Wall, from: Address, names: &[String], no: AlertNo) {
+        let hashed = names.iter().map(|id| Seen::name(&from.channel, &from.user, id));
         let names = hashed.map(|name| (format!("{name:032x}"), no.to_string())).collect();
-        self.note(at, &Note::Known { channel, names });
+        self.note(at, &Note::Known { channel: from.channel, names });
     }
 
     /// Of a long message what there is.
     fn partial(&mut self, at: Wall, joined: Joined) {
         let Joined::Partial { key, text, message_id, names } = joined else { return };
-        let channel = key.sender.channel.clone();
-        self.count(&channel, "parts_missing");
+        let sender = key.sender.clone();
+        self.count(&sender.channel, "parts_missing");
         let message = Incoming {
             from: key.sender,
             message_id,
@@ -124,7 +126,7 @@ impl Casebook {
             is_ping: false,
         };
         let no = self.deliver(at, message, text, Vec::new());
-        self.parts_belong(at, channel, &names, no);
+        self.parts_belong(at, sender, &names, no);
     }
 
     pub(super) fn parts_timeouts(&mut self, at: Wall) {
@@ -137,8 +139,13 @@ impl Casebook {
     fn ping(&mut self, at: Wall, message: &Incoming) {
         let alert = self.talks.threads().get(&message.from).map(|t| t.alert).filter(|no| self.talks.contains(*no));
         let (Some(no), Some(shared)) = (alert, &message.location) else { return };
-        let place = self.place_of(at, shared);
-        self.fact(at, no, Fact::Incident(IncidentFact::Tracked { location: place.location }));
+        if self.is_spent(at, &message.from) {
+            return self.count(&message.from.channel, "quota");
+        }
+        let location = Location { from: Some(message.from.clone()), ..self.place_of(at, shared).location };
+        let before = self.written;
+        self.fact(at, no, Fact::Incident(IncidentFact::Tracked { location }));
+        self.charge(at, &message.from, before);
     }
 
     /// A whole message goes to its sender's alert, or begins one.
@@ -154,14 +161,19 @@ impl Casebook {
         // Their own thread's alert; where that is long over, the one that their telephone is heard of in. A number that
         // is only claimed finds nobody.
         let known = self.talks.alert_of(&m.from, own_number.as_deref(), |no| self.alerts.is_within_reach(no));
-        let full = known.filter(|no| self.alerts.is_full(*no));
-        let place = m.location.as_ref().map(|l| self.place_of(at, l));
+        let full = known.filter(|no| !self.alerts.has_room_for(*no, &m.from));
+        let place = m.location.as_ref().map(|l| {
+            let mut place = self.place_of(at, l);
+            place.location.from = Some(m.from.clone());
+            place
+        });
         let address = m.from.clone();
         if claimed.is_some() {
             marks.push("phone_unproven");
         }
-        let message = Message {
+        let mut message = Message {
             address: m.from,
+            phone: String::new(),
             message_id: m.message_id,
             body: text,
             forms: m.forms,
@@ -173,6 +185,8 @@ impl Casebook {
         };
         let no = match known.filter(|_| full.is_none()) {
             Some(no) => {
+                self.keep_names_that_go(at, no);
+                message.phone = own_number.clone().unwrap_or_default();
                 self.fact(at, no, Fact::Text(TextFact::Received(Box::new(message))));
                 no
             }
@@ -187,10 +201,19 @@ impl Casebook {
         };
         self.talks.note_thread(self.now, &address, own_number.as_deref(), no);
         self.heard(at, no, &rule);
-        if let Some(full) = full {
+        if let Some(full) = full.filter(|no| self.alerts.is_full(*no)) {
             self.end_talk(at, full);
         }
         no
+    }
+
+    /// A record that has as many lines as it may gives its oldest up: the journal is to know its name all the same.
+    fn keep_names_that_go(&mut self, at: Wall, no: AlertNo) {
+        let Some(line) = self.alerts.get(no).and_then(casework::goes_next) else { return };
+        let name = Seen::name(&line.channel, &line.user, &line.message_id);
+        let names = vec![(format!("{name:032x}"), no.to_string())];
+        let note = Note::Known { channel: line.channel.clone(), names };
+        self.note(at, &note);
     }
 
     fn written_arrival(
@@ -205,8 +228,8 @@ impl Casebook {
         let subscriber = proven.as_ref().and_then(|p| self.config.subscribers.get(p));
         let point = subscriber.and_then(|s| s.at);
         let place = match point {
-            Some(_) => Place { grid: None, point },
-            None => Place { grid: rule.default_grid.clone(), point: None },
+            Some(_) => Place { point, ..Place::default() },
+            None => Place { grid: rule.default_grid.clone(), ..Place::default() },
         };
         let (jurisdiction, owner) = self.jurisdiction(&place);
         let known = subscriber.is_some() || rule.default_grid.is_some();
@@ -217,6 +240,7 @@ impl Casebook {
             grid_code: self.config.grids.of(&place).map(|g| g.id.clone()).unwrap_or_default(),
             source: if point.is_some() { LocationSource::Subscriber } else { LocationSource::TrunkDefault },
             at: Stamp(at),
+            from: None,
         });
         Arrival {
             channel: rule.channel,
@@ -235,7 +259,7 @@ impl Casebook {
 
     fn place_of(&self, at: Wall, shared: &SharedLocation) -> FactPlace {
         let point = to_wgs84(shared.point, shared.datum);
-        let place = Place { grid: None, point };
+        let place = Place { point, ..Place::default() };
         let (jurisdiction, owner) = self.jurisdiction(&place);
         let original = Original { lon: shared.point.lon, lat: shared.point.lat, datum: shared.datum };
         let location = Location {
@@ -245,12 +269,13 @@ impl Casebook {
             grid_code: self.config.grids.of(&place).map(|g| g.id.clone()).unwrap_or_default(),
             source: LocationSource::Shared,
             at: Stamp(at),
+            from: None,
         };
         FactPlace { location, jurisdiction, owner }
     }
 
     /// The chain of units, and the one that owns: local police, the reception unit when the grid is unknown.
-    fn jurisdiction(&self, place: &Place) -> (Vec<String>, String) {
+    pub(super) fn jurisdiction(&self, place: &Place) -> (Vec<String>, String) {
         crate::shard::jurisdiction(&self.config.unit, &self.config.grids, place)
     }
 
@@ -304,7 +329,7 @@ impl Casebook {
     pub(super) fn restore_part(&mut self, at: Wall, then: Wall, note: Note) {
         let Note::Part { sender, to, reference, total, number, alphabet, octets, message_id } = note else { return };
         let key = LongKey { sender, to, reference, total };
-        let name = Seen::name(&key.sender.channel, &message_id);
+        let name = Seen::name(&key.sender.channel, &key.sender.user, &message_id);
         let known = self.seen.note(self.named_at(at, then), &key.sender.channel, name);
         if matches!(known, Known::Before(Some(_))) {
             return;
@@ -324,7 +349,7 @@ impl Casebook {
     pub(super) fn hand_on_restored(&mut self, at: Wall) {
         for long in std::mem::take(&mut self.restored_long) {
             let Joined::Partial { key, message_id, .. } = &long else { continue };
-            if self.seen.alert_of(Seen::name(&key.sender.channel, message_id)).is_none() {
+            if self.seen.alert_of(Seen::name(&key.sender.channel, &key.sender.user, message_id)).is_none() {
                 self.partial(at, long);
             }
         }
@@ -334,8 +359,8 @@ impl Casebook {
 /// Cuts what is too long; the marks of what was.
 fn bound(message: &mut Incoming) -> Vec<&'static str> {
     let mut cutter = Cutter::default();
-    cutter.cut(limits::USER, &mut message.from.user);
-    cutter.cut(limits::MESSAGE_ID, &mut message.message_id);
+    cutter.name(limits::USER, &mut message.from.user);
+    cutter.name(limits::MESSAGE_ID, &mut message.message_id);
     cutter.cut(limits::NUMBER, &mut message.to);
     if let Some(phone) = &mut message.phone {
         cutter.cut(limits::NUMBER, phone);
@@ -347,6 +372,8 @@ fn bound(message: &mut Incoming) -> Vec<&'static str> {
         cutter.cut(limits::FILE_NAME, &mut file.vendor_id);
     }
     if let Body::Text(text) = &mut message.body {
+        // Nobody says them, and each takes six octets of a record.
+        text.retain(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
         cutter.cut(limits::LINE, text);
     }
     cutter.marks

@@ -55,17 +55,23 @@ impl Casebook {
         }
     }
 
-    /// A file is its alert's sender's.
-    pub(super) fn charge_file(&mut self, at: Wall, no: AlertNo, octets: u64) {
-        let sender = self.alerts.get(no).and_then(|r| r.reporter.channels.first().cloned());
+    /// A file is whoever's message it came with.
+    pub(super) fn charge_file(&mut self, at: Wall, no: AlertNo, vendor_id: &str, octets: u64) {
+        let sender = self.sender_of_file(no, vendor_id);
         if let (Some(sender), Some(_)) = (sender, self.config.stored_a_day) {
             self.stored.add(at, &sender, octets);
         }
     }
 
+    fn sender_of_file(&self, no: AlertNo, vendor_id: &str) -> Option<Address> {
+        let mut lines = self.alerts.get(no)?.text.iter().rev();
+        let line = lines.find(|l| l.attachments.iter().any(|a| a.vendor_id == vendor_id))?;
+        Some(Address { channel: line.channel.clone(), user: line.user.clone() })
+    }
+
     /// A file is fetched once its message is durable, unless its sender has spent their day.
     pub(super) fn fetch(&mut self, at: Wall, fetch: Fetch) {
-        let sender = self.alerts.get(fetch.no).and_then(|r| r.reporter.channels.first().cloned());
+        let sender = self.sender_of_file(fetch.no, &fetch.vendor_id);
         if sender.is_some_and(|sender| self.is_spent(at, &sender)) {
             let Fetch { no, vendor_id, .. } = fetch;
             let lost = "the sender's quota of the day is spent".to_owned();

@@ -2,15 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use codecs::record::{
-    Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, Promise, Relation, Stamp, TextLine,
-};
+use codecs::record::{Address, AlertNo, AlertRecord, AnswerMode, Direction, LineState, Note, Promise, TextLine};
 use codecs::time::Wall;
 
-use casework::{
-    Apart, Fact, JoinFact, NotWritten, Say, TextFact, is_written_to, proven_phone, unsent, untold_answer, writers,
-};
-use dispatch::conversation::{FirstLine, Needs, NotHeld, Output as Talk, Report, Return, Seen, Unreached, Way};
+use casework::{Fact, NotWritten, Say, TextFact, is_written_to, unsent, untold_answer, writers};
+use dispatch::conversation::{FirstLine, Needs, NotHeld, Output as Talk, Report, Seen, Unreached, Way};
 use dispatch::seat::Class;
 
 use super::{Casebook, ChannelRule, Deferred, Outbound, Output, is_final};
@@ -27,7 +23,7 @@ impl Casebook {
             _ if standing.is_missed => FirstLine::Missed,
             _ => FirstLine::Owed,
         };
-        let arrived = standing.waits_since.map_or(self.now, |s| self.instant_of(at, s.0));
+        let arrived = self.alerts.waits_since(self.now, at, no).unwrap_or(self.now);
         let needs = Needs { group: rule.group, skills: rule.skills, class };
         let report = Report { arrived, needs, first_line, speaks_with: standing.speaks_with };
         self.talks.heard(self.now, no, report);
@@ -73,10 +69,11 @@ impl Casebook {
         let SayRequest { at, no, seat, body, channel, answers, done, despite_silence, request } = say;
         let holder = self.talks.held_by(no, &seat).cloned().map_err(not_held);
         let allowed = holder.and_then(|seat| {
-            let may = self.alerts.may_be_written_to(no, channel.as_deref(), despite_silence);
+            let may = self.alerts.may_be_written_to(no, channel.as_deref(), answers.as_deref(), despite_silence);
             may.map(|()| seat).map_err(|why| match why {
                 NotWritten::Silent => Failure::Silent,
                 NotWritten::OtherChannel => Failure::Conflict("the reporter has not written by this channel"),
+                NotWritten::Gone => Failure::Conflict("whoever wrote that line writes to this alert no more"),
             })
         });
         let seat = match allowed {
@@ -120,6 +117,12 @@ impl Casebook {
         }
     }
 
+    /// A line that waits for the disk, or for its channel, is not to go.
+    pub(super) fn withdraw(&mut self, channel: String, line: String) {
+        self.waiting.retain(|(_, what)| !matches!(what, Deferred::Outbound(outbound) if outbound.line == line));
+        self.outputs.push_back(Output::Withdraw { channel, line });
+    }
+
     /// Counts a line to `to`: whether it goes as a template, or not at all.
     fn take_way(&mut self, to: &Address) -> Option<bool> {
         let way = self.talks.take_way(self.now, to);
@@ -134,6 +137,12 @@ impl Casebook {
         // A line without an alert: its sender asks for its state by name.
         let Some(no) = line.get(..30).and_then(AlertNo::parse) else { return };
         let mut holders = self.alerts.holders(no, &line);
+        // Whoever it was written to may have been taken out since, with what was said to them.
+        let addressee = holders.last().and_then(|no| self.alerts.addressee(*no, &line));
+        let theirs = addressee.and_then(|to| self.talks.threads().get(&to)).map(|thread| thread.alert);
+        let theirs = theirs.filter(|no| !self.alerts.holders(*no, &line).is_empty());
+        holders.retain(|no| Some(*no) != theirs);
+        holders.extend(theirs);
         let Some(no) = holders.pop() else { return };
         for former in holders {
             self.fact(at, former, Fact::Text(TextFact::LineState { line: line.clone(), state, why: why.clone() }));
@@ -148,8 +157,8 @@ impl Casebook {
             return;
         }
         if matches!(state, LineState::Sent | LineState::Delivered) && self.alerts.would_answer(no, &line) {
-            let arrived = self.alerts.get(no).and_then(|r| r.call.t.arrive).map_or(at, |s| s.0);
-            self.talks.line_taken(self.now, no, self.instant_of(at, arrived));
+            let arrived = self.alerts.waits_since(self.now, at, no).unwrap_or(self.now);
+            self.talks.line_taken(self.now, no, arrived);
         }
         if is_final(state) {
             self.talks.line_ended(no);
@@ -159,7 +168,10 @@ impl Casebook {
 
     fn other_way(&self, no: AlertNo, line: &str) -> Option<Address> {
         let lost = self.alerts.lost(no, line)?;
-        let (tried, writes_by, phone) = (lost.tried, lost.writes_by, lost.phone.map(telephone));
+        // A number that was written to is that very person's, by whichever channel.
+        let by_number = |to: &Address| self.channel(&to.channel).is_some_and(|rule| rule.user_is_phone);
+        let number = lost.to.as_ref().filter(|to| by_number(to)).map(|to| telephone(&to.user));
+        let (tried, writes_by, phone) = (lost.tried, lost.writes_by, lost.phone.map(telephone).or(number));
         self.talks.other_way(self.now, &Unreached { tried, writes_by, phone, is_silent: lost.is_silent })
     }
 
@@ -191,76 +203,20 @@ impl Casebook {
         Ok(())
     }
 
-    /// `from` goes on as `to`: its lines, its senders and its taker.
-    pub(super) fn join(&mut self, at: Wall, from: AlertNo, to: AlertNo) -> Result<(), Failure> {
-        if from == to {
-            return Err(Failure::Conflict("an alert is not joined to itself"));
-        }
-        if !self.alerts.is_within_reach(to) {
-            return Err(Failure::NotFound("no open alert with this number"));
-        }
-        let belongings = self.alerts.belongings(from).ok_or(Failure::NotFound("no open alert to be joined"))?;
-        let spoken = self.alerts.get(to).map(|r| (r.call.t.answer.is_some(), r.call.seat.clone()));
-        let (is_answered, seat) = spoken.unwrap_or_default();
-        // First the conversation: with the join its alert ends.
-        self.talks.join(self.now, from, to, is_answered, seat.map(|seat| seat.no));
-        self.fact(at, from, Fact::Join(JoinFact::JoinedTo { other: to }));
-        self.fact(at, to, Fact::Join(JoinFact::Absorbed { other: from, belongings: Box::new(belongings) }));
-        self.follow_talks(at);
-        Ok(())
-    }
-
-    /// A sender's messages leave `no` for the alert that they began, or a new one. Returns its number.
-    pub(super) fn split(&mut self, at: Wall, no: AlertNo, sender: &Address) -> Result<AlertNo, Failure> {
-        let leaves = self.talks.leaves_for(no, sender, |own| self.alerts.is_within_reach(own));
-        let leaves = leaves.ok_or(Failure::NotFound("no such sender here"))?;
-        let rule = self.channel(&sender.channel).ok_or(Failure::NotFound("no such channel"))?.clone();
-        let to = match leaves {
-            Return::Own(own) => own,
-            Return::New => self.new_from(at, no, sender, &rule)?,
-        };
-        self.talks.split(sender, to);
-        self.fact(at, no, Fact::Join(JoinFact::SplitOff { other: to, address: sender.clone() }));
-        self.fact(at, to, Fact::Join(JoinFact::SplitFrom { other: no }));
-        self.heard(at, to, &rule);
-        Ok(to)
-    }
-
-    /// An alert made of one sender's lines of another.
-    fn new_from(&mut self, at: Wall, no: AlertNo, sender: &Address, rule: &ChannelRule) -> Result<AlertNo, Failure> {
-        let caller = if rule.user_is_phone { telephone(&sender.user) } else { String::new() };
-        let apart = Apart { sender, channel: rule.channel, by: &rule.name, caller };
-        let report = self.alerts.taken_apart(no, apart);
-        let (arrival, message) = report.ok_or(Failure::Conflict("this sender has not written here"))?;
-        let (to, _) = self.mint_number(at);
-        self.fact(at, to, Fact::Written(Box::new(arrival), Box::new(message)));
-        Ok(to)
-    }
-
     /// Names, threads and numbers of a record that the journal had.
     pub(super) fn restore_talk(&mut self, at: Wall, record: &AlertRecord) {
         let Some(no) = AlertNo::parse(&record.id.alert_no) else { return };
         for line in record.text.iter().filter(|l| l.dir == Some(Direction::In)) {
-            let (then, name) = (self.named_at(at, line.at.0), Seen::name(&line.channel, &line.message_id));
+            let (then, name) = (self.named_at(at, line.at.0), Seen::name(&line.channel, &line.user, &line.message_id));
             self.seen.note(then, &line.channel, name);
             self.seen.belongs(name, no);
             self.seen_lately.restore(then, name, no);
             self.assembly.forget(&line.channel, &line.message_id);
         }
-        let last = record.text.last().map(|l| l.at).or(record.call.t.arrive).unwrap_or(Stamp(Wall(0))).0;
-        let last = self.instant_of(at, last);
-        let joined = record.id.related.iter().find(|r| r.kind == Relation::Duplicate);
-        let alert = joined.and_then(|r| AlertNo::parse(&r.alert_no)).unwrap_or(no);
-        let phone = proven_phone(record).map(telephone).filter(|p| is_telephone(p));
-        for sender in writers(record) {
-            self.talks.note_thread(last, sender, phone.as_deref(), alert);
-        }
-        if let Some(phone) = phone {
-            self.talks.note_call(last, &phone, alert);
-        }
     }
 
     pub(super) fn resume_talks(&mut self, at: Wall) {
+        self.restore_threads(at);
         let unsent_elsewhere = std::mem::take(&mut self.restored_outbound);
         for (line, outbound) in unsent_elsewhere {
             if !self.restored_lines.contains_key(&line) {
@@ -268,22 +224,49 @@ impl Casebook {
             }
         }
         self.restored_lines.clear();
-        let out = |(line, to): (&TextLine, &Address)| {
-            Outbound::plain(line.message_id.clone(), to.clone(), line.body.clone(), line.at.0)
+        let out = |(line, to): (&TextLine, Address)| {
+            Outbound::plain(line.message_id.clone(), to, line.body.clone(), line.at.0)
         };
-        let of = |(no, r): (&AlertNo, &AlertRecord)| (*no, unsent(r).map(out).collect(), self.rule_of(r));
+        // A line stands where it was written and wherever its reader went on; it goes as where they are has it.
+        let is_here = |r: &AlertRecord, to: &Address| writers(r).any(|writer| writer == *to);
+        let of = |(no, r): (&AlertNo, &AlertRecord)| {
+            (*no, unsent(r).filter(|(_, to)| is_here(r, to)).map(out).collect(), self.rule_of(r))
+        };
         let open: Vec<(AlertNo, Vec<Outbound>, Option<ChannelRule>)> = self.alerts.open().map(of).collect();
         // A line stands in two alerts where one went on as the other; it leaves once.
         let mut left = BTreeSet::new();
         for (no, lines, rule) in open {
             self.answered_before(at, no);
+            self.owe_apps(at, no, &mut left);
             for line in lines.into_iter().filter(|l| left.insert(l.line.clone())) {
                 self.talks.note_heard(self.now, &line.to);
                 self.defer(Deferred::Outbound(Box::new(line)));
             }
-            if let (true, Some(rule)) = (self.alerts.get(no).is_some_and(is_written_to), rule) {
+            // What went on as another is written on there.
+            let is_here = self.alerts.goes_on_as(no) == no && self.alerts.get(no).is_some_and(is_written_to);
+            if let (true, Some(rule)) = (is_here, rule) {
                 self.heard(at, no, &rule);
             }
+        }
+    }
+
+    /// What an app did not have in time, and was told of as not delivered, still comes when the app does.
+    fn owe_apps(&mut self, at: Wall, no: AlertNo, left: &mut BTreeSet<String>) {
+        let Some(record) = self.alerts.get(no) else { return };
+        if record.reporter.safety.silent {
+            return;
+        }
+        let is_app = |l: &&TextLine| self.channel(&l.channel).is_some_and(|rule| rule.is_fetched);
+        let owed = record.text.iter().filter(|l| l.state == Some(LineState::Failed) && !l.user.is_empty());
+        let lines: Vec<Outbound> = owed
+            .filter(is_app)
+            .map(|l| {
+                let to = Address { channel: l.channel.clone(), user: l.user.clone() };
+                Outbound::plain(l.message_id.clone(), to, l.body.clone(), at)
+            })
+            .collect();
+        for line in lines.into_iter().filter(|l| left.insert(l.line.clone())) {
+            self.defer(Deferred::Outbound(Box::new(line)));
         }
     }
 
@@ -291,7 +274,7 @@ impl Casebook {
     fn answered_before(&mut self, at: Wall, no: AlertNo) {
         let Some(record) = self.alerts.get(no) else { return };
         let Some(said) = untold_answer(record) else { return };
-        let arrived = record.call.t.arrive.unwrap_or(said);
+        let arrived = self.alerts.standing(no).and_then(|s| s.waits_since).or(record.call.t.arrive).unwrap_or(said);
         let after_ms = u64::try_from((said.0.0 - arrived.0.0) / 1_000_000).unwrap_or(0);
         self.fact(at, no, Fact::Text(TextFact::AnsweredInWriting { mode: AnswerMode::Seat, after_ms }));
     }

@@ -11,16 +11,27 @@ use crate::message::{Body, Incoming};
 use crate::replay::Replay;
 use crate::replay::{Front, Recovered};
 
-const WALL: Wall = Wall(1_795_276_800_000_000_000);
+pub(super) const WALL: Wall = Wall(1_795_276_800_000_000_000);
 
 fn casebook(channels: &[&str]) -> Casebook {
-    let channel = |name: &&str| ChannelRule { user_is_phone: true, ..ChannelRule::gone(name) };
+    let channels: Vec<(&str, bool)> = channels.iter().map(|name| (*name, true)).collect();
+    casebook_of(&channels)
+}
+
+/// With these channels, and whether their users are telephone numbers.
+pub(super) fn casebook_of(channels: &[(&str, bool)]) -> Casebook {
+    // Each start mints unreserved numbers of its own.
+    static STARTS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let luck = STARTS.fetch_add(1000, std::sync::atomic::Ordering::Relaxed);
+    let channel =
+        |(name, user_is_phone): &(&str, bool)| ChannelRule { user_is_phone: *user_is_phone, ..ChannelRule::gone(name) };
     Casebook::new(CasebookConfig {
+        rules: casework::Rules::default(),
         source: "/gw/t/1".into(),
         unit: "370400000000".into(),
         node: 1,
         shards: 1,
-        luck: 0,
+        luck,
         keywords: KeywordTable::empty(),
         channels: channels.iter().map(channel).collect(),
         grids: Arc::new(GridMap::new(Vec::new())),
@@ -62,19 +73,22 @@ fn frames(casebook: &mut Casebook) -> Vec<(Kind, Vec<u8>)> {
     std::iter::from_fn(|| casebook.poll_output()).filter_map(frame).collect()
 }
 
-fn events(frames: &[(Kind, Vec<u8>)]) -> Vec<CloudEvent> {
+pub(super) fn events(frames: &[(Kind, Vec<u8>)]) -> Vec<CloudEvent> {
     let events = frames.iter().filter(|(kind, _)| *kind == Kind::Event);
     events.map(|(_, bytes)| CloudEvent::parse(bytes).expect("an event")).collect()
 }
 
 /// Starts anew on what the journal has.
 fn again(channels: &[&str], frames: &[(Kind, Vec<u8>)]) -> Casebook {
+    again_in(casebook(channels), frames)
+}
+
+pub(super) fn again_in(mut casebook: Casebook, frames: &[(Kind, Vec<u8>)]) -> Casebook {
     let mut replay = Replay::default();
     for (sequence, (kind, payload)) in (1..).zip(frames) {
         let (origin, previous) = (codecs::journal::Origin::default(), [0; 32]);
         replay.handle(&Frame { sequence, at: WALL, kind: *kind, more: false, first: true, origin, previous, payload });
     }
-    let mut casebook = casebook(channels);
     let recovered = replay.finish();
     casebook.take_front(WALL, &recovered.front);
     casebook.take_up(Mono(0), WALL, recovered);
@@ -142,6 +156,47 @@ fn a_position_that_a_platform_tells_by_itself_moves_the_open_alert_and_begins_no
     assert_eq!(ping(&mut book, "3", 117.0), 1);
     assert_eq!(ping(&mut book, "4", 117.000_01), 0, "a metre is no move");
     assert_eq!(ping(&mut book, "5", 117.001), 1);
+}
+
+#[test]
+fn whoever_is_called_back_is_looked_for_where_they_are_known_to_be() {
+    let mut book = casebook(&["sms"]);
+    let no = AlertNo::mint("370400000000", 20_261_122, 1, 77);
+    let at = |seconds: i64| (Mono(seconds as u64 * 1_000_000_000), Wall(WALL.0 + seconds * 1_000_000_000));
+    let tell = |book: &mut Casebook, seconds, fact| {
+        let (now, at) = at(seconds);
+        book.handle(now, ToCasebook::Fact { no, at, fact, request: RequestId::default() });
+        std::iter::from_fn(|| book.poll_output()).collect::<Vec<_>>()
+    };
+    let location = Location {
+        wgs84: None,
+        original: None,
+        civic: String::new(),
+        grid_code: "G7".into(),
+        source: codecs::record::LocationSource::Subscriber,
+        at: codecs::record::Stamp(WALL),
+        from: None,
+    };
+    let arrival = casework::Arrival {
+        channel: Channel::Voice110,
+        caller: "13800000001".into(),
+        called: "110".into(),
+        trunk: "t".into(),
+        message_id: "c".into(),
+        subscriber: None,
+        location: Some(location),
+        jurisdiction: Vec::new(),
+        owner: "370400000000".into(),
+        marks: Vec::new(),
+        follows: None,
+    };
+    tell(&mut book, 0, casework::Fact::Arrived(Box::new(arrival)));
+    let gone = casework::Fact::Call(casework::CallFact::Abandoned { attended: false });
+    let place = tell(&mut book, 1, gone).into_iter().find_map(|output| match output {
+        Output::Desk(ToDesk::CallBack(CallBack { place, .. })) => Some(place),
+        _ => None,
+    });
+    assert_eq!(place, Some(Place { grid: Some("G7".into()), ..Place::default() }));
 }
 
 /// What a casebook wrote since the last time, in octets of notes, and how many of them are answers.

@@ -145,8 +145,8 @@ impl Shard {
         let subscriber = self.config.subscribers.get(&caller.number);
         let point = subscriber.and_then(|s| s.at);
         let (place, source) = match point {
-            Some(_) => (Place { grid: None, point }, LocationSource::Subscriber),
-            None => (Place { grid: trunk.default_grid.clone(), point: None }, LocationSource::TrunkDefault),
+            Some(_) => (Place { point, ..Place::default() }, LocationSource::Subscriber),
+            None => (Place { grid: trunk.default_grid.clone(), ..Place::default() }, LocationSource::TrunkDefault),
         };
         let (jurisdiction, owner) = super::jurisdiction(&self.config.unit, &self.config.grids, &place);
         let location = Location {
@@ -156,6 +156,7 @@ impl Shard {
             grid_code: self.config.grids.of(&place).map(|g| g.id.clone()).unwrap_or_default(),
             source,
             at: Stamp(self.wall),
+            from: None,
         };
         let mut marks = caller.marks;
         if unreserved {
@@ -210,7 +211,7 @@ impl Shard {
 
     /// By the seats of the trunk it came from, out over whichever trunk takes outgoing calls.
     pub(super) fn call_back(&mut self, now: Mono, what: CallBack) {
-        let CallBack { no, number, trunk } = what;
+        let CallBack { no, number, trunk, place } = what;
         let trunk = self.config.trunks.iter().position(|t| t.name == trunk).unwrap_or(0);
         if self.dial_out(trunk, &number).is_none() {
             // Nowhere to call: said at once.
@@ -220,7 +221,7 @@ impl Shard {
             return;
         }
         let mut slot = self.new_slot(no, trunk, number);
-        (slot.result, slot.is_call_back) = ("callback", true);
+        (slot.result, slot.is_call_back, slot.place) = ("callback", true, place);
         slot.legs.insert(CALLER, Leg::blank(Role::Reporter));
         let key = self.calls.insert(slot);
         self.record(no, casework::Fact::Call(casework::CallFact::CallingBack));

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use codecs::record::{AlertNo, Location, LocationSource, Promise, Stamp, TryResult};
+use codecs::record::{AlertNo, IncidentKind, Promise, TryResult};
 use codecs::time::{Mono, Wall};
 use dispatch::seat::CallWant;
 use dispatch::{CALLER, Call, CallKey, Gone, Input, LegNo, Output as CallOutput};
@@ -301,6 +301,15 @@ impl Shard {
             ToShard::CallBack(what) => self.call_back(now, what),
             ToShard::ForgetBinding { user } => self.sip.forget_binding(&user),
             ToShard::Silence { no } => self.silence(now, no),
+            ToShard::Triaged { no, kind } => self.triaged(now, no, kind),
+            ToShard::Moved { no, place } => {
+                let keys: Vec<CallKey> = self.calls.iter().filter(|(_, s)| s.no == no).map(|(k, _)| k).collect();
+                for key in keys {
+                    if let Some(slot) = self.calls.get_mut(&key) {
+                        slot.place.clone_from(&place);
+                    }
+                }
+            }
             ToShard::SendMessage(message) => self.send_page(now, &message),
             ToShard::AnswerMessage { page, status } => self.sip.answer_page(now, sip::PageId(page), status),
             ToShard::Serials { block, .. } => self.serials.grant(block),
@@ -331,46 +340,35 @@ impl Shard {
             return;
         };
         let no = slot.no;
+        let waited = slot.call.as_ref().map_or(Duration::ZERO, |call| call.waits(now));
         match action {
             Action::HangUp => {
                 self.record_for(no, casework::Fact::Mark("ended_by_seat"), request);
                 self.input(now, key, Input::HangUp);
             }
             Action::Ready => {}
-            Action::Triage { kind, category, level, text, place } => {
+            Action::Triage { said, place } => {
+                let is_unknown = |p: &dispatch::nearest::Place| p.grid.is_some() && self.config.grids.of(p).is_none();
+                if place.as_ref().is_some_and(is_unknown) {
+                    let reply = crate::Reply { request, result: Err(crate::Failure::NotFound("no grid of this name")) };
+                    self.outputs.push_back(Output::Desk(ToDesk::Refuse(reply)));
+                    return;
+                }
                 if let Some(place) = place {
                     slot.place = place.clone();
-                    let (jurisdiction, owner) = super::jurisdiction(&self.config.unit, &self.config.grids, &place);
-                    let grid_code = self.config.grids.of(&place).map(|g| g.id.clone()).unwrap_or_default();
-                    let at = Stamp(self.wall);
-                    let location = Location {
-                        wgs84: place.point,
-                        original: None,
-                        civic: String::new(),
-                        grid_code,
-                        source: LocationSource::Spoken,
-                        at,
-                    };
-                    self.record(
-                        no,
-                        casework::Fact::Incident(casework::IncidentFact::Located(Box::new(casework::Place {
-                            location,
-                            jurisdiction,
-                            owner,
-                        }))),
-                    );
+                    let here = super::spoken(&self.config.unit, &self.config.grids, &place, self.wall);
+                    self.record(no, casework::Fact::Incident(casework::IncidentFact::Located(Box::new(here))));
                 }
-                self.record_for(
-                    no,
-                    casework::Fact::Incident(casework::IncidentFact::Triaged { kind, category, level, text }),
-                    request,
-                );
-                self.input(now, key, Input::Triaged { kind });
+                let kind = said.kind;
+                self.record_for(no, casework::Fact::Incident(casework::IncidentFact::Triaged(said)), request);
+                if let Some(kind) = kind {
+                    self.input(now, key, Input::Triaged { kind });
+                }
             }
             Action::ThreeWay => {
                 self.record_for(
                     no,
-                    casework::Fact::Dispatch(casework::DispatchFact::ResponderWanted { why: "three-way" }),
+                    casework::Fact::Dispatch(casework::DispatchFact::ResponderWanted { why: "three-way", waited }),
                     request,
                 );
                 self.input(now, key, Input::ThreeWay);
@@ -378,10 +376,18 @@ impl Shard {
             Action::Transfer { .. } => {
                 self.record_for(
                     no,
-                    casework::Fact::Dispatch(casework::DispatchFact::ResponderWanted { why: "transfer" }),
+                    casework::Fact::Dispatch(casework::DispatchFact::ResponderWanted { why: "transfer", waited }),
                     request,
                 );
             }
+        }
+    }
+
+    /// Whoever triaged it need not sit at the call.
+    fn triaged(&mut self, now: Mono, no: AlertNo, kind: IncidentKind) {
+        let keys: Vec<CallKey> = self.calls.iter().filter(|(_, s)| s.no == no).map(|(k, _)| k).collect();
+        for key in keys {
+            self.input(now, key, Input::Triaged { kind });
         }
     }
 

@@ -79,7 +79,8 @@ impl Shard {
             Fact::TwoWay => casework::Fact::Call(CallFact::TwoWay),
             Fact::Silent => casework::Fact::Call(CallFact::Silent),
             Fact::Deaf => casework::Fact::Mark("caller_takes_no_audio"),
-            Fact::ResponderWanted { why } => casework::Fact::Dispatch(DispatchFact::ResponderWanted {
+            Fact::ResponderWanted { why, waited } => casework::Fact::Dispatch(DispatchFact::ResponderWanted {
+                waited,
                 why: match why {
                     Why::Triage => "triage",
                     Why::Action => "three-way",

@@ -1,6 +1,6 @@
 //! MESSAGE: text of IMS telephones, in and out.
 
-use codecs::record::{Address, Form, LineState};
+use codecs::record::{Address, Form, LineState, fingerprint};
 use codecs::sip::{Message, Name, multipart};
 use codecs::time::Mono;
 use sip::{Flow, OutgoingPage, PageId};
@@ -10,6 +10,8 @@ use super::{Output, Shard};
 use crate::limits::Cutter;
 use crate::message::{Body, Incoming, OutgoingMessage, RequestId, ToCasebook};
 
+/// What somebody is called who writes without a number.
+const ANONYMOUS: &str = "anonymous-";
 /// The longest text taken (RFC 3428 8 wants 1,300 bytes; trunks over TCP carry more).
 const TEXT_MAX: usize = 16 * 1024;
 
@@ -30,11 +32,18 @@ impl Shard {
         }
         let word = |name| String::from_utf8_lossy(message.get(name).unwrap_or_default()).into_owned();
         let mut cutter = Cutter::default();
-        let user = calling_number(message, &mut cutter);
+        let number = calling_number(message, &mut cutter);
+        // A Call-ID and a count are the sender's own: another's are not theirs.
+        let word_of_theirs = [Name::CallId, Name::CSeq, Name::From].map(word);
+        let parts = word_of_theirs.each_ref().map(|w| w.as_bytes());
+        // Whoever has no number is nobody else, and can be answered by nobody.
+        let user = if number.is_empty() { format!("{ANONYMOUS}{}", fingerprint(&parts)) } else { number };
+        let [call, count, from] = &word_of_theirs;
+        let message_id = format!("{call} {count} {}", &fingerprint(&[from.as_bytes()])[..8]);
         let to = dialled(message, &mut cutter);
         let incoming = Incoming {
             from: Address { channel, user },
-            message_id: format!("{} {}", word(Name::CallId), word(Name::CSeq)),
+            message_id,
             session: None,
             to,
             body: Body::Text(String::from_utf8_lossy(&text).into_owned()),
@@ -51,6 +60,9 @@ impl Shard {
     }
 
     pub(super) fn send_page(&mut self, now: Mono, message: &OutgoingMessage) {
+        if message.to.starts_with(ANONYMOUS) {
+            return self.line_state(message.line.clone(), LineState::Failed, "they wrote without a number");
+        }
         let trunk = self.config.trunks.iter().position(|t| t.name == message.trunk).unwrap_or(0);
         let Some(crate::message::Contact { flow, uri, .. }) = self.dial_out(trunk, &message.to) else {
             return self.line_state(message.line.clone(), LineState::Failed, "the trunk has no outbound address");

@@ -28,7 +28,7 @@ fn shard(ports: u16, calls_max: usize) -> Shard {
         outbound: Some(TRUNK),
         attendant_user: None,
         skills: 0,
-        message_channel: None,
+        message_channel: Some("ims".into()),
     };
     let mut shard = Shard::new(ShardConfig {
         shard: 0,
@@ -150,6 +150,33 @@ fn a_call_whose_machine_fails_is_a_breach_and_is_called_back_and_costs_no_other(
     assert!(told.iter().any(|t| t.parse::<u16>().is_ok_and(|code| code >= 400)), "{told:#?}");
     has(&told, &[&format!("port {PORT} is free")]);
     assert_eq!(shard.counts().calls, 1);
+}
+
+/// Who is said to write, and what the message is called.
+fn writes(shard: &mut Shard, branch: u32, from: &str, call_id: &str) -> (String, String) {
+    let text = format!(
+        "MESSAGE sip:110@test SIP/2.0\r\nVia: SIP/2.0/UDP {TRUNK};branch=z9hG4bK{branch}\r\nFrom: {from};tag=f\r\nTo: <sip:110@test>\r\nCall-ID: {call_id}\r\nCSeq: 1 MESSAGE\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nhelp"
+    );
+    shard.handle_sip(Mono(0), WALL, Flow::udp(TRUNK), text.into());
+    let outputs = std::iter::from_fn(|| shard.poll_output());
+    let message = outputs.filter_map(|o| match o {
+        Output::Casebook(ToCasebook::Incoming { message, .. }) => Some((message.from.user, message.message_id)),
+        _ => None,
+    });
+    message.last().expect("a report")
+}
+
+#[test]
+fn whoever_writes_without_a_number_is_nobody_else_and_no_message_is_another_s() {
+    let mut shard = shard(4, 600);
+    let anonymous = "<sip:anonymous@anonymous.invalid>";
+    let (a, name) = writes(&mut shard, 1, anonymous, "a");
+    let (b, _) = writes(&mut shard, 2, anonymous, "b");
+    assert!(a.starts_with("anonymous-") && a != b, "{a} {b}");
+    let (_, other) = writes(&mut shard, 3, "<sip:13800000001@t>", "a");
+    assert_ne!(name, other, "the same Call-ID and CSeq of somebody else");
+    let again = [4, 5].map(|branch| writes(&mut shard, branch, "<sip:13800000001@t>", "c"));
+    assert_eq!(again[0], again[1], "sent again in another transaction");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn a_report_is_wanted_held_and_answered_once_its_channel_has_taken_a_human_s_lin
     assert_eq!(c.held_by(no(1), "S02"), Err(NotHeld::OtherSeat));
     assert_eq!(c.held_by(no(2), "S01"), Err(NotHeld::NobodyWrites));
     c.said(at(1.2), no(1));
-    told(&mut c, &["said 1"]);
+    told(&mut c, &["said 1", "S01 hears state of 1"]);
     assert_eq!(c.poll_timeout(), Some((at(3.5), "first line")), "what is said is not yet heard");
     c.line_taken(at(1.3), no(1), at(0.5));
     told(&mut c, &["answered 1 Seat 800"]);
@@ -172,6 +172,27 @@ fn two_that_become_one_keep_the_earlier_promise_and_the_taker() {
     told(&mut c, &["release 2", "want 1 in 1500 of S07"]);
     c.handle_timeout(at(5.0));
     told(&mut c, &[]);
+}
+
+#[test]
+fn a_conversation_waits_since_the_first_of_those_in_it_came_and_no_longer_once_they_have_left() {
+    let mut c = conversations();
+    c.heard(at(0.0), no(1), report(0.0));
+    c.heard(at(2.0), no(2), report(2.0));
+    outputs(&mut c);
+    c.join(at(2.5), no(1), no(2), false, None);
+    c.waits_since(at(2.5), no(2), at(0.0));
+    told(&mut c, &["release 1", "want 2 in 500"]);
+    c.waits_since(at(2.6), no(2), at(2.0));
+    told(&mut c, &["want 2 in 2400"]);
+    c.handle_timeout(at(3.0));
+    told(&mut c, &[]);
+    c.waits_since(at(3.0), no(2), at(0.5));
+    told(&mut c, &["want 2 in 500"]);
+    c.handle_timeout(at(3.5));
+    told(&mut c, &["breach 2"]);
+    c.line_taken(at(4.0), no(2), at(2.0));
+    told(&mut c, &["answered 2 Seat 3500"]);
 }
 
 #[test]

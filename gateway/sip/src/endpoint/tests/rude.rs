@@ -203,6 +203,15 @@ fn answered(contact: &str, record_route: &str) -> (Endpoint, SessionId, String) 
     });
     let to = to.expect("a 200");
     let ack = in_dialog("ACK", 1, &to, "ack", "");
+    // Whoever knows it all and is elsewhere confirms nothing, answers no offer of ours, and stops no repeat.
+    for elsewhere in ["203.0.113.66:6666", "127.200.0.1:5061"] {
+        let (sent, events) = give(&mut e, Mono(2), udp(elsewhere), ack.clone());
+        assert_eq!((sent.len(), events.len()), (0, 0), "{elsewhere}");
+    }
+    e.handle_timeout(Mono(600_000_000));
+    let repeated = std::iter::from_fn(|| e.poll_output())
+        .any(|o| matches!(o, Output::Send { bytes, .. } if bytes.starts_with(b"SIP/2.0 200")));
+    assert!(repeated, "it is still waited for");
     let (_, events) = give(&mut e, Mono(2), udp(TRUNK), ack);
     assert!(matches!(&events[..], [Event::Confirmed { .. }]));
     (e, id, to)
@@ -297,6 +306,23 @@ fn a_request_in_a_dialog_that_is_out_of_turn_moves_nothing() {
     let (sent, _) = give(&mut e, Mono(10), evil, in_dialog("BYE", 9, &to.replace("tag=", "tag=z"), "y", ""));
     assert_eq!(sent[0].1.code(), Some(481));
     assert_eq!(bye_of(&mut e, id).0, udp(TRUNK));
+}
+
+#[test]
+fn whoever_knows_all_of_a_dialog_and_is_elsewhere_moves_nothing_in_it() {
+    let (mut e, id, to) = answered("Contact: <sip:x@127.0.0.1:5061>\r\n", "");
+    let evil = udp("203.0.113.66:6666");
+    for (n, method) in ["BYE", "INVITE", "INFO"].into_iter().enumerate() {
+        let bytes = in_dialog(method, 9, &to, &format!("e{n}"), "Contact: <sip:evil@203.0.113.66>\r\n");
+        let (sent, events) = give(&mut e, Mono(10), evil, bytes);
+        assert_eq!((sent[0].1.code(), events.len()), (Some(481), 0), "{method}");
+    }
+    // Another trunk is elsewhere too.
+    let (sent, events) = give(&mut e, Mono(10), udp("127.200.0.1:5061"), in_dialog("BYE", 9, &to, "o", ""));
+    assert_eq!((sent[0].1.code(), events.len()), (Some(481), 0));
+    // Of a trunk that has several addresses any of them may.
+    let (_, events) = give(&mut e, Mono(11), udp("127.0.0.77:5061"), in_dialog("BYE", 9, &to, "t", ""));
+    assert!(matches!(&events[..], [Event::Ended { session, cause: EndCause::RemoteBye }] if *session == id));
 }
 
 #[test]
@@ -508,6 +534,27 @@ fn a_contact_elsewhere_is_not_called_unless_the_account_names_its_network() {
         assert_eq!(sent[0].1.code(), Some(200), "never refused for that");
         assert_eq!(e.binding("1001").expect("bound").flow, udp(reached));
     }
+}
+
+#[test]
+fn a_binding_that_was_refreshed_or_dropped_ends_nobody_else_s_and_the_next_ends_in_its_time() {
+    let mut e = endpoint(B, 1);
+    let until = |ms| Mono::from_millis(ms);
+    let bound = |ms| crate::registrar::Binding {
+        contact: b"sip:1001@192.0.2.7".to_vec(),
+        flow: udp("192.0.2.7:5060"),
+        expires_at: until(ms),
+    };
+    assert!(e.restore_binding("1001", bound(10_000)));
+    assert_eq!(e.poll_timeout().map(|t| t.0), Some(until(10_000)));
+    assert!(e.restore_binding("1001", bound(20_000)), "refreshed");
+    while e.poll_output().is_some() {}
+    e.handle_timeout(until(10_000));
+    assert!(e.poll_output().is_none() && e.binding("1001").is_some());
+    assert_eq!(e.poll_timeout().map(|t| t.0), Some(until(20_000)));
+    e.handle_timeout(until(20_000));
+    assert!(matches!(e.poll_output(), Some(Output::Event(Event::Unregistered { .. }))));
+    assert_eq!((e.poll_timeout().is_none(), e.binding("1001").is_none()), (true, true));
 }
 
 #[test]

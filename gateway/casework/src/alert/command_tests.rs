@@ -1,0 +1,188 @@
+//! Who commands, who is complained of, and what is led as a major alert, in sentences.
+
+use codecs::record::{Assessment, HandlingStep, IncidentKind};
+
+use super::fanout_tests::{SECOND, Story, rules};
+use super::tests::T0;
+use super::*;
+use crate::fact::HandlingFact;
+use crate::fanout::{Rule, When};
+
+#[test]
+fn a_complaint_that_comes_by_a_join_keeps_no_later_stage_waiting() {
+    let mut s = Story::new();
+    let mut rules = rules();
+    rules.units.insert("anti_fraud".into(), vec![STATION.into()]);
+    s.alerts.set_rules(rules);
+    s.fact(here(&CHAIN));
+    s.at(5000).triage("100901");
+    let sent = |s: &Story, target: &str| s.record().fanout.iter().any(|p| p.target == target && p.sent.is_some());
+    assert!(sent(&s, "anti_fraud") && !sent(&s, "city"));
+    let belongings = crate::fact::Belongings { complaint_of: Some(STATION.into()), ..Default::default() };
+    let other = AlertNo::mint("370400000000", 20_261_130, 1, 8);
+    s.fact(Fact::Join(JoinFact::Absorbed { other, belongings: Box::new(belongings) }));
+    assert!(sent(&s, "city"), "{:?}", s.record().fanout);
+}
+
+/// City, county, station, grid.
+fn here(chain: &[&str]) -> Fact {
+    let location = codecs::record::Location {
+        wgs84: None,
+        original: None,
+        civic: String::new(),
+        grid_code: chain[chain.len() - 1].into(),
+        source: codecs::record::LocationSource::Spoken,
+        at: Stamp(Wall(T0)),
+        from: None,
+    };
+    let jurisdiction: Vec<String> = chain.iter().map(|j| (*j).to_owned()).collect();
+    let owner = chain[chain.len().saturating_sub(2)].to_owned();
+    Fact::Incident(IncidentFact::Located(Box::new(crate::fact::Place { location, jurisdiction, owner })))
+}
+
+const CITY: &str = "370400000000";
+const COUNTY: &str = "370402000000";
+const STATION: &str = "370402510000";
+const CHAIN: [&str; 4] = [CITY, COUNTY, STATION, "370402-001"];
+
+#[test]
+fn the_level_decides_who_commands() {
+    let mut s = Story::new();
+    s.fact(here(&CHAIN));
+    assert_eq!((s.record().route.owner.as_str(), s.record().route.command.as_str()), (STATION, ""));
+    for (level, unit) in [(4, STATION), (3, STATION), (2, COUNTY), (1, CITY)] {
+        let said = Assessment { level: Some(level), ..Assessment::default() };
+        s.fact(Fact::Incident(IncidentFact::Triaged(Box::new(said))));
+        assert_eq!(s.record().route.command, unit, "level {level}");
+    }
+    // A word that is warned of raises it too.
+    let mut s = Story::new();
+    s.fact(here(&CHAIN));
+    s.fact(Fact::Text(TextFact::Said { by: "caller".into(), body: "他持刀".into() }));
+    assert_eq!(s.record().route.command, COUNTY);
+}
+
+#[test]
+fn what_is_grave_enough_is_led_as_a_major_alert_by_four_with_shorter_times_and_one_log() {
+    let mut s = Story::new();
+    let mut rules = rules();
+    rules.major_at = Some(1);
+    let four = ["intelligence", "command", "duty", "public_opinion"].map(str::to_owned).to_vec();
+    let widened = vec![four.clone(), vec!["city".to_owned()]];
+    let when = When { major: true, ..When::default() };
+    rules.all.push(Rule { sign_within: Some(SECOND * 10), ..Rule::new("major", when, widened) });
+    s.alerts.set_rules(rules);
+    s.fact(here(&CHAIN));
+    s.at(5000).triage("100901");
+    s.receipt("anti_fraud");
+    s.told();
+    let log = |s: &mut Story, text: &str| {
+        let nothing = String::new;
+        let (target, officer, to, result_code) = (nothing(), nothing(), nothing(), nothing());
+        let step = HandlingStep::Risk;
+        s.fact(Fact::Handling(HandlingFact { step, target, officer, to, text: text.into(), result_code, place: None }))
+    };
+    assert!(!log(&mut s, "there is no log yet"));
+    // The city had thirty seconds to sign; by the major rule it has ten, from now on.
+    let said = |level, major| {
+        let said = Assessment { level, major, ..Assessment::default() };
+        Fact::Incident(IncidentFact::Triaged(Box::new(said)))
+    };
+    s.at(8000).fact(said(Some(1), None));
+    let told = s.told();
+    let at = |what: &str| told.iter().filter(|t| t.starts_with(&format!("8.000 {what}"))).count();
+    assert_eq!((at("major"), at("pushed")), (1, 2), "by its level, and as a major alert: {told:?}");
+    for target in &four {
+        let push = s.record().fanout.iter().find(|p| p.target == *target).expect("planned");
+        assert!(push.sent.is_some(), "{target}");
+    }
+    assert_eq!(s.record().incident.major.as_ref().map(|m| m.why.as_str()), Some("level 1"));
+    assert!(log(&mut s, "the bridge may give way"));
+    s.at(18_000);
+    let late: Vec<String> = s.told().into_iter().filter(|t| t.contains("deadline.breach T5")).collect();
+    assert_eq!(late.iter().filter(|t| t.ends_with(" city")).count(), 1, "{late:?}");
+    // A hand ends it, and only a hand begins it again.
+    s.fact(said(None, Some(false)));
+    s.fact(said(Some(1), None));
+    assert!(!s.record().incident.is_major());
+    s.fact(said(None, Some(true)));
+    assert_eq!(s.record().incident.major.as_ref().map(|m| m.why.as_str()), Some("by hand"));
+}
+
+#[test]
+fn a_unit_that_is_complained_of_and_those_below_it_own_command_and_hear_nothing_of_it() {
+    let complaint = |of: &str| {
+        let said = Assessment {
+            kind: Some(IncidentKind::PoliceComplaint),
+            category: Some("100900".into()),
+            level: Some(4),
+            complaint_of: Some(of.into()),
+            ..Assessment::default()
+        };
+        Fact::Incident(IncidentFact::Triaged(Box::new(said)))
+    };
+    for (of, above) in [(STATION, COUNTY), (COUNTY, CITY), (CITY, CITY)] {
+        let mut s = Story::new();
+        let mut rules = rules();
+        rules.units.insert("station".into(), vec![STATION.into(), COUNTY.into(), CITY.into()]);
+        s.alerts.set_rules(rules);
+        s.fact(here(&CHAIN));
+        s.fact(complaint(of));
+        let route = &s.record().route;
+        assert_eq!((route.owner.as_str(), route.command.as_str()), (above, above), "{of}");
+        // Wherever it turns out to have been, and whoever hands it over.
+        s.fact(here(&CHAIN));
+        assert_eq!(s.record().route.owner, above);
+        let taken = s.step(HandlingStep::HandedOver, "");
+        assert_eq!((taken, s.record().route.owner.as_str()), (false, above), "{of}");
+        let told: Vec<&str> = s.record().fanout.iter().map(|p| p.target.as_str()).collect();
+        assert!(!told.contains(&"station"), "{told:?}");
+    }
+}
+
+#[test]
+fn whoever_turns_out_to_be_complained_of_is_told_nothing_from_that_revision_on_and_is_late_with_nothing() {
+    let mut s = Story::new();
+    let mut rules = rules();
+    rules.units.insert("station".into(), vec![STATION.into()]);
+    s.alerts.set_rules(rules);
+    s.fact(here(&CHAIN));
+    s.at(5000).triage("100901");
+    s.receipt("anti_fraud");
+    s.at(6000);
+    let station = |s: &Story| s.record().fanout.iter().find(|p| p.target == "station").cloned().expect("planned");
+    assert!(station(&s).sent.is_some() && station(&s).withheld.is_none());
+    let said = Assessment { complaint_of: Some(STATION.into()), ..Assessment::default() };
+    s.fact(Fact::Incident(IncidentFact::Triaged(Box::new(said))));
+    assert!(station(&s).withheld.is_some());
+    s.at(90_000);
+    let late = s.told().into_iter().filter(|t| t.contains("deadline") && t.contains("station")).collect::<Vec<_>>();
+    assert_eq!(late, Vec::<String>::new());
+    assert_eq!(s.record().route.owner, COUNTY);
+    // It was a mistake: it is theirs again, they are told again, and what was expected of them is from now on.
+    let mistake = |s: &mut Story| {
+        let said = Assessment { complaint_of: Some(String::new()), ..Assessment::default() };
+        s.fact(Fact::Incident(IncidentFact::Triaged(Box::new(said))));
+    };
+    mistake(&mut s);
+    assert!(station(&s).withheld.is_none() && s.record().incident.complaint_of.is_none());
+    assert_eq!(s.record().route.owner, STATION);
+    s.at(119_000);
+    let late = |s: &mut Story| s.told().into_iter().filter(|t| t.contains("T5 station")).count();
+    assert_eq!(late(&mut s), 0);
+    s.at(121_000);
+    assert_eq!(late(&mut s), 1, "thirty seconds from then on");
+    // Who had not been told when it was noted is told once it is taken back.
+    let mut s = Story::new();
+    let mut rules = super::fanout_tests::rules();
+    rules.units.insert("station".into(), vec![STATION.into()]);
+    s.alerts.set_rules(rules);
+    s.fact(here(&CHAIN));
+    s.at(5000).triage("100901");
+    let said = Assessment { complaint_of: Some(STATION.into()), ..Assessment::default() };
+    s.fact(Fact::Incident(IncidentFact::Triaged(Box::new(said))));
+    s.receipt("anti_fraud");
+    assert!(station(&s).sent.is_none());
+    mistake(&mut s);
+    assert!(station(&s).sent.is_some(), "{:?}", station(&s));
+}

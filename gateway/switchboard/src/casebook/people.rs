@@ -1,0 +1,197 @@
+//! People in alerts: two alerts that become one, one of several who is taken out, and who writes and calls where after a
+//! start.
+
+use std::collections::BTreeMap;
+
+use codecs::record::{Address, AlertNo, AlertRecord, Stamp, Writer};
+use codecs::time::Wall;
+
+use casework::{Apart, Fact, JoinFact, proven_phone};
+use dispatch::conversation::Return;
+use dispatch::nearest::Place;
+
+use super::{Casebook, ChannelRule};
+use crate::message::Failure;
+use crate::{is_telephone, telephone};
+
+/// Somebody who writes, as a record has them.
+struct Written {
+    /// When they wrote last.
+    last: Wall,
+    sender: Address,
+    phone: Option<String>,
+    alert: AlertNo,
+    /// What their first word began.
+    began: AlertNo,
+}
+
+impl Casebook {
+    /// `from` goes on as `to`: its lines, its senders and its taker.
+    pub(super) fn join(&mut self, at: Wall, from: AlertNo, to: AlertNo) -> Result<(), Failure> {
+        // Two that were joined before are one: whoever joins the first joins what it goes on as.
+        let to = self.alerts.goes_on_as(to);
+        if from == to {
+            return Err(Failure::Conflict("an alert is not joined to itself, nor to one that goes on as it"));
+        }
+        if self.alerts.goes_on_as(from) != from {
+            return Err(Failure::Conflict("this alert goes on as another already"));
+        }
+        if !self.alerts.is_within_reach(to) {
+            return Err(Failure::NotFound("no open alert with this number"));
+        }
+        let belongings = self.alerts.belongings(from).ok_or(Failure::NotFound("no open alert to be joined"))?;
+        if !self.alerts.has_room_for_alert(to, from) {
+            return Err(Failure::Conflict("as many people or alerts as may are in this one"));
+        }
+        let spoken = self.alerts.get(to).map(|r| (r.call.t.answer.is_some(), r.call.seat.clone()));
+        let (is_answered, seat) = spoken.unwrap_or_default();
+        // First the conversation: with the join its alert ends.
+        self.talks.join(self.now, from, to, is_answered, seat.map(|seat| seat.no));
+        self.fact(at, from, Fact::Join(JoinFact::JoinedTo { other: to }));
+        self.fact(at, to, Fact::Join(JoinFact::Absorbed { other: from, belongings: Box::new(belongings) }));
+        self.wait_anew(at, to);
+        self.follow_talks(at);
+        Ok(())
+    }
+
+    /// A number is called back once: whoever was to be called back for `no` is called back for `other`.
+    pub(super) fn called_back_as(&mut self, at: Wall, no: AlertNo, other: AlertNo) {
+        let root = self.alerts.goes_on_as(other);
+        if root != no && self.alerts.goes_on_as(no) == no {
+            // Where there is no room the two stay two; the reporter is called back all the same.
+            let _ = self.join(at, no, root);
+        }
+        self.fact(at, no, Fact::Join(JoinFact::CalledBackAs { other }));
+    }
+
+    /// A conversation waits for its first line as its alert does.
+    fn wait_anew(&mut self, at: Wall, no: AlertNo) {
+        if let Some(since) = self.alerts.waits_since(self.now, at, no) {
+            self.talks.waits_since(self.now, no, since);
+        }
+    }
+
+    /// A sender's messages leave `no` for the alert that they began, or a new one. Returns its number.
+    pub(super) fn split(&mut self, at: Wall, no: AlertNo, sender: &Address) -> Result<AlertNo, Failure> {
+        let leaves = self.talks.leaves_for(no, sender, |own| self.alerts.is_within_reach(own));
+        let leaves = leaves.ok_or(Failure::NotFound("no such sender here"))?;
+        let rule = self.channel(&sender.channel).ok_or(Failure::NotFound("no such channel"))?.clone();
+        let belongings = self.alerts.belongings_of(no, sender).ok_or(Failure::NotFound("no such sender here"))?;
+        let number = belongings.writers.first().map(|(writer, _)| self.number_of(&rule, sender, &writer.phone));
+        let number = number.unwrap_or_default();
+        self.may_leave(no, leaves, &number)?;
+        let to = match leaves {
+            Return::Own(own) => self.theirs_above(own, no, &number),
+            Return::New => self.new_from(at, no, sender, (&rule, number))?,
+        };
+        self.talks.split(sender, to);
+        self.fact(at, no, Fact::Join(JoinFact::SplitOff { other: to, address: sender.clone() }));
+        self.fact(at, to, Fact::Join(JoinFact::SplitFrom { other: no, belongings: Box::new(belongings) }));
+        if self.alerts.get(no).is_some_and(|r| r.reporter.channels.is_empty()) {
+            // Everybody has left.
+            self.end_talk(at, no);
+        }
+        self.wait_anew(at, no);
+        self.heard(at, to, &rule);
+        self.wait_anew(at, to);
+        self.follow_talks(at);
+        Ok(to)
+    }
+
+    /// The telephone number that is this writer's for certain.
+    fn number_of(&self, rule: &ChannelRule, sender: &Address, known: &str) -> String {
+        let number = if rule.user_is_phone { telephone(&sender.user) } else { telephone(known) };
+        Some(number).filter(|n| is_telephone(n)).unwrap_or_default()
+    }
+
+    /// Nobody is taken out of what is theirs alone.
+    fn may_leave(&self, no: AlertNo, leaves: Return, number: &str) -> Result<(), Failure> {
+        let Some(record) = self.alerts.get(no) else { return Ok(()) };
+        let calls = !record.call.legs.is_empty();
+        if calls && !number.is_empty() && proven_phone(record).map(telephone).as_deref() == Some(number) {
+            return Err(Failure::Conflict("the call of this alert is theirs: take the others out"));
+        }
+        if !calls && leaves == Return::New && record.reporter.channels.len() == 1 {
+            return Err(Failure::Conflict("nobody else is in this alert"));
+        }
+        Ok(())
+    }
+
+    /// Of what the alert that they began went on as, below `no`, the last that is theirs: a call of their number.
+    fn theirs_above(&self, own: AlertNo, no: AlertNo, number: &str) -> AlertNo {
+        let is_theirs = |other: &AlertNo| {
+            let record = self.alerts.get(*other).filter(|_| !number.is_empty());
+            record.and_then(proven_phone).is_some_and(|phone| telephone(phone) == number)
+        };
+        let between = self.alerts.joined(own).into_iter().skip(1).take_while(|other| *other != no);
+        between.take_while(is_theirs).last().unwrap_or(own)
+    }
+
+    /// An alert that begins with one sender's first line of another.
+    fn new_from(
+        &mut self,
+        at: Wall,
+        no: AlertNo,
+        sender: &Address,
+        (rule, caller): (&ChannelRule, String),
+    ) -> Result<AlertNo, Failure> {
+        let apart = Apart { sender, channel: rule.channel, by: &rule.name, caller };
+        let report = self.alerts.taken_apart(no, apart);
+        let (mut arrival, message) = report.ok_or(Failure::Conflict("this sender has not written here"))?;
+        if let Some(location) = &arrival.location {
+            let grid = Some(location.grid_code.clone()).filter(|g| !g.is_empty());
+            let (jurisdiction, owner) = self.jurisdiction(&Place { grid, point: location.wgs84, avoid: None });
+            (arrival.jurisdiction, arrival.owner) = (jurisdiction, owner);
+        }
+        let (to, reserved) = self.mint_number(at);
+        if !reserved {
+            arrival.marks.push("number_unreserved".into());
+        }
+        self.fact(at, to, Fact::Written(Box::new(arrival), Box::new(message)));
+        Ok(to)
+    }
+
+    /// Who writes to which alert, and who calls from which number: once all records are there.
+    pub(super) fn restore_threads(&mut self, at: Wall) {
+        let mut threads: Vec<Written> = Vec::new();
+        let mut calls: Vec<(Wall, String, AlertNo)> = Vec::new();
+        for record in self.alerts.recent().chain(self.alerts.open().map(|(_, record)| record)) {
+            let Some(no) = AlertNo::parse(&record.id.alert_no) else { continue };
+            let goes_on_as = self.alerts.goes_on_as(no);
+            let last = record.text.last().map(|l| l.at).or(record.call.t.arrive).unwrap_or(Stamp(Wall(0))).0;
+            if let Some(phone) = proven_phone(record).map(telephone).filter(|p| is_telephone(p)) {
+                calls.push((last, phone, goes_on_as));
+            }
+            // Whoever writes on what went on as another stands in that one, or was taken out of it.
+            if goes_on_as == no {
+                threads.extend(self.writers_of(no, record, last));
+            }
+        }
+        // The newest word says where they are.
+        threads.sort_by_key(|written| written.last);
+        let mut with_sender: BTreeMap<String, AlertNo> = BTreeMap::new();
+        for Written { last, sender, phone, alert, began } in threads {
+            with_sender.extend(phone.clone().map(|phone| (phone, alert)));
+            self.talks.restore_thread(self.instant_of(at, last), &sender, phone.as_deref(), (alert, began));
+        }
+        calls.sort_by_key(|(last, ..)| *last);
+        for (last, phone, alert) in calls {
+            // A number goes where its sender is.
+            let alert = with_sender.get(&phone).copied().unwrap_or(alert);
+            self.talks.note_call(self.instant_of(at, last), &phone, alert);
+        }
+    }
+
+    /// Those who write on an alert.
+    fn writers_of(&self, alert: AlertNo, record: &AlertRecord, last: Wall) -> Vec<Written> {
+        let theirs = proven_phone(record).unwrap_or_default();
+        let written = |writer: &Writer| {
+            let (sender, began) = (writer.address(), AlertNo::parse(&writer.began));
+            let known = if writer.phone.is_empty() && began.is_none() { theirs } else { &writer.phone };
+            let rule = self.channel(&writer.channel);
+            let phone = rule.map(|rule| self.number_of(rule, &sender, known)).filter(|n| !n.is_empty());
+            Written { last, sender, phone, alert, began: began.unwrap_or(alert) }
+        };
+        record.reporter.channels.iter().map(written).collect()
+    }
+}
