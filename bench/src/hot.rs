@@ -227,6 +227,7 @@ fn casebook_telling(at: Wall, rules: switchboard::Rules) -> Casebook {
         subscribers: Arc::default(),
         patience: Patience::default(),
         stored_a_day: None,
+        orders: None,
     };
     let mut casebook = Casebook::new(config);
     casebook.take_front(at, &Front::default());

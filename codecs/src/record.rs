@@ -146,9 +146,16 @@ pub enum Role {
     Superior,
     Attendant,
     Supervisor,
+    /// 119, 120, 122, 12345, a utility, an interpreters' desk: whoever is asked in and is not of the police.
+    Agency,
 }
 
 impl Role {
+    /// Whose voice in the call keeps the promise of an officer.
+    pub fn is_police(self) -> bool {
+        matches!(self, Role::Officer | Role::Unit | Role::Superior)
+    }
+
     /// The name of the track, the tap and the metric label.
     pub fn track(self) -> &'static str {
         match self {
@@ -159,6 +166,7 @@ impl Role {
             Role::Superior => "superior",
             Role::Attendant => "attendant",
             Role::Supervisor => "supervisor",
+            Role::Agency => "agency",
         }
     }
 }
@@ -414,6 +422,9 @@ pub struct Dispatch {
     pub tried_at: Stamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<TryResult>,
+    /// Their voice has been in the call, and the call's in their ear, from here on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridged_at: Option<Stamp>,
 }
 
 /// The whole record, one revision of it.

@@ -84,6 +84,11 @@ impl Wall {
         (c.year as u32) * 10_000 + u32::from(c.month) * 100 + u32::from(c.day)
     }
 
+    /// The hour of the day in Beijing.
+    pub fn beijing_hour(self) -> u8 {
+        self.civil(8 * 3600).hour
+    }
+
     /// RFC 3339 with milliseconds in Beijing time, e.g. `2026-11-22T09:30:00.123+08:00`.
     pub fn rfc3339(self) -> String {
         let c = self.civil(8 * 3600);

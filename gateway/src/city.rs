@@ -10,8 +10,8 @@ use codecs::geo::{self, Point, parse_geojson};
 use codecs::record::Role;
 use codecs::sip::auth::ha1;
 use switchboard::{
-    Account, ChannelRule, Grid, GridMap, Group, GroupId, Keyword, Patience, Policy, RegistrarRules, Responder, Rules,
-    Seat, Subscriber, Trunk,
+    Account, ChannelRule, Grid, GridMap, Group, GroupId, Keyword, Orders, Patience, Policy, RegistrarRules, Responder,
+    Rules, Seat, Subscriber, Trunk,
 };
 
 use crate::channel;
@@ -23,6 +23,8 @@ pub struct City {
     pub seats: Vec<Seat>,
     pub seat_users: Vec<String>,
     pub responders: Vec<Responder>,
+    /// Those who are asked in together by one name.
+    pub linkages: BTreeMap<String, Vec<String>>,
     pub grids: Arc<GridMap>,
     pub default_unit: String,
     pub accounts: Vec<Account>,
@@ -44,6 +46,8 @@ pub struct City {
     pub registrar: RegistrarRules,
     /// Phones that register may stand behind a NAT.
     pub phones_nat: bool,
+    /// How officers have their orders in writing.
+    pub orders: Option<Orders>,
     /// Octets that one sender may have stored in a day.
     pub stored_a_day: Option<u64>,
     /// Connections of one listener.
@@ -186,6 +190,9 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
     let grids = grids(&base.join(&config.tables.grids), &config.unit, p);
     let mut responders = officers(&base.join(&config.tables.officers), &grids, realm, &mut accounts, p);
     responders.extend(rooms(config, base, realm, &mut accounts, p));
+    let linkages = linkages(config, &responders, p);
+    let telephones = responders.iter().filter(|r| r.role == Role::Officer).map(|r| (r.no.clone(), r.phone.clone()));
+    let telephones: Vec<(String, String)> = telephones.collect();
     let trunks = trunks(config, &names, &grids, &mut skills, p);
     let subscribers = config.tables.subscribers.as_ref().map(|f| subscribers(&base.join(f), p)).unwrap_or_default();
     let codes = config.tables.result_codes.as_ref();
@@ -210,12 +217,14 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         seats,
         seat_users,
         responders,
+        linkages,
         grids: Arc::new(grids),
         default_unit: config.city.unit.clone(),
         accounts,
         trunks,
         subscribers: Arc::new(subscribers),
         keywords,
+        orders: config.orders.as_ref().map(|o| Orders::new(o.channel.clone(), telephones, result_codes.clone())),
         result_codes,
         rules,
         channel_rules,
@@ -270,7 +279,7 @@ fn policy(config: &Config) -> Policy {
     }
 }
 
-/// The duty rooms of all units.
+/// The duty rooms of all units, and the agencies.
 fn rooms(
     config: &Config,
     base: &Path,
@@ -279,16 +288,46 @@ fn rooms(
     p: &mut Vec<Problem>,
 ) -> Vec<Responder> {
     let mut rooms = Vec::new();
-    for (code, unit) in &config.unit {
-        if let (false, Some(secret)) = (unit.user.is_empty(), &unit.secret) {
-            match secret.resolve(base) {
-                Ok(secret) => accounts.push(realm.account(&unit.user, &secret)),
-                Err(what) => p.push(Problem { code: "GW-0120", at: At::Key(format!("unit.{code}.secret")), what }),
-            }
+    let mut account = |key: String, user: &str, secret: &Option<crate::config::Secret>| {
+        let Some(secret) = secret.as_ref().filter(|_| !user.is_empty()) else { return };
+        match secret.resolve(base) {
+            Ok(secret) => accounts.push(realm.account(user, &secret)),
+            Err(what) => p.push(Problem { code: "GW-0120", at: At::Key(format!("{key}.secret")), what }),
         }
-        rooms.push(room(code, &unit.name, &unit.user, &unit.phone, &config.city.unit));
+    };
+    for (code, unit) in &config.unit {
+        account(format!("unit.{code}"), &unit.user, &unit.secret);
+        let room = room(code, &unit.name, &unit.user, &unit.phone, &config.city.unit);
+        rooms.push(Responder { lines: unit.lines, ..room });
+    }
+    for (no, a) in &config.agency {
+        account(format!("agency.{no}"), &a.user, &a.secret);
+        rooms.push(Responder { lines: a.lines, ..agency(no, &a.name, &a.user, &a.phone) });
     }
     rooms
+}
+
+/// Each name of a linkage is somebody's, and no linkage is called as somebody is.
+fn linkages(config: &Config, responders: &[Responder], p: &mut Vec<Problem>) -> BTreeMap<String, Vec<String>> {
+    let known: BTreeSet<&str> = responders.iter().map(|r| &*r.no).collect();
+    for agency in config.agency.keys() {
+        if responders.iter().filter(|r| r.no == *agency).count() > 1 {
+            let what = format!("agency.{agency}: an officer has this number");
+            p.push(Problem { code: "GW-0254", at: At::Key(format!("agency.{agency}")), what });
+        }
+    }
+    for (name, linkage) in &config.linkage {
+        let at = || At::Key(format!("linkage.{name}"));
+        if known.contains(name.as_str()) || linkage.to.is_empty() {
+            let what = format!("linkage.{name}: nobody is in it, or somebody is called so");
+            p.push(Problem { code: "GW-0254", at: at(), what });
+        }
+        for unknown in linkage.to.iter().filter(|to| !known.contains(to.as_str())) {
+            let what = format!("linkage.{name}: `{unknown}` is no agency, unit or officer");
+            p.push(Problem { code: "GW-0254", at: at(), what });
+        }
+    }
+    config.linkage.iter().map(|(name, linkage)| (name.clone(), linkage.to.clone())).collect()
 }
 
 /// A default grid that is in no table is a mistake at its key.
@@ -410,7 +449,13 @@ pub fn room(code: &str, name: &str, user: &str, phone: &str, city: &str) -> Resp
         user: user.to_owned(),
         phone: phone.to_owned(),
         on_duty: true,
+        lines: 1,
     }
+}
+
+/// Somebody who is asked into calls and is not of the police: on no ladder.
+pub fn agency(no: &str, name: &str, user: &str, phone: &str) -> Responder {
+    Responder { role: Role::Agency, unit: name.to_owned(), ..room(no, name, user, phone, "") }
 }
 
 fn seats(
@@ -542,6 +587,7 @@ fn officers(
             user: cell("user").into(),
             phone: cell("phone").into(),
             on_duty: table.flag(row, "on_duty", p),
+            lines: 1,
         });
     }
     table.names("police_no", p);

@@ -83,6 +83,7 @@ function hear(frame) {
   if (frame.t === "error" && frame.re) refused(frame);
   if ((frame.t === "ack" || frame.t === "report.created") && frame.re) acknowledged(frame.re);
   if (frame.t === "report.created") named(frame.d.report_id);
+  if (frame.t === "case.officer") officer(frame.d);
   if (frame.t === "chat.msg" && !(frame.seq <= heard)) {
     show(frame.d.text, false, new Date().toLocaleTimeString(document.documentElement.lang, { timeZone: "Asia/Shanghai" }));
     if (frame.d.report_id && !alertNo) named(frame.d.report_id);
@@ -92,6 +93,17 @@ function hear(frame) {
     keep("heard", heard);
     send({ t: "ack", ack: heard });
   }
+}
+
+let stale = 0;
+/** How far whoever comes is; what is old is not shown. */
+function officer(d) {
+  const far = d.distance_m < 1000 ? `${d.distance_m} m` : `${(d.distance_m / 1000).toFixed(1)} km`;
+  const is = d.state === "arrived" ? words.officer_there : `${words.officer_comes} ${far} \u00b7 ${Math.round(d.eta_s / 60)} ${words.minutes}`;
+  by("officer").hidden = false;
+  by("officer").textContent = is;
+  clearTimeout(stale);
+  stale = setTimeout(() => (by("officer").hidden = true), 120000);
 }
 
 function refused(frame) {

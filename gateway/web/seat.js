@@ -21,6 +21,8 @@ const drafts = new Map();
 /** Whom the taker answers, by conversation, where several write: as chosen, and while a line is being written. */
 const towards = new Map();
 const picked = new Map();
+/** Who can be asked into a call besides, by number. */
+let agencies = new Map();
 /** A line of which nobody knows whether it was taken. */
 let failed = {};
 
@@ -111,6 +113,47 @@ function showWork(alert) {
   count();
 }
 
+/** Who else is in the call, is being rung for it, or was not to be had. */
+function showParties(c) {
+  const parties = by("parties");
+  parties.replaceChildren();
+  if (!onTheLine(c)) return;
+  for (const tried of c.alert.dispatch || []) {
+    const leg = (c.alert.legs || []).filter((one) => one.party === tried.officer && one.role === tried.role).at(-1);
+    const state = tried.result && tried.result !== "answered" ? tried.result : leg?.end ? "left" : tried.bridged_at ? "in_call" : "ringing";
+    const name = `${tried.officer} ${agencies.get(tried.officer) || ""}`.trim();
+    const kind = state === "in_call" ? "good" : state === "ringing" || state === "left" ? "" : "warn";
+    const item = element("li", `${name}: ${words[`party_${state}`] || state} `, kind);
+    if (state === "in_call" || state === "ringing") {
+      const out = element("button", "\u2715");
+      out.type = "button";
+      out.setAttribute("aria-label", `${words.let_go} ${name}`);
+      out.addEventListener("click", () => act("drop", { party: tried.officer }));
+      item.append(out);
+    }
+    parties.append(item);
+  }
+}
+
+/** One button an agency, and one for each that are asked in together. */
+async function showAgencies() {
+  const answer = await fetch("/v1/agencies").catch(() => undefined);
+  if (!answer?.ok) return;
+  const known = await answer.json();
+  agencies = new Map(known.agencies.map((agency) => [agency.no, agency.name]));
+  const button = (text, to) => {
+    const made = element("button", text);
+    made.type = "button";
+    made.dataset.to = to;
+    made.addEventListener("click", () => act("transfer", { to }));
+    return made;
+  };
+  const single = known.agencies.map(({ no, name }) => button(`${no} ${name}`, no));
+  const together = known.linkages.map(({ name, to }) => button(`${name} (${to.join("+")})`, name));
+  by("agencies").replaceChildren(...together, ...single);
+  show();
+}
+
 /** The seconds that run. */
 function count() {
   for (const item of by("work").querySelectorAll("[data-due]")) {
@@ -149,6 +192,7 @@ function showThread() {
   by("say").querySelector(".main").hidden = !writes(c);
   by("done").textContent = `${onTheLine(c) ? words.hang_up : writes(c) ? words.done : words.dismiss} (F10)`;
   showWork(alert);
+  showParties(c);
   triage.fill(chosen, alert);
   const theirs = people(c);
   const several = (c.writers || []).length > 1;
@@ -381,6 +425,7 @@ document.addEventListener("keydown", (event) => {
   if (event.isComposing || event.keyCode === 229) return;
   if (event.key === "F2") next();
   else if (event.key === "F4" && onTheLine(held.get(chosen) || {})) act("three-way");
+  else if (event.key === "F6") by("agencies").querySelector("button")?.focus();
   else if (event.key === "F8") {
     if (by("triage").contains(document.activeElement)) saveTriage();
     else triage.focus();
@@ -400,4 +445,5 @@ setInterval(() => {
   count();
 }, 200);
 show();
+showAgencies();
 listen();

@@ -28,8 +28,10 @@ pub struct Code {
 impl Code {
     pub fn frequencies(self) -> [f64; 2] {
         let slot = |n: u32| LOWEST_HZ + STEP_HZ * f64::from(n);
+        // A fourth party sounds as the first of another call would.
+        let call = self.call + u32::from(self.role / 3) * (SLOTS + 1);
         let role = u32::from(self.role % 3) * SLOTS;
-        [slot(role + self.call % SLOTS), slot(3 * SLOTS + role + self.call / SLOTS % SLOTS)]
+        [slot(role + call % SLOTS), slot(3 * SLOTS + role + call / SLOTS % SLOTS)]
     }
 }
 

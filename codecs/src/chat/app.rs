@@ -289,6 +289,14 @@ pub enum LineKind {
     Notice,
 }
 
+/// How far an officer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approach {
+    EnRoute,
+    Arrived,
+}
+
 /// What an app is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Told<'a> {
@@ -315,6 +323,13 @@ pub enum Told<'a> {
         text: &'a str,
         kind: LineKind,
     },
+    /// An officer comes; rounded.
+    Officer {
+        alert_no: &'a str,
+        state: Approach,
+        distance_m: Option<u32>,
+        eta_s: Option<u64>,
+    },
 }
 
 impl Told<'_> {
@@ -331,6 +346,13 @@ impl Told<'_> {
             Told::Created { alert_no } => ("report.created", json!({"report_id": alert_no})),
             Told::Chat { alert_no, text, kind } => {
                 ("chat.msg", json!({"report_id": alert_no, "text": text, "kind": kind}))
+            }
+            Told::Officer { alert_no, state, distance_m, eta_s } => {
+                let mut d = json!({"report_id": alert_no, "state": state});
+                if let (Some(distance), Some(eta)) = (distance_m, eta_s) {
+                    (d["distance_m"], d["eta_s"]) = (json!(distance), json!(eta));
+                }
+                ("case.officer", d)
             }
         };
         serde_json::to_string(&Out { v: 1, t, id, seq, ack, re, d }).unwrap_or_default()
@@ -392,6 +414,12 @@ mod tests {
         let d = json!({"report_id": "1", "text": "民警\"已\"出发", "kind": "message"});
         let expected = json!({"v": 1, "t": "chat.msg", "id": "1.2", "seq": 7, "ack": 3, "d": d});
         assert_eq!(written(told, "1.2", Some(7), 3, ""), expected);
+        let coming =
+            Told::Officer { alert_no: "1", state: Approach::EnRoute, distance_m: Some(1200), eta_s: Some(240) };
+        let d = json!({"report_id": "1", "state": "en_route", "distance_m": 1200, "eta_s": 240});
+        assert_eq!(written(coming, "", None, 3, ""), json!({"v": 1, "t": "case.officer", "ack": 3, "d": d}));
+        let there = Told::Officer { alert_no: "1", state: Approach::Arrived, distance_m: None, eta_s: None };
+        assert_eq!(written(there, "", None, 3, "")["d"], json!({"report_id": "1", "state": "arrived"}));
         let d = json!({"code": "E_RATE", "msg": "slower"});
         let told = Told::Error { code: Code::Rate, what: "slower" };
         assert_eq!(written(told, "", None, 0, "x"), json!({"v": 1, "t": "error", "ack": 0, "re": "x", "d": d}));

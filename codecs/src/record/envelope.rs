@@ -19,6 +19,10 @@ pub enum Step {
     Located,
     Bridging,
     Bridged,
+    /// Somebody who is not of the police is asked into the call.
+    PartyCalled,
+    /// They are in it.
+    PartyConnected,
     Abandoned,
     Callback,
     LegEnded,
@@ -61,6 +65,8 @@ impl Step {
             Step::Located => "located",
             Step::Bridging => "bridging",
             Step::Bridged => "bridged",
+            Step::PartyCalled => "party_called",
+            Step::PartyConnected => "party_connected",
             Step::Abandoned => "abandoned",
             Step::Callback => "callback",
             Step::LegEnded => "leg_ended",

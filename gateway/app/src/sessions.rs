@@ -433,6 +433,14 @@ impl Sessions {
         self.look_after(user, due);
     }
 
+    /// What an app is told if it is there, and nobody misses who is not.
+    pub fn handle_passing(&mut self, user: &str, told: &Told<'_>) {
+        let there = self.by_user.get(user).and_then(|session| Some((session.conn?, session.kept)));
+        if let Some((conn, kept)) = there {
+            self.outputs.push_back(Output::Send { conn, frame: told.frame("", None, kept, "") });
+        }
+    }
+
     /// Makes sure that a session is looked after at `at` or earlier.
     fn look_after(&mut self, user: &str, at: Mono) {
         let Some(session) = self.by_user.get_mut(user) else { return };

@@ -231,9 +231,19 @@ pub enum DispatchFact {
         officer: String,
         result: TryResult,
     },
+    /// Their voice is in the call, and the call's in their ear.
     Bridged {
         officer: String,
         after_ms: u64,
+    },
+    /// A taker has asked in who is not of the police.
+    AskedIn,
+    /// Somebody who was asked for by name cannot be called.
+    Missed {
+        unit: String,
+        officer: String,
+        role: Role,
+        result: TryResult,
     },
     NobodyLeft,
 }

@@ -3,6 +3,7 @@
 //! Asks for seats and responders by output, hears of them by input; starts, joins and drops legs by number. What it
 //! decides is told as facts, in order, for the record.
 
+mod asked;
 mod message;
 mod officers;
 mod takers;
@@ -24,6 +25,7 @@ pub const CALLER: LegNo = LegNo(0);
 use crate::escalation::{Ladder, RING_AT_MOST};
 use crate::policy::{ANSWER_WITHIN, Policy};
 use crate::seat::{Outcome, SeatId};
+use asked::Asked;
 use officers::Bridged;
 use takers::Takers;
 
@@ -60,9 +62,13 @@ pub struct Call {
     /// An officer was asked for before there was anybody on the line.
     wish: Option<Why>,
     officer_breach_at: Option<Mono>,
+    /// The promise of an officer was set once.
+    officer_owed: bool,
     /// A call-back rings this long.
     ring_until: Option<Mono>,
     ladder: Option<Ladder>,
+    /// Those who are asked in by name.
+    asked: Asked,
     /// Responders in the conversation, and whether they are heard and hear.
     bridged: Vec<Bridged>,
     caller_heard: bool,
@@ -121,8 +127,10 @@ impl Call {
             triage_at: None,
             wish: None,
             officer_breach_at: None,
+            officer_owed: false,
             ring_until: None,
             ladder: None,
+            asked: Asked::default(),
             bridged: Vec::new(),
             caller_heard: false,
             caller_listens: true,
@@ -158,7 +166,8 @@ impl Call {
                 self.triage_at = None;
                 self.want_officer(now, Why::Action);
             }
-            Input::TransferTo { responder, role } => self.transfer_to(now, responder, role),
+            Input::AskIn { responder, role } => self.ask_in(now, responder, role),
+            Input::Drop { responder } => self.drop_responder(now, responder),
             Input::HangUp => self.end(now),
         }
     }
@@ -170,14 +179,15 @@ impl Call {
         if due(&mut self.breach_at, now) {
             self.fact(Fact::Breach { promise: Promise::Answer });
         }
-        if self.has_a_taker() && due(&mut self.triage_at, now) {
+        if self.is_to_have_triaged() && due(&mut self.triage_at, now) {
             self.want_officer(now, Why::Grace);
         }
         if due(&mut self.officer_breach_at, now) {
             self.fact(Fact::Breach { promise: Promise::Officer });
         }
         self.wake_takers(now);
-        while let Some(leg) = self.ladder.as_ref().and_then(|l| l.expired(now)) {
+        let expired = |call: &Call| call.ladder.as_ref().and_then(|l| l.expired(now)).or(call.asked.expired(now));
+        while let Some(leg) = expired(self) {
             self.outputs.push_back(Output::DropLeg { leg });
             self.leg_failed(now, leg, TryResult::NoAnswer);
         }
@@ -199,12 +209,12 @@ impl Call {
         [
             (self.attendant_at, "attendant"),
             (self.breach_at, "T1 answer guarantee"),
-            // Before a human has answered there is nobody to have triaged: the grace waits for them.
-            (self.triage_at.filter(|_| self.has_a_taker()), "triage grace"),
+            (self.triage_at.filter(|_| self.is_to_have_triaged()), "triage grace"),
             (self.officer_breach_at, "T2 officer guarantee"),
             (self.ring_until, "call-back rings out"),
             (self.takers.due(), "seat no answer"),
             (self.ladder.as_ref().and_then(Ladder::due), "next on the ladder"),
+            (self.asked.due(), "whoever was asked in rings out"),
         ]
         .into_iter()
         .filter_map(|(at, why)| at.map(|at| (at, why)))
@@ -309,8 +319,7 @@ impl Call {
     /// The others talk on as long as the reporter has somebody to talk to, or somebody is on the way.
     fn end_if_nobody_is_left(&mut self, now: Mono) {
         let somebody = !self.takers.is_empty() || !self.bridged.is_empty();
-        let coming = self.ladder.as_ref().is_some_and(Ladder::is_trying);
-        if !somebody && !coming {
+        if !somebody && !self.somebody_comes() {
             self.end(now);
         }
     }
@@ -318,6 +327,12 @@ impl Call {
     /// Somebody is there to have triaged: heard by the reporter, or listening to one who cannot hear them.
     fn has_a_taker(&self) -> bool {
         self.answered_at.is_some() || !self.caller_listens && self.takers.holder().is_some()
+    }
+
+    /// Before a human has answered there is nobody to have triaged: the grace waits for them, and for whom of the police
+    /// they have asked in.
+    fn is_to_have_triaged(&self) -> bool {
+        self.has_a_taker() && !self.asked.police()
     }
 
     fn caller_listens(&mut self, yes: bool) {
@@ -375,6 +390,7 @@ impl Call {
         self.ring_until = None;
         self.end_takers();
         self.end_responders(now);
+        self.end_asked(now);
         if self.caller != Caller::Gone {
             self.outputs.push_back(Output::DropLeg { leg: CALLER });
         }
@@ -388,5 +404,7 @@ fn due(at: &mut Option<Mono>, now: Mono) -> bool {
     at.take_if(|at| *at <= now).is_some()
 }
 
+#[cfg(test)]
+mod asked_tests;
 #[cfg(test)]
 mod tests;

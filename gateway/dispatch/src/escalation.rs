@@ -69,11 +69,6 @@ impl Ladder {
         }
     }
 
-    /// No rungs: whoever is reserved is the only try.
-    pub(crate) fn of_one(deadline: Mono, at_least: Duration) -> Ladder {
-        Ladder { next: RUNGS.len(), ..Ladder::new(deadline, at_least) }
-    }
-
     /// The share of each rung still to come, at least what a phone needs to ring.
     fn share(&self, now: Mono) -> Duration {
         let rungs = (RUNGS.len() - self.next).max(1) as u32;

@@ -8,6 +8,7 @@
     deny(clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable, clippy::unwrap_used)
 )]
 
+pub mod approach;
 pub mod call;
 pub mod callback;
 pub mod conversation;

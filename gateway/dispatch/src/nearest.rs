@@ -132,16 +132,16 @@ pub fn reserve(
     let pick = match rung {
         Rung::Officer => {
             let from = place.point.or(grid.map(|g| g.middle))?;
-            nearest_officer(roster, grids, grid, (place, from), share)?
+            nearest_officer(roster, grids, call, grid, (place, from), share)?
         }
         Rung::Unit => {
             let unit = above.next()?;
-            let responder = room(roster, unit).filter(|r| roster.is_free(*r))?;
+            let responder = room(roster, unit).filter(|r| roster.is_free(*r, call))?;
             Pick { responder, reason: format!("duty room of {unit}") }
         }
         Rung::Superior => {
             // To any height: whoever is there.
-            let free = above.skip(1).find_map(|up| Some((up, room(roster, up).filter(|r| roster.is_free(*r))?)));
+            let free = above.skip(1).find_map(|up| Some((up, room(roster, up).filter(|r| roster.is_free(*r, call))?)));
             let (superior, responder) = free?;
             Pick { responder, reason: format!("superior {superior} of {unit}") }
         }
@@ -151,12 +151,13 @@ pub fn reserve(
 }
 
 fn room(roster: &Roster, unit: &str) -> Option<ResponderId> {
-    roster.find(unit).filter(|r| roster.get(*r).role != Role::Officer)
+    roster.find(unit).filter(|r| matches!(roster.get(*r).role, Role::Unit | Role::Superior))
 }
 
 fn nearest_officer(
     roster: &Roster,
     grids: &GridMap,
+    call: CallKey,
     grid: Option<&Grid>,
     (place, from): (&Place, Point),
     share: Duration,
@@ -165,7 +166,7 @@ fn nearest_officer(
     for index in 0..roster.responders.len() {
         let id = ResponderId(index as u32);
         let officer = roster.get(id);
-        if officer.role != Role::Officer || !roster.is_free(id) || grids.is_avoided(place, &officer.unit) {
+        if officer.role != Role::Officer || !roster.is_free(id, call) || grids.is_avoided(place, &officer.unit) {
             continue;
         }
         let own = grid.is_some_and(|g| officer.grids.contains(&g.id));
@@ -210,6 +211,7 @@ mod tests {
             user: no.into(),
             phone: String::new(),
             on_duty: true,
+            lines: 1,
         }
     }
 

@@ -12,6 +12,9 @@ use crate::{CallKey, ResponderId};
 /// Before anything is known of somebody, an answer is expected after this.
 const ANSWER_EXPECTED: Duration = Duration::from_millis(3500);
 
+/// For so long somebody is where they said they were.
+const POSITION_HOLDS: Duration = Duration::from_secs(60);
+
 /// Somebody who can be called to a report.
 #[derive(Clone, Debug)]
 pub struct Responder {
@@ -27,13 +30,16 @@ pub struct Responder {
     /// Called when not registered: a `sip:` URI or digits.
     pub phone: String,
     pub on_duty: bool,
+    /// Calls that they can be in at one time; an officer has one.
+    pub lines: usize,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Presence {
     pub registered: bool,
     pub position: Option<(Point, Mono)>,
-    pub taken: Option<CallKey>,
+    /// The calls that they are in, or are being called to.
+    pub taken: Vec<CallKey>,
     /// Moving average of answer times, weight 1/4.
     pub answers_after: Duration,
     pub misses: u32,
@@ -53,8 +59,13 @@ impl Roster {
         let by_no = responders.iter().enumerate().map(|(i, r)| (r.no.clone(), id(i))).collect();
         let users = responders.iter().enumerate().filter(|(_, r)| !r.user.is_empty());
         let by_user = users.map(|(i, r)| (r.user.clone(), id(i))).collect();
-        let unknown =
-            Presence { registered: false, position: None, taken: None, answers_after: ANSWER_EXPECTED, misses: 0 };
+        let unknown = Presence {
+            registered: false,
+            position: None,
+            taken: Vec::new(),
+            answers_after: ANSWER_EXPECTED,
+            misses: 0,
+        };
         Roster { presence: vec![unknown; responders.len()], responders, by_no, by_user }
     }
 
@@ -78,23 +89,34 @@ impl Roster {
         self.presence[id.0 as usize].position = Some((position, now));
     }
 
-    /// Whether they may be called now: reachable, and in no other call.
-    pub(crate) fn is_free(&self, id: ResponderId) -> bool {
+    /// Whether they may be called now: reachable, with a line free, and not in this call already.
+    pub(crate) fn is_free(&self, id: ResponderId, call: CallKey) -> bool {
         let p = &self.presence[id.0 as usize];
         let r = self.get(id);
-        p.taken.is_none() && r.on_duty && (p.registered || !r.phone.is_empty())
+        p.taken.len() < r.lines && !p.taken.contains(&call) && r.on_duty && (p.registered || !r.phone.is_empty())
     }
 
-    /// Takes somebody for a call. One officer is never in two.
+    /// Where they are, if they have said so lately.
+    pub fn position(&self, now: Mono, id: ResponderId) -> Option<Point> {
+        let known = self.presence[id.0 as usize].position;
+        known.filter(|(_, then)| now.since(*then) < POSITION_HOLDS).map(|(at, _)| at)
+    }
+
+    /// Why somebody who is known cannot be called.
+    pub fn why_not(&self, id: ResponderId) -> TryResult {
+        let (p, r) = (&self.presence[id.0 as usize], self.get(id));
+        if r.on_duty && (p.registered || !r.phone.is_empty()) { TryResult::Busy } else { TryResult::Off }
+    }
+
+    /// Takes somebody for a call. Nobody is in more than they have lines for.
     pub(crate) fn take(&mut self, id: ResponderId, call: CallKey) {
-        let taken = &mut self.presence[id.0 as usize].taken;
-        assert!(taken.is_none(), "a responder is reserved once");
-        *taken = Some(call);
+        assert!(self.is_free(id, call), "a responder is reserved for a line that is free");
+        self.presence[id.0 as usize].taken.push(call);
     }
 
     /// Takes somebody by name; `false` when they are not free.
     pub fn reserve(&mut self, id: ResponderId, call: CallKey) -> bool {
-        let free = self.is_free(id);
+        let free = self.is_free(id, call);
         if free {
             self.take(id, call);
         }
@@ -104,10 +126,8 @@ impl Roster {
     /// Gives somebody back and learns from how it went.
     pub fn release(&mut self, id: ResponderId, call: CallKey, result: TryResult, after: Duration) {
         let presence = &mut self.presence[id.0 as usize];
-        if presence.taken != Some(call) {
-            return;
-        }
-        presence.taken = None;
+        let Some(at) = presence.taken.iter().position(|c| *c == call) else { return };
+        presence.taken.swap_remove(at);
         match result {
             TryResult::Answered => {
                 presence.answers_after = (presence.answers_after * 3 + after) / 4;
@@ -120,9 +140,7 @@ impl Roster {
 
     /// Gives back everybody that a failed call held.
     pub fn release_call(&mut self, call: CallKey) {
-        for presence in self.presence.iter_mut().filter(|p| p.taken == Some(call)) {
-            presence.taken = None;
-        }
+        self.presence.iter_mut().for_each(|p| p.taken.retain(|c| *c != call));
     }
 
     /// When an answer is to be expected: the average, and a half more for every miss in a row.
@@ -134,6 +152,6 @@ impl Roster {
     /// On duty, and free or taken, for the gauges.
     pub fn counts(&self) -> (usize, usize) {
         let duty = self.responders.iter().filter(|r| r.on_duty && r.role == Role::Officer).count();
-        (duty, self.presence.iter().filter(|p| p.taken.is_some()).count())
+        (duty, self.presence.iter().filter(|p| !p.taken.is_empty()).count())
     }
 }

@@ -122,7 +122,8 @@ impl City {
             b'h' => Action::HangUp,
             b'r' => Action::Ready,
             b'3' => Action::ThreeWay,
-            b't' => Action::Transfer { to: text },
+            b'd' => Action::Drop { party: text },
+            b't' => Action::Transfer { to: text.split(' ').map(str::to_owned).collect() },
             _ => {
                 let (kind, level) = (Some(IncidentKind::Report), Some(2));
                 let said = Assessment { kind, level, text: Some(text), ..Assessment::default() };
@@ -201,6 +202,8 @@ impl City {
                     CasebookOutput::Outbound(_)
                     | CasebookOutput::Fetch(_)
                     | CasebookOutput::Withdraw { .. }
+                    | CasebookOutput::CalledTo { .. }
+                    | CasebookOutput::Approach { .. }
                     | CasebookOutput::Notice(_)
                     | CasebookOutput::Standing { .. }
                     | CasebookOutput::Counted { .. } => {}
@@ -257,6 +260,9 @@ impl City {
             }
             DeskOutput::TakenBack { alert, seat } => {
                 self.gateway.casebook.handle(now, ToCasebook::ConversationTakenBack { at, alert, seat });
+            }
+            DeskOutput::Approach { no, news } => {
+                self.gateway.casebook.handle(now, ToCasebook::Approach { no, news });
             }
             DeskOutput::CallBackDropped { no, joined } => {
                 self.gateway.casebook.handle(now, ToCasebook::CallBackDropped { at, no, joined });

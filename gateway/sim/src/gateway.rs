@@ -51,6 +51,7 @@ fn responders() -> Vec<Responder> {
         user,
         phone: String::new(),
         on_duty: true,
+        lines: 1,
     };
     let station = "370402510000";
     let mut all: Vec<Responder> =
@@ -103,6 +104,7 @@ fn casebook_config(grids: &Arc<GridMap>, (shards, luck): (u16, u32), broken: Opt
             idle: Duration::from_secs(15),
         },
         stored_a_day: None,
+        orders: None,
     }
 }
 

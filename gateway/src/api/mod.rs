@@ -5,8 +5,11 @@
 mod app;
 pub mod hook;
 pub mod idempotent;
+mod officers;
 pub mod pages;
 mod problem;
+pub mod rights;
+mod seats;
 pub mod signed;
 pub mod talk;
 pub mod who;
@@ -27,7 +30,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use codecs::geo::Point;
 use codecs::journal::Kind;
 use codecs::record::{AlertNo, AlertRecord, CloudEvent};
 use futures_util::stream;
@@ -36,15 +38,15 @@ use serde::Deserialize;
 use serde_json::json;
 use store::journal::{Item, Reader};
 use store::read_model;
-use switchboard::{Action, CallFact, Fact, Failure, RequestId, TextFact, ToCasebook, ToDesk};
+use switchboard::{CallFact, Fact, Failure, RequestId, TextFact, ToCasebook};
 use tokio::sync::watch;
 
 use crate::channel::Channels;
 use crate::clock::Clock;
+use crate::inbox::Handle;
 use crate::inbox::casebook::{self, Answer, Reached, Waiting};
 use crate::inbox::keys::Keys;
 use crate::inbox::notices::Notices;
-use crate::inbox::{Handle, Input};
 use crate::observe::health::Health;
 use crate::thread::recorder::Taps;
 pub use problem::Problem;
@@ -61,7 +63,7 @@ pub struct Api {
     pub waiting: Waiting,
     pub next_request: Arc<AtomicU64>,
     pub tokens: Arc<who::Tokens>,
-    pub places: Arc<who::Places>,
+    pub places: Arc<rights::Places>,
     pub disk: Arc<dyn store::disk::Disk>,
     pub data: PathBuf,
     pub clock: Clock,
@@ -162,15 +164,17 @@ pub fn api(state: Api) -> Router {
         .route("/v1/seats/{id}/events", get(talk::seat_events))
         .route("/v1/seats/{id}/conversations/{no}/say", post(talk::say))
         .route("/v1/seats/{id}/conversations/{no}/done", post(talk::done))
+        .route("/v1/agencies", get(seats::agencies))
         .route("/v1/outbound", post(talk::send))
         .route("/v1/outbound/{id}", get(talk::sent))
-        .route("/v1/seats/{id}/{action}", post(seat_action))
+        .route("/v1/seats/{id}/{action}", post(seats::act))
         .route("/v1/sinks/{name}/replay", post(replay_sink))
         .route("/v1/log", put(set_log))
         .route("/v1/app", get(app::open))
         .route("/v1/links", post(pages::make_link))
-        .route("/v1/officers/{no}/duty", put(officer_duty))
-        .route("/v1/officers/{no}/position", put(officer_position))
+        .route("/v1/officers/{no}/events", get(officers::events))
+        .route("/v1/officers/{no}/duty", put(officers::duty))
+        .route("/v1/officers/{no}/position", put(officers::position))
         .layer(middleware::from_fn_with_state(state.clone(), idempotent::once))
         .layer(middleware::from_fn_with_state(state.clone(), who::authenticate));
     Router::new()
@@ -467,39 +471,6 @@ fn event_type(payload: &[u8]) -> String {
     serde_json::from_slice::<Type>(payload).map(|t| t.kind).unwrap_or_default()
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Transfer {
-    to: String,
-}
-
-async fn seat_action(
-    State(state): State<Api>,
-    Extension(who): Extension<Principal>,
-    Path((seat, action)): Path<(String, String)>,
-    body: Bytes,
-) -> Result<Response, Problem> {
-    let action = match action.as_str() {
-        "hangup" => Action::HangUp,
-        "answer" => Action::Ready,
-        "three-way" => Action::ThreeWay,
-        "triage" => {
-            let (said, place) = work::assessment(&body, |unit| state.places.is_unit(unit))?;
-            Action::Triage { said: Box::new(said), place }
-        }
-        "transfer" => Action::Transfer { to: parse_body::<Transfer>(&body)?.to },
-        _ => {
-            return Err(Problem::new(
-                StatusCode::NOT_FOUND,
-                "GW-4404",
-                "actions: answer, hangup, triage, three-way, transfer",
-            ));
-        }
-    };
-    let (request, by) = (state.new_request(), who.actor());
-    ask(&state, request, || state.shards.send(Input::Desk(ToDesk::SeatAction { seat, action, by, request }))).await
-}
-
 /// 202: the dead letters are being tried again.
 async fn replay_sink(
     State(state): State<Api>,
@@ -527,41 +498,6 @@ async fn set_log(Extension(who): Extension<Principal>, body: Bytes) -> Result<Re
     crate::observe::log::set_level(&log.level)
         .map_err(|what| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", format!("level: {what}")))?;
     tracing::warn!(level = log.level, by = who.actor(), "the log's level was set");
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Duty {
-    on_duty: bool,
-}
-
-async fn officer_duty(
-    State(state): State<Api>,
-    Extension(who): Extension<Principal>,
-    Path(officer): Path<String>,
-    body: Bytes,
-) -> Result<Response, Problem> {
-    let on_duty = parse_body::<Duty>(&body)?.on_duty;
-    let request = state.new_request();
-    let told = ToDesk::Duty { officer: officer.clone(), on_duty, request };
-    ask(&state, request, || state.shards.send(Input::Desk(told))).await?;
-    let (request, at) = (state.new_request(), state.clock.wall());
-    ask(&state, request, || state.tell(&who, ToCasebook::Duty { at, officer, on_duty, request })).await
-}
-
-/// Live state, not journalled: 204.
-async fn officer_position(
-    State(state): State<Api>,
-    Path(officer): Path<String>,
-    body: Bytes,
-) -> Result<Response, Problem> {
-    let at: Point = parse_body(&body)?;
-    if !at.is_sane() {
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", "lon and lat are degrees"));
-    }
-    let request = state.new_request();
-    ask(&state, request, || state.shards.send(Input::Desk(ToDesk::Position { officer, at, request }))).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

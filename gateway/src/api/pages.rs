@@ -1,4 +1,4 @@
-//! Pages for people: the call taker's, the reporter's. They are part of the program, ask for nothing from elsewhere,
+//! Pages for people: the call taker's, the officer's, the reporter's. They are part of the program, ask for nothing from elsewhere,
 //! and do nothing that the API does not do.
 
 use std::collections::HashMap;
@@ -37,13 +37,15 @@ const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
 /// What pages are made of.
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 5] = [
     ("page.css", "text/css; charset=utf-8", include_str!("../../web/page.css")),
     ("seat.js", "text/javascript; charset=utf-8", include_str!("../../web/seat.js")),
     ("triage.js", "text/javascript; charset=utf-8", include_str!("../../web/triage.js")),
+    ("officer.js", "text/javascript; charset=utf-8", include_str!("../../web/officer.js")),
     ("report.js", "text/javascript; charset=utf-8", include_str!("../../web/report.js")),
 ];
 const SEAT: &str = include_str!("../../web/seat.html");
+const OFFICER: &str = include_str!("../../web/officer.html");
 const LOGIN: &str = include_str!("../../web/login.html");
 const REPORT: &str = include_str!("../../web/report.html");
 const WORDS: &str = include_str!("../../web/words.json");
@@ -128,6 +130,8 @@ pub(super) fn pages() -> Router<Api> {
     Router::new()
         .route("/seat", get(seat).post(log_in))
         .route("/seat/leave", axum::routing::post(log_out))
+        .route("/officer", get(officer).post(log_in_officer))
+        .route("/officer/leave", axum::routing::post(log_out_officer))
         .route("/report", get(report))
         .route("/assets/{file}", get(asset))
         .layer(middleware::map_response(guarded))
@@ -187,17 +191,42 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
-/// Who has the page's cookie, if they may sit at a seat.
-fn taker(api: &Api, headers: &HeaderMap) -> Option<Principal> {
-    let who = api.tokens.who(who::cookie(headers)?, api.clock.mono(), api.now_s())?;
-    (who.role == Role::Seat && api.places.seats.contains(&who.subject)).then_some(who)
+/// A page that somebody logs in to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Desk {
+    Seat,
+    Officer,
+}
+
+impl Desk {
+    fn path(self) -> &'static str {
+        match self {
+            Desk::Seat => "/seat",
+            Desk::Officer => "/officer",
+        }
+    }
+
+    /// Whether the page is this principal's.
+    fn admits(self, api: &Api, role: Role, subject: &str) -> bool {
+        match self {
+            Desk::Seat => role == Role::Seat && api.places.seats.contains(subject),
+            Desk::Officer => role == Role::Officer && api.places.officers.contains_key(subject),
+        }
+    }
+
+    /// Who has the page's cookie, if the page is theirs.
+    fn who(self, api: &Api, headers: &HeaderMap) -> Option<Principal> {
+        let who = api.tokens.who(who::cookie(headers)?, api.clock.mono(), api.now_s())?;
+        self.admits(api, who.role, &who.subject).then_some(who)
+    }
 }
 
 /// The page on which somebody logs in: by the link of this key, or with a token where there is none. `class`: what was
 /// wrong the last time.
-fn login(lang: &str, headers: &HeaderMap, class: &str, key: &str) -> Response {
+fn login(desk: Desk, lang: &str, headers: &HeaderMap, class: &str, key: &str) -> Response {
     let (by_link, by_token) = if key.is_empty() { ("hidden", "") } else { ("", "hidden") };
-    let more = [("class", class), ("query", query(lang)), ("by_link", by_link), ("by_token", by_token), ("key", key)];
+    let action = format!("{}{}", desk.path(), query(lang));
+    let more = [("class", class), ("action", &*action), ("by_link", by_link), ("by_token", by_token), ("key", key)];
     page(LOGIN, lang, headers, &more)
 }
 
@@ -210,28 +239,58 @@ fn query(lang: &str) -> &'static str {
     }
 }
 
-/// The call taker's page. Of a link it is the button that uses it up: whatever only fetches addresses, as the preview of
-/// a chat or a browser ahead of time does, presses none.
+/// Whose page it is, or what they are shown first. Of a link it is the button that uses it up: whatever only fetches
+/// addresses, as the preview of a chat or a browser ahead of time does, presses none.
+fn admitted(
+    desk: Desk,
+    api: &Api,
+    asked: &Asked,
+    line: Option<Extension<Arc<Line>>>,
+    headers: &HeaderMap,
+) -> Result<Principal, Response> {
+    if !asked.key.is_empty() {
+        return Err(if api.links.is_good(&asked.key, api.clock.mono()) {
+            login(desk, &asked.lang, headers, "", &asked.key)
+        } else {
+            (StatusCode::FORBIDDEN, login(desk, &asked.lang, headers, "used", "")).into_response()
+        });
+    }
+    let who = desk
+        .who(api, headers)
+        .ok_or_else(|| (StatusCode::UNAUTHORIZED, login(desk, &asked.lang, headers, "", "")).into_response())?;
+    if let Some(Extension(line)) = line {
+        line.belongs_to(&who.actor());
+    }
+    Ok(who)
+}
+
+/// The call taker's page.
 async fn seat(
     State(api): State<Api>,
     Query(asked): Query<Asked>,
     line: Option<Extension<Arc<Line>>>,
     headers: HeaderMap,
 ) -> Response {
-    if !asked.key.is_empty() {
-        return if api.links.is_good(&asked.key, api.clock.mono()) {
-            login(&asked.lang, &headers, "", &asked.key)
-        } else {
-            (StatusCode::FORBIDDEN, login(&asked.lang, &headers, "used", "")).into_response()
-        };
+    match admitted(Desk::Seat, &api, &asked, line, &headers) {
+        Ok(who) => page(SEAT, &asked.lang, &headers, &[("seat", &who.subject)]),
+        Err(first) => first,
     }
-    let Some(who) = taker(&api, &headers) else {
-        return (StatusCode::UNAUTHORIZED, login(&asked.lang, &headers, "", "")).into_response();
-    };
-    if let Some(Extension(line)) = line {
-        line.belongs_to(&who.actor());
+}
+
+/// The officer's page, made for a phone: what they are called to, and what they tell of it.
+async fn officer(
+    State(api): State<Api>,
+    Query(asked): Query<Asked>,
+    line: Option<Extension<Arc<Line>>>,
+    headers: HeaderMap,
+) -> Response {
+    match admitted(Desk::Officer, &api, &asked, line, &headers) {
+        Ok(who) => {
+            let results = serde_json::to_string(&api.places.result_codes).unwrap_or_default();
+            page(OFFICER, &asked.lang, &headers, &[("officer", &who.subject), ("results", &results)])
+        }
+        Err(first) => first,
     }
-    page(SEAT, &asked.lang, &headers, &[("seat", &who.subject)])
 }
 
 #[derive(Deserialize, Default)]
@@ -242,14 +301,27 @@ struct Login {
     key: String,
 }
 
-/// With a token of the seat's own, or by a link, which is used up by it.
 async fn log_in(
     State(api): State<Api>,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
     Form(given): Form<Login>,
 ) -> Response {
-    if !who::is_from_here(&headers) {
+    let_in(Desk::Seat, &api, &asked, &headers, &given)
+}
+
+async fn log_in_officer(
+    State(api): State<Api>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+    Form(given): Form<Login>,
+) -> Response {
+    let_in(Desk::Officer, &api, &asked, &headers, &given)
+}
+
+/// With a token of their own, or by a link, which is used up by it.
+fn let_in(desk: Desk, api: &Api, asked: &Asked, headers: &HeaderMap, given: &Login) -> Response {
+    if !who::is_from_here(headers) {
         return elsewhere();
     }
     if !api.installation.is_known() {
@@ -257,34 +329,36 @@ async fn log_in(
         return not_yet();
     }
     let (who, otherwise) = if given.key.is_empty() {
-        (by_token(&api, given.token.trim()), "wrong")
+        (by_token(desk, api, given.token.trim()), "wrong")
     } else {
         (api.links.take(&given.key, api.clock.mono()), "used")
     };
+    // A link of another page lets nobody in here; it is used up all the same.
+    let who =
+        who.filter(|who| Role::EACH.into_iter().any(|r| r.text() == who.role && desk.admits(api, r, &who.subject)));
     match who {
-        Some(who) => enter(&api, &who, &asked.lang),
+        Some(who) => enter(desk, api, &who, &asked.lang),
         None => {
             metrics::counter!("gateway_api_refused_total", "why" => "credential").increment(1);
-            (StatusCode::FORBIDDEN, login(&asked.lang, &headers, otherwise, "")).into_response()
+            (StatusCode::FORBIDDEN, login(desk, &asked.lang, headers, otherwise, "")).into_response()
         }
     }
 }
 
-/// Whom a seat's token lets in. A page's own begins no other: it ends when it ends.
-fn by_token(api: &Api, token: &str) -> Option<Holder> {
+/// Whom a token of their own lets in. A page's own begins no other: it ends when it ends.
+fn by_token(desk: Desk, api: &Api, token: &str) -> Option<Holder> {
     let Principal { role, subject, area } = api.tokens.who(token, api.clock.mono(), api.now_s())?;
-    let is_taker = role == Role::Seat && api.places.seats.contains(&subject);
-    let by = api.tokens.id_of(token).filter(|_| is_taker)?;
+    let by = api.tokens.id_of(token).filter(|_| desk.admits(api, role, &subject))?;
     Some(Holder { role: role.text().to_owned(), subject, area, by })
 }
 
 /// The cookie, and on to the page: no key and no token stays in the address, and a page that is loaded anew logs nobody
 /// in again.
-fn enter(api: &Api, who: &Holder, lang: &str) -> Response {
+fn enter(desk: Desk, api: &Api, who: &Holder, lang: &str) -> Response {
     let Some(token) = signed::make(&api.installation, who, api.now_s() + COOKIE_S) else { return not_yet() };
     let secure = if api.is_tls { "; Secure" } else { "" };
     let cookie = format!("{}{token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={COOKIE_S}{secure}", who::COOKIE);
-    let mut response = Redirect::to(&format!("/seat{}", query(lang))).into_response();
+    let mut response = Redirect::to(&format!("{}{}", desk.path(), query(lang))).into_response();
     if let Ok(value) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, value);
     }
@@ -303,10 +377,18 @@ fn elsewhere() -> Response {
 }
 
 async fn log_out(State(api): State<Api>, headers: HeaderMap) -> Response {
-    if !who::is_from_here(&headers) {
+    let_out(Desk::Seat, &api, &headers)
+}
+
+async fn log_out_officer(State(api): State<Api>, headers: HeaderMap) -> Response {
+    let_out(Desk::Officer, &api, &headers)
+}
+
+fn let_out(desk: Desk, api: &Api, headers: &HeaderMap) -> Response {
+    if !who::is_from_here(headers) {
         return elsewhere();
     }
-    if let Some(token) = who::cookie(&headers) {
+    if let Some(token) = who::cookie(headers) {
         if !api.installation.is_known() {
             // It could not be told yet whose it is, and would count later.
             return not_yet();
@@ -314,7 +396,7 @@ async fn log_out(State(api): State<Api>, headers: HeaderMap) -> Response {
         api.tokens.leave(token, api.clock.mono(), api.now_s());
     }
     let cookie = format!("{}; HttpOnly; SameSite=Strict; Path=/; Max-Age=0", who::COOKIE);
-    let mut response = login("", &headers, "", "");
+    let mut response = login(desk, "", headers, "", "");
     if let Ok(value) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, value);
     }
@@ -329,7 +411,8 @@ async fn report(Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct For {
-    seat: String,
+    seat: Option<String>,
+    officer: Option<String>,
 }
 
 /// A link that logs in whoever uses it first.
@@ -339,18 +422,24 @@ pub(super) async fn make_link(
     headers: HeaderMap,
     Json(wanted): Json<For>,
 ) -> Result<Response, Problem> {
-    if !api.places.seats.contains(&wanted.seat) {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such seat"));
+    let (desk, role, subject) = match (wanted.seat, wanted.officer) {
+        (Some(seat), None) => (Desk::Seat, Role::Seat, seat),
+        (None, Some(officer)) => (Desk::Officer, Role::Officer, officer),
+        _ => return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", "either `seat` or `officer`")),
+    };
+    let is_theirs = desk == Desk::Seat || api.places.officers.get(&subject).is_some_and(|u| u.starts_with(&by.area));
+    if !desk.admits(&api, role, &subject) || !is_theirs {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such seat or officer"));
     }
     let leave = who::credential(&headers).and_then(|token| api.tokens.id_of(token)).unwrap_or_default();
-    let holder = Holder::of(Role::Seat.text(), &wanted.seat);
+    let holder = Holder::of(role.text(), &subject);
     let who = Holder { area: by.area.clone(), by: leave, ..holder };
     let actor = format!("{}:{}", who.role, who.subject);
     let Some(key) = api.links.make(who, api.clock.mono()) else {
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "GW-4429", "a thousand links wait to be used"));
     };
     tracing::info!(who = actor, by = by.actor(), "a link to a page was made");
-    let body = json!({"url": format!("/seat?key={key}"), "expires_s": LINK_FOR.as_secs()});
+    let body = json!({"url": format!("{}?key={key}", desk.path()), "expires_s": LINK_FOR.as_secs()});
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
@@ -383,9 +472,10 @@ mod tests {
         let all: Value = serde_json::from_str(WORDS).expect("JSON");
         let keys = |lang: &str| all[lang].as_object().expect("words").keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys("zh"), keys("en"));
-        for template in [SEAT, LOGIN, REPORT] {
+        for template in [SEAT, OFFICER, LOGIN, REPORT] {
             let names = template.split("{{").skip(1).map(|rest| rest.split("}}").next().expect("closed"));
-            let given = ["words", "lang", "seat", "class", "query", "key", "by_link", "by_token"];
+            let given =
+                ["words", "lang", "seat", "officer", "results", "class", "action", "key", "by_link", "by_token"];
             for name in names.filter(|n| !given.contains(n)) {
                 assert!(keys("zh").contains(&name.to_owned()), "{name}");
             }

@@ -1,18 +1,19 @@
 //! Conversations over the API: what a seat holds, what it says, alerts joined and taken apart, lines to anybody.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use codecs::record::{Address, LineState};
-use futures_util::stream;
 use serde::Deserialize;
 use serde_json::json;
 use switchboard::{SayRequest, ToCasebook};
 use tokio::sync::broadcast;
 
+use super::pages::Here;
 use super::who::{Principal, Standing};
 use super::work::is_forbidden;
 use super::{Api, Problem, ask, number, parse_body};
@@ -44,25 +45,30 @@ pub(super) async fn seat_events(
     let listener = state.notices.listen(&seat);
     let here = listens.here.then(|| state.present.enter(&seat, &state.shards));
     let _ = state.casebook.send(Input::Message(ToCasebook::Tell { at: state.clock.wall(), seat }));
-    let standing = Standing::of(&state, &headers);
-    let feed = stream::unfold((listener, standing, here), |(mut listener, mut standing, here)| async move {
-        if !standing.holds() {
-            return None;
-        }
-        // Whoever closes a page is noticed when something is said to them.
-        let still = if here.is_some() { STILL_THERE } else { super::STILL_HERE };
-        match tokio::time::timeout(still, listener.recv()).await {
-            Ok(Ok(_)) if !standing.holds() => None,
-            Ok(Ok(text)) => {
-                Some((Ok::<_, Infallible>(Bytes::copy_from_slice(text.as_bytes())), (listener, standing, here)))
+    Ok(stream(listener, Standing::of(&state, &headers), here))
+}
+
+/// What is told to a listener, as long as their token counts.
+pub(super) fn stream(listener: broadcast::Receiver<Arc<str>>, standing: Standing, here: Option<Here>) -> Response {
+    let feed =
+        futures_util::stream::unfold((listener, standing, here), |(mut listener, mut standing, here)| async move {
+            if !standing.holds() {
+                return None;
             }
-            // Too slow for what comes: the list is read anew on the next connection.
-            Ok(Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed)) => None,
-            Err(_) => Some((Ok(Bytes::from_static(b": still here\n\n")), (listener, standing, here))),
-        }
-    });
+            // Whoever closes a page is noticed when something is said to them.
+            let still = if here.is_some() { STILL_THERE } else { super::STILL_HERE };
+            match tokio::time::timeout(still, listener.recv()).await {
+                Ok(Ok(_)) if !standing.holds() => None,
+                Ok(Ok(text)) => {
+                    Some((Ok::<_, Infallible>(Bytes::copy_from_slice(text.as_bytes())), (listener, standing, here)))
+                }
+                // Too slow for what comes: the list is read anew on the next connection.
+                Ok(Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed)) => None,
+                Err(_) => Some((Ok(Bytes::from_static(b": still here\n\n")), (listener, standing, here))),
+            }
+        });
     let head = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    Ok((head, Body::from_stream(feed)).into_response())
+    (head, Body::from_stream(feed)).into_response()
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
 //! What is established about an alert, and the steps of those who act on it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
@@ -171,10 +171,10 @@ pub(super) async fn step(
 }
 
 /// Whoever reports back says what came of it, by a code that the city knows.
-fn result_fault(known: &BTreeSet<String>, step: HandlingStep, code: &str) -> Option<String> {
+fn result_fault(known: &BTreeMap<String, String>, step: HandlingStep, code: &str) -> Option<String> {
     let is_wanted = step == HandlingStep::FedBack || !code.is_empty();
-    let is_fine = known.is_empty() || !is_wanted || known.contains(code);
-    let all = || known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let is_fine = known.is_empty() || !is_wanted || known.contains_key(code);
+    let all = || known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     (!is_fine).then(|| format!("result_code `{code}`: there are {}", all()))
 }
 

@@ -13,8 +13,9 @@ use store::disk::Disk;
 use tokio::sync::{Notify, watch};
 
 use super::{Listeners, Settings};
+use crate::api::rights::Places;
 use crate::api::signed::Installation;
-use crate::api::who::{Places, Tokens};
+use crate::api::who::Tokens;
 use crate::api::{self, Admin, Api};
 use crate::channel::{self, Channels, Client};
 use crate::city::City;

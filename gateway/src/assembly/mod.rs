@@ -24,8 +24,8 @@ use switchboard::replay::Front;
 use switchboard::{CasebookConfig, KeywordTable};
 use tokio::sync::watch;
 
+use crate::api::rights::Places;
 use crate::api::signed::Installation;
-use crate::api::who::Places;
 use crate::channel::{Channels, Client};
 use crate::city::City;
 use crate::clock::{Clock, random};
@@ -166,6 +166,7 @@ fn casebook_config(city: &mut City, settings: &Settings) -> anyhow::Result<Caseb
         subscribers: Arc::clone(&city.subscribers),
         patience: city.patience,
         stored_a_day: city.stored_a_day,
+        orders: city.orders.take().map(Arc::new),
     })
 }
 
@@ -216,7 +217,7 @@ impl Kept {
     fn open(city: &mut City, settings: &Settings, base: &Base) -> anyhow::Result<Kept> {
         let (durable_sender, durable) = watch::channel(Reached::default());
         let (sender, inbox) = mpsc::channel();
-        let (waiting, notices, keys) = (Waiting::default(), Notices::default(), Keys::default());
+        let (waiting, notices, keys) = (Waiting::default(), Notices::new(Arc::clone(&city.grids)), Keys::default());
         let withheld = Withheld::default();
         let needed_from = Arc::new(AtomicU64::new(0));
         let casebook_at = Arc::new(AtomicU64::new(0));
@@ -253,11 +254,15 @@ impl Kept {
 }
 
 fn places(city: &City, unit: &str) -> Places {
+    let police = city.responders.iter().filter(|r| r.role.is_police());
+    let agency = |r: &&switchboard::Responder| r.role == codecs::record::Role::Agency;
     Places {
         unit: unit.to_owned(),
         seats: city.seats.iter().map(|s| s.id.clone()).collect(),
-        officers: city.responders.iter().map(|r| (r.no.clone(), r.unit.clone())).collect(),
-        result_codes: city.result_codes.keys().cloned().collect(),
+        officers: police.map(|r| (r.no.clone(), r.unit.clone())).collect(),
+        agencies: city.responders.iter().filter(agency).map(|r| (r.no.clone(), r.name.clone())).collect(),
+        linkages: city.linkages.clone(),
+        result_codes: city.result_codes.clone(),
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use app::{Close, Config, ConnId, Fate, Line, Output, Sessions, Stored, Ticket};
 use codecs::chat::SharedLocation;
-use codecs::chat::app::{LineKind, Report};
+use codecs::chat::app::{Approach, LineKind, Report, Told};
 use codecs::record::{Address, AlertNo, Form, LineState};
 use codecs::sip::auth::hex;
 use codecs::time::Mono;
-use switchboard::{Body, Incoming, Outbound, RequestId, ToCasebook};
+use switchboard::{Approaching, Body, Incoming, Outbound, RequestId, ToCasebook};
 use tokio::sync::mpsc;
 
 use super::{Shared, ToChannel};
@@ -131,6 +131,14 @@ impl Task {
     fn hears(&mut self, message: ToChannel) {
         match message {
             ToChannel::Outbound(outbound) => self.line(outbound),
+            ToChannel::Approach { user, no, news } => {
+                let (state, distance_m, eta_s) = match news {
+                    Approaching::Coming { metres, eta } => (Approach::EnRoute, Some(metres), Some(eta.as_secs())),
+                    Approaching::There { .. } => (Approach::Arrived, None, None),
+                };
+                let told = Told::Officer { alert_no: no.as_str(), state, distance_m, eta_s };
+                self.sessions.handle_passing(&user, &told);
+            }
             ToChannel::Acknowledge { .. } | ToChannel::Fetch(_) | ToChannel::Withdraw(_) => {}
             ToChannel::Leave => self.left = true,
         }

@@ -179,7 +179,7 @@ impl Task {
                     named.map(|id| self.lines.remove(&id));
                 }
             }
-            ToChannel::Fetch(_) | ToChannel::Leave => {}
+            ToChannel::Approach { .. } | ToChannel::Fetch(_) | ToChannel::Leave => {}
         }
     }
 

@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
 use codecs::chat::{qq, wechat};
-use codecs::record::LineState;
+use codecs::record::{Address, AlertNo, LineState};
 use codecs::webhook::Secret as WebhookSecret;
 use quick_cache::sync::Cache;
 use store::disk::Disk;
-use switchboard::{Fetch, Outbound, OutgoingMessage, ToCasebook, ToShard};
+use switchboard::{Approaching, Fetch, Outbound, OutgoingMessage, ToCasebook, ToShard};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -114,6 +114,12 @@ pub enum ToChannel {
     Fetch(Fetch),
     /// A line of ours is not to go, if it has not gone.
     Withdraw(String),
+    /// An app is shown how an officer comes.
+    Approach {
+        user: String,
+        no: AlertNo,
+        news: Approaching,
+    },
     Leave,
 }
 
@@ -303,6 +309,13 @@ impl Channels {
             // At once, whatever waits in front of the line.
             self.withdrawn.0.insert(line.clone(), ());
             outbox.push(door.number, ToChannel::Withdraw(line));
+        }
+    }
+
+    /// Whoever is not there does not see it.
+    pub fn approach(&self, to: Address, no: AlertNo, news: Approaching, outbox: &mut Outbox) {
+        if let Some(door) = self.doors.get(&to.channel) {
+            outbox.push(door.number, ToChannel::Approach { user: to.user, no, news });
         }
     }
 

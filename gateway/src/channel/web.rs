@@ -73,7 +73,10 @@ impl Web {
                     match work {
                         ToChannel::Outbound(outbound) => web.deliver(&outbound).await,
                         ToChannel::Fetch(fetch) => web.fetch(&fetch).await,
-                        ToChannel::Acknowledge { .. } | ToChannel::Withdraw(_) | ToChannel::Leave => {}
+                        ToChannel::Acknowledge { .. }
+                        | ToChannel::Approach { .. }
+                        | ToChannel::Withdraw(_)
+                        | ToChannel::Leave => {}
                     }
                 }
             });
@@ -84,7 +87,7 @@ impl Web {
             let key = match &message {
                 ToChannel::Outbound(outbound) => outbound.to.user.as_bytes().to_vec(),
                 ToChannel::Fetch(fetch) => fetch.vendor_id.as_bytes().to_vec(),
-                ToChannel::Acknowledge { .. } | ToChannel::Withdraw(_) => continue,
+                ToChannel::Acknowledge { .. } | ToChannel::Approach { .. } | ToChannel::Withdraw(_) => continue,
                 ToChannel::Leave => return,
             };
             if let (Some(pace), ToChannel::Outbound(_)) = (&mut pace, &message) {

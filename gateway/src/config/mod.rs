@@ -80,6 +80,12 @@ pub struct Config {
     pub group: BTreeMap<String, Group>,
     #[serde(default)]
     pub unit: BTreeMap<String, Unit>,
+    /// Who can be asked into a call and is not of the police, by the number that a call taker knows: 119, 120, a utility.
+    #[serde(default)]
+    pub agency: BTreeMap<String, Agency>,
+    /// Those who are asked in together by one key, by what it is called: 警医消.
+    #[serde(default)]
+    pub linkage: BTreeMap<String, Linkage>,
     pub tables: Tables,
     #[serde(default)]
     pub answer: Answer,
@@ -95,6 +101,8 @@ pub struct Config {
     pub sink: BTreeMap<String, Sink>,
     #[serde(default)]
     pub channel: BTreeMap<String, channel::Channel>,
+    /// Officers have what they are called to in writing too, and answer by a digit: those of them with a telephone number.
+    pub orders: Option<Orders>,
     #[serde(default)]
     pub conversation: Conversation,
     /// Texts that a call taker sends by name.
@@ -367,6 +375,44 @@ pub struct Unit {
     pub phone: String,
     /// The unit above it, by its code.
     pub superior: Option<String>,
+    /// Calls that its duty room can be in at one time.
+    #[serde(default = "lines")]
+    pub lines: usize,
+}
+
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Orders {
+    /// The channel by which they are written to, of short messages.
+    pub channel: String,
+}
+
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Agency {
+    /// What people call it.
+    pub name: String,
+    /// The SIP user it registers as.
+    #[serde(default)]
+    pub user: String,
+    pub secret: Option<Secret>,
+    /// Dialled when not registered: a `sip:` URI or digits.
+    #[serde(default)]
+    pub phone: String,
+    /// Calls that it can be in at one time.
+    #[serde(default = "lines")]
+    pub lines: usize,
+}
+
+fn lines() -> usize {
+    4
+}
+
+#[derive(Deserialize, JsonSchema, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Linkage {
+    /// Agencies, units and officers, all rung at the same time.
+    pub to: Vec<String>,
 }
 
 /// Files beside the configuration.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::source::Source;
-use super::{Config, Problem, default_shards};
+use super::{Config, Problem, channel, default_shards};
 
 /// Reads as much of a configuration as makes sense, and everything that is wrong with it, each with file and line and
 /// what would be right.
@@ -123,6 +123,13 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
 /// A longer tone takes too much of the three seconds.
 const TONE_MAX: Duration = Duration::from_secs(2);
 
+/// A room with no line is never called, and one with too many is a mistake.
+fn lines_wrong(key: &str, lines: usize, complain: &mut impl FnMut(String, &'static str, String)) {
+    if !(1..=1000).contains(&lines) {
+        complain(format!("{key}.lines"), "GW-0254", format!("{key}: lines are 1 to 1000, and not {lines}"));
+    }
+}
+
 /// Names that lead nowhere.
 fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
     let mut complain = |key: String, code, what: String| all.push((key, code, what));
@@ -155,6 +162,11 @@ fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
             complain(format!("channel.{name}.trunk"), "GW-0211", what);
         }
     }
+    let is_telephone = |name: &String| config.channel.get(name).is_some_and(channel::Channel::user_is_phone);
+    if let Some(orders) = config.orders.as_ref().filter(|o| !is_telephone(&o.channel)) {
+        let what = format!("orders: `{}` is no channel of short messages", orders.channel);
+        complain("orders.channel".into(), "GW-0255", what);
+    }
     for (name, group) in &config.group {
         if let Some(overflow) = group.overflow.as_ref().filter(|o| !config.group.contains_key(*o)) {
             let what = format!("group.{name}: overflow group `{overflow}` does not exist");
@@ -166,6 +178,18 @@ fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
             let what = format!("unit.{code}: superior `{superior}` does not exist");
             complain(format!("unit.{code}.superior"), "GW-0212", what);
         }
+        lines_wrong(&format!("unit.{code}"), unit.lines, &mut complain);
+    }
+    for (no, agency) in &config.agency {
+        if config.unit.contains_key(no) || no.is_empty() || no.contains(|c: char| c == '/' || c.is_whitespace()) {
+            let what = format!("agency.{no}: no name, or the code of a unit");
+            complain(format!("agency.{no}"), "GW-0254", what);
+        }
+        if agency.user.is_empty() && agency.phone.is_empty() {
+            let what = format!("agency.{no}: neither a user nor a phone");
+            complain(format!("agency.{no}"), "GW-0254", what);
+        }
+        lines_wrong(&format!("agency.{no}"), agency.lines, &mut complain);
     }
     let mut told = BTreeMap::new();
     for (name, sink) in &config.sink {

@@ -12,7 +12,7 @@ use switchboard::{
 };
 
 use super::channels::{self, Platforms};
-use crate::city::{City, account, room};
+use crate::city::{City, account, agency, room};
 use crate::config::Digest;
 use crate::net::crowd::Cap;
 
@@ -79,6 +79,7 @@ fn responders() -> Vec<Responder> {
         user: no.to_string(),
         phone: String::new(),
         on_duty: true,
+        lines: 1,
     };
     let mut all = Vec::new();
     let free = (0..DISTRICTS * GRIDS_A_DISTRICT).filter(|i| grid_id(i % DISTRICTS, i / DISTRICTS) != DEFAULT_GRID);
@@ -94,8 +95,13 @@ fn responders() -> Vec<Responder> {
         all.push(room(&code, &called, &format!("u{code}"), "", UNIT));
     }
     all.push(room(UNIT, "市局指挥中心", &format!("u{UNIT}"), "", UNIT));
+    all.extend(AGENCIES.map(|(no, name)| Responder { lines: 8, ..agency(no, name, &format!("a{no}"), "") }));
     all
 }
+
+/// Who is asked into calls together, by the linkage of the script.
+pub(super) const AGENCIES: [(&str, &str); 3] = [("119", "消防救援"), ("120", "急救中心"), ("122", "交警")];
+pub(super) const LINKAGE: &str = "警医消";
 
 /// The officers of a grid.
 pub(super) fn officers_of(responders: &[Responder], grid: &str) -> Vec<String> {
@@ -210,6 +216,7 @@ pub(super) fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> 
         seats,
         seat_users,
         responders,
+        linkages: [(LINKAGE.to_owned(), AGENCIES.map(|(no, _)| no.to_owned()).into())].into(),
         default_unit: UNIT.into(),
         accounts,
         trunks,
@@ -229,6 +236,7 @@ pub(super) fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> 
         legs: 600 * 3,
         messages: 5000,
         connections: Cap { all: 2000, share: 2000, whole: Vec::new() },
+        orders: None,
         stored_a_day: None,
     }
 }

@@ -205,6 +205,11 @@ fn run(args: &Args, taken: Lock) -> anyhow::Result<bool> {
     peers.behave(trunk, script::ABANDONING_CALLER, quick(500));
     let seats = peers.add_agent(local(0).ip(), sip, 1, quick(20))?;
     let officers = peers.add_agent(local(0).ip(), sip, 2, quick(1200 + args.seed % 7 * 100))?;
+    let mut agencies = Vec::new();
+    for (n, (no, _)) in (0..).zip(city::AGENCIES) {
+        let agent = peers.add_agent(local(0).ip(), sip, 2 + n, quick(300 + 250 * u64::from(n)))?;
+        agencies.push((agent, format!("a{no}")));
+    }
     let secret = Secret::parse(SINK_SECRET).map_err(anyhow::Error::msg)?;
     let sink_file = args.data.join("sink").join("demo.ndjson");
     let (sink_address, received) = loadtest::receiver::start(local(0), secret.clone(), &sink_file)?;
@@ -238,12 +243,13 @@ fn run(args: &Args, taken: Lock) -> anyhow::Result<bool> {
     );
 
     register_all(&mut peers, seats, officers, &rooms);
+    agencies.iter().for_each(|(agent, user)| peers.register(*agent, user, city::PASSWORD));
     for user in &ringing {
         peers.behave(officers, user, Behaviour::RingOn);
     }
     let remote = peers.remote();
     let thread = std::thread::Builder::new().name("peers".into()).spawn(move || peers.run())?;
-    let registered = 66 + 290 + rooms.len();
+    let registered = 66 + 290 + rooms.len() + agencies.len();
     let mut stage = script::Stage::new(trunk, remote.clone(), clock, running.http, &running.token);
     stage.wait_registered(registered)?;
 
@@ -269,8 +275,11 @@ fn run(args: &Args, taken: Lock) -> anyhow::Result<bool> {
 fn invite(out: &Out, args: &Args, running: &assembly::Running) {
     let pages = pages(running.http, &running.token);
     out.line(
-        &format!("── 网页：接警席 1061（链接一次有效，十分钟内）{}\n         网上报警 {}", pages.0, pages.1),
-        serde_json::json!({ "pages": { "seat": pages.0, "report": pages.1 } }),
+        &format!(
+            "── 网页：接警席 1061（链接一次有效，十分钟内）{}\n         处警民警 2291（同上）{}\n         网上报警 {}",
+            pages.seat, pages.officer, pages.report
+        ),
+        serde_json::json!({ "pages": { "seat": pages.seat, "officer": pages.officer, "report": pages.report } }),
     );
     out.line(
         &format!(
@@ -282,12 +291,25 @@ fn invite(out: &Out, args: &Args, running: &assembly::Running) {
     );
 }
 
-/// Where a person can sit down at a seat, and where one can report.
-fn pages(http: SocketAddr, token: &str) -> (String, String) {
-    let asked = loadtest::api::Api::new(http, token).request("POST", "/v1/links", r#"{"seat":"1061"}"#);
-    let url = asked.ok().and_then(|(_, body)| serde_json::from_str::<serde_json::Value>(&body).ok());
-    let url = url.as_ref().and_then(|v| v["url"].as_str()).unwrap_or("/seat");
-    (format!("http://{http}{url}"), format!("http://{http}/report"))
+struct Pages {
+    seat: String,
+    officer: String,
+    report: String,
+}
+
+/// Where a person can sit down at a seat or be an officer, and where one can report.
+fn pages(http: SocketAddr, token: &str) -> Pages {
+    let link = |of: serde_json::Value, otherwise: &str| {
+        let asked = loadtest::api::Api::new(http, token).request("POST", "/v1/links", &of.to_string());
+        let made = asked.ok().and_then(|(_, body)| serde_json::from_str::<serde_json::Value>(&body).ok());
+        let url = made.as_ref().and_then(|v| v["url"].as_str()).unwrap_or(otherwise);
+        format!("http://{http}{url}")
+    };
+    Pages {
+        seat: link(serde_json::json!({ "seat": "1061" }), "/seat"),
+        officer: link(serde_json::json!({ "officer": "2291" }), "/officer"),
+        report: format!("http://{http}/report"),
+    }
 }
 
 /// What load tools need to know.

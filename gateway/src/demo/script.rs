@@ -204,7 +204,8 @@ pub(super) fn play(
     let knife = knife(stage, &mut ledger, data, received)?;
     let unanswered = unanswered_officer(stage, &mut ledger, &ringing)?;
     let given_up = abandoned(stage, &mut ledger, received)?;
-    let mut scenes = vec![knife, unanswered, given_up];
+    let fire = agencies(stage, &mut ledger, received)?;
+    let mut scenes = vec![knife, unanswered, given_up, fire];
     scenes.extend(written::play(stage, &mut ledger, received, writers)?);
     if let Some(number) = fraud::play(stage, &mut ledger, (received, targets), writers) {
         written::end(stage, received, &number);
@@ -345,6 +346,43 @@ fn abandoned(stage: &mut Stage, ledger: &mut Ledger<'_>, received: &Received) ->
         std::thread::park_timeout(Duration::from_millis(20));
     }
     ledger.check("numbered", &format!("未接来电有编号 …{}", tail(&number)), !number.is_empty());
+    Ok(number)
+}
+
+/// One key rings fire brigade, ambulance and traffic police at the same time, and all of them are in the call.
+fn agencies(stage: &mut Stage, ledger: &mut Ledger<'_>, received: &Received) -> anyhow::Result<String> {
+    const NUMBER: &str = "06325550023";
+    ledger.say(&format!("☎ 群众 {}:车祸起火,有人受伤", masked(NUMBER)));
+    let call = stage.call(NUMBER, 11)?;
+    stage.heard_at(call.party, 1, SECOND * 4).context("nobody answered")?;
+    let (_, seat_leg, user) = stage.picked_up(NUMBER, is_seat, SECOND).context("no seat picked up")?;
+    let asked = stage.clock.now();
+    let (status, reply) = post(stage, &user, "transfer", &serde_json::json!({ "to": city::LINKAGE }).to_string())?;
+    let number = serde_json::from_str::<serde_json::Value>(&reply).unwrap_or_default();
+    let number = number["alert_no"].as_str().unwrap_or_default().to_owned();
+    ledger.say(&format!("座席 {user} 一键联动「{}」 → {status}", city::LINKAGE));
+    let mut legs = vec![call.party, seat_leg];
+    let mut last = None;
+    for (no, _) in city::AGENCIES {
+        let user = format!("a{no}");
+        let picked = stage.wait(SECOND * 5, |seen| {
+            seen.iter().find_map(|(at, h)| match h {
+                Happening::PickedUp { party, user: u, number: n } if *u == user && n == NUMBER => Some((*at, *party)),
+                _ => None,
+            })
+        });
+        legs.extend(picked.map(|(_, leg)| leg));
+        last = picked.map(|(at, _)| at - asked);
+    }
+    let apart = legs.len() == 5 && stage.hear_each_other(&legs, call.index, Duration::from_millis(1600));
+    let text = format!("119、120、122 同时振铃,{} 内全部入会,五方每方恰好听到另外四方", seconds(last));
+    ledger.check("agencies", &text, apart && last.is_some_and(|l| l <= SECOND * 3));
+    let told = wait_events(stage, received, &number, |events| {
+        let connected = events.iter().filter(|e| e.kind.contains(".party_connected.")).count();
+        connected == 3 && events.iter().all(|e| e.data.call.officer_ms.is_none())
+    });
+    ledger.check("parties", "三家各自入会均已记录,不算民警到场", told);
+    stage.hang_up(call.party);
     Ok(number)
 }
 

@@ -112,6 +112,10 @@ codes! {
         "give each sink that tells a target one of its own";
     "0253": "a part of the record that a sink is to give does not exist",
         "names are those of the record, with dots: `gateway schema alert` shows them";
+    "0254": "an agency, a linkage or the lines of a room cannot be",
+        "an agency has a number of its own and a user or a phone; a linkage names those who are there; lines are 1 to 1000";
+    "0255": "officers cannot be written to by this channel",
+        "orders.channel is the name of a channel whose users are telephone numbers";
     "1001": "a shard cannot wait for its sockets",
         "the operating system refuses; look into the kernel's log and restart";
     "1002": "an address cannot be listened on",

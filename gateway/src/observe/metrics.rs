@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use codecs::record::CloudEvent;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use switchboard::gate::Dropped;
-use switchboard::{Counts, Gauges, MediaStats, Observed, SipCounters};
+use switchboard::{Approaching, Counts, Gauges, MediaStats, Observed, SipCounters};
 
 /// Seconds; 3 and 30 are the promises and always there.
 const ANSWER_BUCKETS: [f64; 13] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0];
@@ -28,6 +28,7 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
         .set_buckets_for_metric(exact("gateway_text_receipt_seconds"), &RECEIPT_BUCKETS)?
         .set_buckets_for_metric(exact("gateway_officer_talk_seconds"), &OFFICER_BUCKETS)?
         .set_buckets_for_metric(exact("gateway_target_seconds"), &TARGET_BUCKETS)?
+        .set_buckets_for_metric(exact("gateway_eta_error_seconds"), &TARGET_BUCKETS)?
         .set_buckets_for_metric(exact("gateway_journal_commit_seconds"), &COMMIT_BUCKETS)?
         .install_recorder()
         .context("metrics recorder")?;
@@ -79,6 +80,7 @@ metrics! {
     gauge "gateway_sms_pdus": "Carrier PDUs since the start, by channel, protocol and what";
     counter "gateway_calls_total": "Calls that ended, by trunk and result";
     counter "gateway_deadline_breaches_total": "Promises missed, by timer: T1 and T2 of calls, T3 to T8 and T10 of targets";
+    histogram "gateway_eta_error_seconds": "How far an officer's arrival was from when they were expected as they set out";
     histogram "gateway_target_seconds": "How long targets of the rules took, by timer: receipt T3 T4, signature T5, instruction T6, response T7, arrival T8, feedback T10";
     counter "gateway_call_panics_total": "Calls ended by a failure of their own machine";
     counter "gateway_events_total": "Events written to the journal, by type";
@@ -277,6 +279,13 @@ fn publish_desk(desk: &Gauges) {
     }
     for (state, count) in [("on_duty", desk.officers_on_duty), ("busy", desk.officers_busy)] {
         metrics::gauge!("gateway_officers", "state" => state).set(count as f64);
+    }
+}
+
+/// How well it was known when an officer would arrive.
+pub fn approach(news: Approaching) {
+    if let Approaching::There { missed_by: Some(by) } = news {
+        metrics::histogram!("gateway_eta_error_seconds").record(by.as_secs_f64());
     }
 }
 

@@ -456,6 +456,14 @@ impl CasebookThread {
                     let record = self.casebook.record(alert);
                     self.links.notices.tell(&seat, || Some(alert_text(record?)));
                 }
+                CasebookOutput::Approach { to, no, news } => {
+                    self.links.channels.approach(to, no, news, &mut self.outbox);
+                }
+                CasebookOutput::CalledTo { officer, alert } => {
+                    if let Some(record) = self.casebook.record(alert) {
+                        self.links.notices.tell_officer(&officer, record);
+                    }
+                }
                 CasebookOutput::Counted { channel, what } => {
                     self.counters.text(channel, what);
                 }

@@ -471,6 +471,10 @@ impl ShardThread {
                         let at = self.clock.wall();
                         self.tell_casebook(ToCasebook::ConversationTakenBack { at, alert, seat });
                     }
+                    DeskOutput::Approach { no, news } => {
+                        crate::observe::metrics::approach(news);
+                        self.tell_casebook(ToCasebook::Approach { no, news });
+                    }
                     DeskOutput::CallBackDropped { no, joined } => {
                         let at = self.clock.wall();
                         self.tell_casebook(ToCasebook::CallBackDropped { at, no, joined });

@@ -7,6 +7,9 @@ mod intake;
 #[cfg(test)]
 mod joined_tests;
 mod keeping;
+mod orders;
+#[cfg(test)]
+mod orders_tests;
 mod people;
 #[cfg(test)]
 mod person_tests;
@@ -24,12 +27,14 @@ use codecs::journal::Kind;
 use codecs::record::{Address, AlertNo, AlertRecord, Channel, CloudEvent, LineState, Location, LocationSource, Note};
 use codecs::time::{Mono, Wall};
 
-use casework::{Alerts, Fetch, KeywordTable, Output as AlertOutput};
+use casework::{Alerts, DispatchFact, Fetch, KeywordTable, Output as AlertOutput};
+use dispatch::approach::Approaching;
 use dispatch::callback::CallBack;
 use dispatch::conversation::{Assembly, Conversations, Lately, Outlet, QuotaRule, Rules, Seen};
 pub use dispatch::conversation::{News, Notice};
 use dispatch::nearest::{GridMap, Place};
 use dispatch::seat::GroupId;
+pub use orders::Orders;
 
 use crate::message::{Failure, KeptBinding, Reply, RequestId, SerialBlock, ToCasebook, ToDesk, ToShard};
 use crate::serials::{Holder, Serials};
@@ -126,6 +131,8 @@ pub struct CasebookConfig {
     pub patience: Patience,
     /// Octets of revisions and files that one sender may have stored in a day; none: without a bound.
     pub stored_a_day: Option<u64>,
+    /// Officers have their orders in writing too, and answer by a digit.
+    pub orders: Option<Arc<Orders>>,
 }
 
 /// How long names of messages are kept.
@@ -198,6 +205,17 @@ pub enum Output {
     Standing {
         seat: String,
         alert: AlertNo,
+    },
+    /// How an alert stands that an officer is called to, for whoever looks at their page.
+    CalledTo {
+        officer: String,
+        alert: AlertNo,
+    },
+    /// An app is shown how an officer comes nearer; nothing of it is kept.
+    Approach {
+        to: Address,
+        no: AlertNo,
+        news: Approaching,
     },
     /// A message was received before, or was not taken; for the metrics.
     Counted {
@@ -349,6 +367,8 @@ impl Casebook {
                 self.follow_talks(at);
                 self.tell_standing(&seat);
             }
+            ToCasebook::Approach { no, news } => self.approach(no, news),
+            ToCasebook::TellOfficer { officer } => self.tell_officer(&officer),
             ToCasebook::Duty { at, officer, on_duty, request } => self.change_duty(at, officer, on_duty, request),
             ToCasebook::Remember { at, note, request } => {
                 self.note(at, &note);
@@ -368,7 +388,16 @@ impl Casebook {
             casework::Fact::Arrived(arrival) => self.call_arrives(no, &arrival.caller),
             _ => None,
         };
+        let ended = match &fact {
+            casework::Fact::Dispatch(DispatchFact::TryEnded { officer, result, .. }) => {
+                Some((officer.clone(), *result))
+            }
+            _ => None,
+        };
         let taken = self.fact(at, no, fact);
+        if let Some((officer, result)) = ended {
+            self.order(at, no, &officer, result);
+        }
         if let Some(from) = joins {
             // Both are open, as was just seen.
             let _ = self.join(at, from, no);

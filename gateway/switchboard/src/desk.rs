@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 
+use codecs::geo::Point;
 use codecs::record::{AlertNo, SeatInfo, TryResult};
 use codecs::time::Mono;
+use dispatch::approach::{Approaches, Approaching};
 use dispatch::callback::{CallBacks, Output as CallBackOutput};
 use dispatch::nearest::{self, GridMap};
 use dispatch::officer::{Responder, Roster};
@@ -13,7 +15,7 @@ use dispatch::seat::{self, CallWant, Group, Outcome, Seat, SeatId, SeatPool, Sea
 use dispatch::{CallKey, ResponderId};
 use sip::Binding;
 
-use crate::message::{Action, Contact, Failure, Reply, RequestId, ReservedResponder, ToDesk, ToShard};
+use crate::message::{Action, Contact, Failure, Missed, Reply, RequestId, ReservedResponder, ToDesk, ToShard};
 
 pub struct DeskConfig {
     pub groups: Vec<Group>,
@@ -40,6 +42,11 @@ pub enum Output {
         alert: AlertNo,
         seat: String,
     },
+    /// An officer comes nearer to an alert, or is there.
+    Approach {
+        no: AlertNo,
+        news: Approaching,
+    },
     /// Nobody is called back for this alert: its number is called back for another, or the time was too long.
     CallBackDropped {
         no: AlertNo,
@@ -63,6 +70,9 @@ pub struct Gauges {
     pub call_backs_ringing: usize,
 }
 
+/// Whether a responder was asked for by name, and not by the ladder.
+struct ByName(bool);
+
 pub struct Desk {
     seats: SeatPool,
     seat_of_user: BTreeMap<String, SeatId>,
@@ -74,6 +84,7 @@ pub struct Desk {
     /// Users whose binding is from before a restart and has not been heard of since.
     unproved: BTreeSet<String>,
     call_backs: CallBacks,
+    approaches: Approaches,
     /// Of the input handled last.
     now: Mono,
     outputs: VecDeque<Output>,
@@ -94,6 +105,7 @@ impl Desk {
             bindings: BTreeMap::new(),
             unproved: BTreeSet::new(),
             call_backs: CallBacks::default(),
+            approaches: Approaches::default(),
             now: Mono(0),
             outputs: VecDeque::new(),
         }
@@ -123,12 +135,23 @@ impl Desk {
             }
             ToDesk::CallBackOver { no } => self.call_backs.over(no),
             ToDesk::Silence { no } => self.call_backs.forget(no),
-            ToDesk::Moved { no, place } => self.call_backs.moved(no, &place),
+            ToDesk::Moved { no, place } => {
+                self.call_backs.moved(no, &place);
+                if let Some(to) = place.point {
+                    self.approaches.moved(no, to);
+                }
+            }
+            ToDesk::UnderWay { officer, no, to, hour } => self.under_way(now, &officer, no, to, hour),
+            ToDesk::There { officer, no } => {
+                if let Some(id) = self.roster.find(&officer) {
+                    self.approaches.there(now, id, no);
+                }
+            }
             ToDesk::WantResponder { call, rung, share, place } => {
                 let pick =
                     nearest::reserve(&mut self.roster, &self.grids, call, &place, rung, share, &self.default_unit);
                 match pick {
-                    Some(pick) => self.tell_reserved(call, pick.responder, pick.reason, false),
+                    Some(pick) => self.tell_reserved(call, pick.responder, pick.reason, ByName(false)),
                     None => self.outputs.push_back(Output::Shard(ToShard::NoResponder { call })),
                 }
             }
@@ -158,10 +181,11 @@ impl Desk {
                     self.seats.set_at_page(now, seat, here);
                 }
             }
-            ToDesk::Position { officer, at, request } => {
+            ToDesk::Position { officer, at, hour, request } => {
                 let found = self.roster.find(&officer);
                 if let Some(id) = found {
                     self.roster.set_position(now, id, at);
+                    self.approaches.seen(now, id, at, hour);
                 }
                 self.reply_found(request, found.is_some());
             }
@@ -182,6 +206,15 @@ impl Desk {
     pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
         let call_back = self.call_backs.poll_timeout(self.now).map(|at| (at, "call-back"));
         [self.seats.poll_timeout(), call_back].into_iter().flatten().min()
+    }
+
+    /// Whoever says where they are is followed from where they were last.
+    fn under_way(&mut self, now: Mono, officer: &str, no: AlertNo, to: Point, hour: u8) {
+        let Some(id) = self.roster.find(officer) else { return };
+        self.approaches.set_out(now, id, no, to);
+        if let Some(at) = self.roster.position(now, id) {
+            self.approaches.seen(now, id, at, hour);
+        }
     }
 
     fn registered(&mut self, now: Mono, user: String, binding: Binding, restored: bool) {
@@ -246,6 +279,9 @@ impl Desk {
                 }
             }
         }
+        while let Some((no, news)) = self.approaches.poll_news() {
+            self.outputs.push_back(Output::Approach { no, news });
+        }
         let waits = self.seats.waiting().next().is_some();
         self.call_backs.advance(now, self.seats.idle(), waits);
         while let Some(output) = self.call_backs.poll_output() {
@@ -274,7 +310,7 @@ impl Desk {
         SeatInfo { no: seat.id.clone(), taker_name: seat.name.clone() }
     }
 
-    fn tell_reserved(&mut self, call: CallKey, responder: ResponderId, reason: String, transfer: bool) {
+    fn tell_reserved(&mut self, call: CallKey, responder: ResponderId, reason: String, ByName(by_name): ByName) {
         let who = self.roster.get(responder);
         let reserved = ReservedResponder {
             call,
@@ -285,7 +321,7 @@ impl Desk {
             reason,
             contact: self.bindings.get(&who.user).map(contact_of),
             phone: who.phone.clone(),
-            transfer,
+            by_name,
         };
         self.outputs.push_back(Output::Shard(ToShard::ResponderReserved(Box::new(reserved))));
     }
@@ -306,15 +342,33 @@ impl Desk {
             return self.fail(request, Failure::Conflict("no call at this seat"));
         };
         if let Action::Transfer { to } = &action {
-            let Some(responder) = self.roster.find(to) else {
-                return self.fail(request, Failure::NotFound("no such officer or unit"));
-            };
-            if !self.roster.reserve(responder, call) {
-                return self.fail(request, Failure::Conflict("the officer is in a call, off duty or unreachable"));
-            }
-            self.tell_reserved(call, responder, "asked for by the call taker".into(), true);
+            return self.ask_in(call, to, by, request);
         }
         self.outputs.push_back(Output::Shard(ToShard::Action { call, action, by, request }));
+    }
+
+    /// Whoever can be had is called at once, all of them at the same time; of the others the record says why not. Where
+    /// one is nobody's name, nothing is done: whoever mistyped it says it again.
+    fn ask_in(&mut self, call: CallKey, to: &[String], by: String, request: RequestId) {
+        let found: Option<BTreeSet<ResponderId>> = to.iter().map(|name| self.roster.find(name)).collect();
+        let Some(found) = found.filter(|found| !found.is_empty()) else {
+            return self.fail(request, Failure::NotFound("no such officer, unit or agency"));
+        };
+        let (had, missed): (Vec<_>, Vec<_>) = found.into_iter().partition(|id| self.roster.reserve(*id, call));
+        if had.is_empty() {
+            return self
+                .fail(request, Failure::Conflict("none of them can be had: in a call, off duty or unreachable"));
+        }
+        let police = had.iter().any(|id| self.roster.get(*id).role.is_police());
+        for id in had {
+            self.tell_reserved(call, id, "asked for by the call taker".into(), ByName(true));
+        }
+        let missed = missed.into_iter().map(|id| {
+            let who = self.roster.get(id);
+            Missed { role: who.role, no: who.no.clone(), unit: who.unit.clone(), result: self.roster.why_not(id) }
+        });
+        let missed = missed.collect();
+        self.outputs.push_back(Output::Shard(ToShard::AskedIn { call, police, missed, by, request }));
     }
 
     fn reply_found(&mut self, request: RequestId, found: bool) {
@@ -351,6 +405,7 @@ fn contact_of(binding: &Binding) -> Contact {
 mod tests {
     use std::time::Duration;
 
+    use codecs::record::Role;
     use dispatch::seat::GroupId;
     use sip::Flow;
 
@@ -378,10 +433,63 @@ mod tests {
             }],
             seats: (0..seats).map(seat).collect(),
             seat_users: (0..seats).map(id).collect(),
-            responders: Vec::new(),
+            responders: ["119", "120"].map(agency).into(),
             grids: Arc::new(GridMap::new(Vec::new())),
             default_unit: "u".into(),
         })
+    }
+
+    fn agency(no: &str) -> Responder {
+        Responder {
+            no: no.into(),
+            name: no.into(),
+            role: Role::Agency,
+            unit: no.into(),
+            grids: Vec::new(),
+            user: String::new(),
+            phone: "sip:x@192.0.2.9".into(),
+            on_duty: true,
+            lines: 2,
+        }
+    }
+
+    /// What comes of a taker's wish to have them in: who is called, who is missed, or why nobody is.
+    fn asked_in(desk: &mut Desk, seat: &str, to: &[&str]) -> String {
+        let action = Action::Transfer { to: to.iter().map(|t| (*t).to_owned()).collect() };
+        let (by, request) = ("seat:x".to_owned(), RequestId(1));
+        desk.handle(Mono(0) + MS, ToDesk::SeatAction { seat: seat.into(), action, by, request });
+        let said = std::iter::from_fn(|| desk.poll_output()).map(|output| match output {
+            Output::Shard(ToShard::ResponderReserved(r)) => format!("{} called to {}", r.no, r.call.0),
+            Output::Shard(ToShard::AskedIn { police, missed, .. }) => {
+                let missed: Vec<_> = missed.iter().map(|m| format!("{} {:?}", m.no, m.result)).collect();
+                format!("police {police}, missed {missed:?}")
+            }
+            Output::Reply(reply) => format!("{:?}", reply.result.expect_err("refused")),
+            other => format!("{other:?}"),
+        });
+        said.collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn whoever_can_be_had_is_called_at_once_and_of_the_others_it_is_told_why_not() {
+        let mut desk = desk(3);
+        (0..3).for_each(|n| desk.handle(Mono(0) + MS, registered(n, false)));
+        (7..10).for_each(|call| desk.handle(Mono(0) + MS, want(call, 0, Vec::new())));
+        let of = reserved(&mut desk);
+        assert_eq!(of, [(7, 0), (8, 1), (9, 2)]);
+        let both = asked_in(&mut desk, "1000", &["119", "120", "119"]);
+        assert_eq!(both, "119 called to 7; 120 called to 7; police false, missed []");
+        // A room has several calls, none of them twice, and no more than it has lines.
+        assert!(asked_in(&mut desk, "1000", &["119"]).contains("none of them can be had"));
+        assert_eq!(asked_in(&mut desk, "1001", &["119"]), "119 called to 8; police false, missed []");
+        let third = asked_in(&mut desk, "1002", &["119", "120"]);
+        assert_eq!(third, "120 called to 9; police false, missed [\"119 Busy\"]");
+        // Where one is nobody's name nobody is called.
+        assert!(asked_in(&mut desk, "1002", &["120", "911"]).contains("no such"));
+        let (call, responder) = (CallKey(7), desk.roster.find("119").expect("there"));
+        let (result, after) = (TryResult::Answered, Duration::ZERO);
+        desk.handle(Mono(0) + MS, ToDesk::ReleaseResponder { call, responder, result, after });
+        assert_eq!(asked_in(&mut desk, "1002", &["119"]), "119 called to 9; police false, missed []");
     }
 
     fn registered(n: usize, restored: bool) -> ToDesk {

@@ -48,12 +48,15 @@ pub(crate) fn is_telephone(number: &str) -> bool {
     number.len() <= 20 && digits >= 3 && other_than_nought
 }
 
-pub use casebook::{Casebook, CasebookConfig, ChannelRule, News, Notice, Outbound, Output as CasebookOutput, Patience};
+pub use casebook::{
+    Casebook, CasebookConfig, ChannelRule, News, Notice, Orders, Outbound, Output as CasebookOutput, Patience,
+};
 pub use casework::{
     CallFact, Fact, Fetch, HandlingFact, IncidentFact, Keyword, KeywordTable, Matter, Rule, Rules, TextFact, When,
     is_call_unfinished,
 };
 pub use desk::{Desk, DeskConfig, Gauges, Output as DeskOutput};
+pub use dispatch::approach::Approaching;
 pub use dispatch::callback::CallBack;
 pub use dispatch::conversation::QuotaRule;
 pub use dispatch::nearest::{Grid, GridMap, Place};

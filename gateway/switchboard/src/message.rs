@@ -10,6 +10,7 @@ use codecs::record::{
 };
 use codecs::sms::{Alphabet, Segment};
 use codecs::time::Wall;
+use dispatch::approach::Approaching;
 use dispatch::callback::CallBack;
 use dispatch::nearest::Place;
 use dispatch::seat::{CallWant, Class, GroupId, Outcome, SeatId};
@@ -81,9 +82,13 @@ pub enum Action {
         place: Option<Place>,
     },
     ThreeWay,
-    /// A named responder: police number or unit code.
+    /// Those named, all at once and each by itself: police numbers, unit codes, agencies.
     Transfer {
-        to: String,
+        to: Vec<String>,
+    },
+    /// One of those who ring for the call, or are in it, is let go.
+    Drop {
+        party: String,
     },
 }
 
@@ -202,7 +207,21 @@ pub enum ToDesk {
     Position {
         officer: String,
         at: Point,
+        /// Of the day, in Beijing: roads are slower in some.
+        hour: u8,
         request: RequestId,
+    },
+    /// An officer has set out for an alert that is there.
+    UnderWay {
+        officer: String,
+        no: AlertNo,
+        to: Point,
+        hour: u8,
+    },
+    /// They have arrived, or are not on the way any more.
+    There {
+        officer: String,
+        no: AlertNo,
     },
 }
 
@@ -222,6 +241,15 @@ pub enum ToShard {
     Action {
         call: CallKey,
         action: Action,
+        by: String,
+        request: RequestId,
+    },
+    /// A taker has asked somebody in: those who can be had are reserved, and told of before this.
+    AskedIn {
+        call: CallKey,
+        /// Somebody of the police is among them.
+        police: bool,
+        missed: Vec<Missed>,
         by: String,
         request: RequestId,
     },
@@ -281,7 +309,17 @@ pub struct ReservedResponder {
     pub contact: Option<Contact>,
     pub phone: String,
     /// Asked for by name, not by the ladder.
-    pub transfer: bool,
+    pub by_name: bool,
+}
+
+/// Somebody who was asked for by name and cannot be called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Missed {
+    pub role: Role,
+    pub no: String,
+    pub unit: String,
+    /// Every line of theirs is taken, or they are off duty or unreachable.
+    pub result: TryResult,
 }
 
 /// A message as a channel hands it over.
@@ -426,6 +464,15 @@ pub enum ToCasebook {
     Tell {
         at: Wall,
         seat: String,
+    },
+    /// Tell an officer what they are called to, once more.
+    TellOfficer {
+        officer: String,
+    },
+    /// An officer comes nearer, or is there: whoever reported by an app is shown it.
+    Approach {
+        no: AlertNo,
+        news: Approaching,
     },
     /// A change of duty, to be kept over a restart; answered when it is durable.
     Duty {

@@ -85,9 +85,10 @@ impl ToShard {
         let of_number = |number: u64, bits: u32| Route::To(((number >> bits) % u64::from(shards.max(1))) as u16);
         let of_call = |call: CallKey| of_number(call.0, KEY_BITS);
         match self {
-            ToShard::SeatReserved { call, .. } | ToShard::NoResponder { call } | ToShard::Action { call, .. } => {
-                of_call(*call)
-            }
+            ToShard::SeatReserved { call, .. }
+            | ToShard::NoResponder { call }
+            | ToShard::Action { call, .. }
+            | ToShard::AskedIn { call, .. } => of_call(*call),
             ToShard::ResponderReserved(reserved) => of_call(reserved.call),
             ToShard::CallBack(what) => Route::To(of_alert(what.no, shards)),
             // Registrations are the first one's.

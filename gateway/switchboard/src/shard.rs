@@ -248,10 +248,8 @@ struct CallSlot {
     tracks: BTreeMap<Role, u8>,
     /// The desk's word about the seats that are asked, or have the call.
     seats: Vec<(SeatId, SeatInfo, Contact)>,
-    /// The desk's word about the responder that the next `StartLeg` is for.
-    responder: Option<Box<ReservedResponder>>,
-    /// Names on the record, by responder.
-    responders: BTreeMap<u32, String>,
+    /// The desk's word about each responder that was reserved for it.
+    responders: BTreeMap<u32, Box<ReservedResponder>>,
     result: &'static str,
     /// It counts among its trunk's calls.
     counted: bool,
@@ -499,8 +497,16 @@ pub(crate) fn spoken(unit: &str, grids: &GridMap, place: &Place, at: Wall) -> ca
 
 /// The file name of a track without its suffix; the inverse of how `legs` numbers them.
 pub fn track_name(track: u8) -> String {
-    const ROLES: [Role; 7] =
-        [Role::Reporter, Role::Taker, Role::Officer, Role::Unit, Role::Superior, Role::Attendant, Role::Supervisor];
+    const ROLES: [Role; 8] = [
+        Role::Reporter,
+        Role::Taker,
+        Role::Officer,
+        Role::Unit,
+        Role::Superior,
+        Role::Attendant,
+        Role::Supervisor,
+        Role::Agency,
+    ];
     if track == codecs::audio::chunk::MIX {
         return "mix".into();
     }

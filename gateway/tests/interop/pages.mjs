@@ -133,11 +133,51 @@ function phone(user, n) {
   return until(`${user} is registered`, async () => /200 OK/.test(said));
 }
 
+/** The officer's page on a phone: what endangers them first, and each step is on record once, over a lost connection too. */
+async function officer(browser, number) {
+  const context = await browser.newContext({ locale: "zh-CN", viewport: { width: 390, height: 800 } });
+  const page = await context.newPage();
+  watch(page, "officer", named);
+  const made = await (await api("POST", "/v1/links", { officer: "2291" })).json();
+  await enter(page, named + made.url);
+  await page.locator("#state.good").waitFor();
+  assert.equal(page.url(), `${named}/officer`);
+  const card = page.locator(`#alerts li[data-no="${number}"]`);
+  await card.waitFor();
+  const text = await card.textContent();
+  assert.ok(text.indexOf("危险") >= 0 && text.indexOf("危险") < text.indexOf("有人持刀"), `danger comes first: ${text}`);
+  assert.match(text, /持有凶器|凶器|武器/);
+  await accessible(page, "officer");
+  const steps = async () => (await (await api("GET", `/v1/alerts/${number}`)).json()).handling || [];
+  await card.locator('[data-step="accepted"]').click();
+  await until("accepted", async () => (await steps()).some((s) => s.step === "accepted" && s.by === "officer:2291"));
+  await page.screenshot({ path: path.join(pictures, "officer.png") });
+  // In a tunnel: what is pressed there is told when there is a connection again, once.
+  await context.setOffline(true);
+  await card.locator('[data-step="enroute"]').click();
+  await card.locator('[data-step="enroute"]').filter({ hasText: "发送中" }).waitFor();
+  await context.setOffline(false);
+  await until("under way", async () => (await steps()).some((s) => s.step === "enroute"));
+  await card.locator('[data-step="arrived"]').click();
+  await until("arrived", async () => (await steps()).some((s) => s.step === "arrived"));
+  await card.locator('[name="text"]').fill("已控制嫌疑人");
+  await card.locator('[data-step="fed_back"]').click();
+  const back = await until("fed back", async () => (await steps()).find((s) => s.step === "fed_back"));
+  assert.equal(back.text, "已控制嫌疑人");
+  assert.deepEqual((await steps()).map((s) => s.step), ["accepted", "enroute", "arrived", "fed_back"]);
+  // Another's page is not theirs.
+  const other = await page.evaluate(async () => (await fetch("/v1/officers/2292/events")).status);
+  const record = await page.evaluate(async (no) => (await fetch(`/v1/alerts/${no}`)).status, number);
+  assert.deepEqual([other, record], [403, 403]);
+  await context.close();
+  check("an officer sees what endangers them first, and their steps are on record once, over a lost connection too");
+}
+
 /** A telephone call, worked at the seat's page by keyboard. */
-async function call(seat) {
+async function call(seat, browser) {
   await phone("1061", 1);
   await phone("2291", 2);
-  const caller = spawn("sipp", ["-sn", "uac", `127.0.0.1:${15060 + OFFSET}`, "-i", "127.0.0.1", "-p", "41090", "-s", "110", "-m", "1", "-d", "15000", "-nostdin"], {
+  const caller = spawn("sipp", ["-sn", "uac", `127.0.0.1:${15060 + OFFSET}`, "-i", "127.0.0.1", "-p", "41090", "-s", "110", "-m", "1", "-d", "60000", "-nostdin"], {
     stdio: "ignore",
     cwd: data,
   });
@@ -152,6 +192,18 @@ async function call(seat) {
   const record = async () => (await api("GET", `/v1/alerts/${number}`)).json();
   await until("the officer is in it", async () => (await record()).call.officer_ms);
   check(`a telephone call is at the page, one key brings the officer into it after ${Date.now() - begun} ms`);
+  // One key more, and three agencies ring at the same time.
+  const rung = Date.now();
+  await seat.keyboard.press("F6");
+  await seat.keyboard.press("Enter");
+  const agencies = async () => (await record()).dispatch.filter((d) => d.role === "agency" && d.bridged_at);
+  await until("three agencies are in it", async () => (await agencies()).length === 3, 5000);
+  const took = Date.now() - rung;
+  await until("and the page says so", async () => (await seat.locator("#parties li.good").count()) === 4);
+  await accessible(seat, "seat with agencies in the call");
+  await seat.locator("#parties li").filter({ hasText: "122" }).locator("button").click();
+  await until("one is let go", async () => (await seat.locator("#parties li.good").count()) === 3);
+  check(`one key brings 119, 120 and 122 into the same call after ${took} ms`);
   await seat.keyboard.press("F8");
   await seat.keyboard.type("有人持刀，一人受伤");
   await seat.locator('[name="kind"]').selectOption("report");
@@ -165,6 +217,7 @@ async function call(seat) {
   assert.deepEqual([during.incident.casualties.injured, during.incident.hazards.weapons], [1, true]);
   assert.equal(during.incident.level, 2, "a word of danger raised it, and the triage did not lower it");
   assert.match(during.incident.triage[0].by, /^seat:1061$/);
+  await officer(browser, number);
   // The page is loaded anew: the call goes on, and is there again.
   await seat.reload();
   await until("the call is there again", async () => (await calls.count()) === 1, 2000);
@@ -404,7 +457,7 @@ async function run(browser) {
   if (option("python")) await example(seat, option("python"), ["app.py", "PyPI 报警"]);
   check("the examples of deploy/ report and are answered");
 
-  await call(seat);
+  await call(seat, browser);
 
   await seat.locator("#list li button").first().click();
   await seat.keyboard.press("F8");

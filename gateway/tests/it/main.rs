@@ -4,6 +4,7 @@ mod app;
 mod edge;
 mod fanout;
 mod loopback;
+mod parties;
 mod roles;
 mod rude;
 mod small;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::loopback::Gateway;
 
 /// Everything that needs a token: what is asked, and who may; every other role is refused.
-const ROUTES: [(&str, &str, &str, &[&str]); 21] = [
+const ROUTES: [(&str, &str, &str, &[&str]); 23] = [
     ("GET", "/v1/alerts", "", &["seat", "supervisor", "downstream", "auditor"]),
     ("GET", "/v1/alerts/1", "", &["seat", "supervisor", "downstream", "auditor"]),
     ("POST", "/v1/alerts/1/transcript", "{}", &["downstream", "supervisor"]),
@@ -29,6 +29,8 @@ const ROUTES: [(&str, &str, &str, &[&str]); 21] = [
     ("POST", "/v1/outbound", "{}", &["supervisor"]),
     ("GET", "/v1/outbound/x", "", &["supervisor"]),
     ("POST", "/v1/sinks/nobody/replay", "", &["operator"]),
+    ("GET", "/v1/agencies", "", &["seat", "supervisor"]),
+    ("GET", "/v1/officers/370402001/events", "", &["officer", "supervisor"]),
     ("PUT", "/v1/officers/370402001/duty", "{}", &["officer", "supervisor"]),
     ("PUT", "/v1/officers/370402001/position", "{}", &["officer", "supervisor"]),
     ("PUT", "/v1/log", "{}", &["operator"]),

@@ -501,3 +501,51 @@ fn two_reports_under_one_number_are_marked() {
     let marked = |record: &AlertRecord| record.marks.iter().any(|m| m == "number_given_twice");
     assert_eq!(revisions.iter().map(marked).collect::<Vec<_>>(), [false, true]);
 }
+
+#[test]
+fn agencies_in_a_call_are_on_record_by_name_and_only_the_first_of_the_police_keeps_the_promise() {
+    let tried = |leg, officer: &str, role| {
+        let (unit, officer, reason) = (officer.to_owned(), officer.to_owned(), "asked".to_owned());
+        Fact::Dispatch(DispatchFact::Tried { leg, unit, officer, role, reason })
+    };
+    let bridged = |officer: &str, after_ms| Fact::Dispatch(DispatchFact::Bridged { officer: officer.into(), after_ms });
+    let missed = |officer: &str| {
+        let (unit, officer, role) = ("煤气".to_owned(), officer.to_owned(), Role::Agency);
+        Fact::Dispatch(DispatchFact::Missed { unit, officer, role, result: TryResult::Busy })
+    };
+    let mut a = alerts();
+    let (types, revisions) = feed(
+        &mut a,
+        vec![
+            arrival(),
+            tried(2, "119", Role::Agency),
+            tried(3, "120", Role::Agency),
+            missed("gas"),
+            Fact::Dispatch(DispatchFact::AskedIn),
+            bridged("120", 4000),
+            Fact::Dispatch(DispatchFact::ResponderWanted { why: "transfer", waited: WAITED }),
+            tried(4, "2001", Role::Officer),
+            bridged("2001", 9000),
+            tried(5, "U", Role::Superior),
+            bridged("U", 12_000),
+        ],
+    );
+    assert_eq!(
+        types,
+        ["arrived", "party_called", "party_connected", "bridging", "bridging", "bridged", "bridging", "bridged"]
+    );
+    let called = &revisions[1];
+    let of = |r: &AlertRecord| -> Vec<_> {
+        r.dispatch.iter().map(|d| (d.officer.clone(), d.result, d.bridged_at.is_some())).collect()
+    };
+    assert_eq!(
+        of(called),
+        [("119".into(), None, false), ("120".into(), None, false), ("gas".into(), Some(TryResult::Busy), false)]
+    );
+    assert_eq!((called.state, revisions[2].call.officer_ms), (State::Arrived, None), "no officer has come");
+    assert!(of(&revisions[2])[1].2);
+    let last = revisions.last().expect("some");
+    assert_eq!((last.call.officer_ms, last.state), (Some(9000), State::Bridged), "the first one keeps it");
+    let timer = last.timers.iter().find(|t| t.promise() == Some(Promise::Officer)).expect("a timer");
+    assert_eq!((timer.breach, timer.met_at.is_some()), (false, true));
+}

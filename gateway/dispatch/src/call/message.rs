@@ -34,6 +34,8 @@ pub enum Gone {
     HungUp,
     /// They are not there any more: no packets, no answer, no connection.
     Lost,
+    /// The taker has let them go.
+    Dropped,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -88,10 +90,14 @@ pub enum Input {
         kind: IncidentKind,
     },
     ThreeWay,
-    /// The seat wants this one in the call; the desk has reserved them already.
-    TransferTo {
+    /// The seat wants this one in the call, beside whoever else comes; the desk has reserved them already.
+    AskIn {
         responder: ResponderId,
         role: Role,
+    },
+    /// The seat lets this one go, who rings for the call or is in it.
+    Drop {
+        responder: ResponderId,
     },
     /// The seat ends the call for everybody.
     HangUp,
@@ -217,6 +223,7 @@ pub enum Fact {
     },
     Bridged {
         responder: ResponderId,
+        role: Role,
         after: Duration,
     },
     NobodyLeft,

@@ -10,8 +10,8 @@ use crate::escalation::{Ladder, Step, Try};
 use crate::policy::{ANSWER_WITHIN, OFFICER_WITHIN};
 use crate::{LegNo, ResponderId};
 
-/// Responders in one conversation at most; with caller and seat it stays below what a room mixes.
-const BRIDGED_MAX: usize = 12;
+/// Responders in one conversation, and asked into it, at most; with caller and seat it stays below what a room mixes.
+pub(super) const PARTIES_MAX: usize = 12;
 
 #[derive(Debug)]
 pub(super) struct Bridged {
@@ -25,16 +25,24 @@ pub(super) struct Bridged {
     told: bool,
 }
 
+impl Bridged {
+    pub(super) fn new(leg: LegNo, responder: ResponderId, role: Role, after: Duration) -> Bridged {
+        Bridged { leg, responder, role, after, heard: false, hears: false, told: false }
+    }
+}
+
 impl Call {
-    /// An officer is in when both directions have carried audio.
+    /// Somebody is in when both directions have carried audio.
     pub(super) fn mark_bridged(&mut self, now: Mono, leg: LegNo, mark: fn(&mut Bridged)) {
         let after = now.since(self.arrived);
         let Some(b) = self.bridged.iter_mut().find(|b| b.leg == leg) else { return };
         mark(b);
         if b.heard && b.hears && !std::mem::replace(&mut b.told, true) {
-            let responder = b.responder;
-            self.officer_breach_at = None;
-            self.fact(Fact::Bridged { responder, after });
+            let (responder, role) = (b.responder, b.role);
+            if role.is_police() {
+                self.officer_breach_at = None;
+            }
+            self.fact(Fact::Bridged { responder, role, after });
         }
     }
 
@@ -43,16 +51,12 @@ impl Call {
         if trying || self.over {
             return;
         }
-        if self.caller != Caller::Connected {
-            // Whoever triages need not sit at the call: it may still be ringing.
+        // Whoever triages need not sit at the call: it may still be ringing. And whom the taker has named comes first.
+        if self.caller != Caller::Connected || why != Why::Action && self.asked.police() {
             self.wish = Some(why);
             return;
         }
-        // A second wish, after the first has brought somebody or nobody, gets 30 s of its own.
-        let deadline = if self.ladder.is_none() { self.arrived + OFFICER_WITHIN } else { now + OFFICER_WITHIN };
-        if self.ladder.is_none() {
-            self.officer_breach_at = Some(deadline);
-        }
+        let deadline = self.owe_officer(now);
         self.fact(Fact::ResponderWanted { why, waited: now.since(self.arrived) });
         let mut ladder = Ladder::new(deadline, self.policy.try_at_least);
         let step = ladder.climb(now);
@@ -60,8 +64,20 @@ impl Call {
         self.take_step(step);
     }
 
-    /// Somebody is on the line: an officer who was asked for before is sought now.
+    /// By when an officer is to be in the call. A second wish, after the first has brought somebody or nobody, gets 30 s
+    /// of its own.
+    pub(super) fn owe_officer(&mut self, now: Mono) -> Mono {
+        if std::mem::replace(&mut self.officer_owed, true) {
+            return now + OFFICER_WITHIN;
+        }
+        let deadline = self.arrived + OFFICER_WITHIN;
+        self.officer_breach_at = Some(deadline);
+        deadline
+    }
+
+    /// Somebody is on the line: whoever was asked for before is sought now.
     pub(super) fn grant_wish(&mut self, now: Mono) {
+        self.ring_the_early(now);
         if let Some(why) = self.wish.take() {
             self.want_officer(now, why);
         }
@@ -77,7 +93,7 @@ impl Call {
 
     pub(super) fn responder_reserved(&mut self, now: Mono, responder: ResponderId, role: Role) {
         let leg = self.new_leg();
-        let wanted = !self.over && self.bridged.len() < BRIDGED_MAX;
+        let wanted = !self.over && self.parties() < PARTIES_MAX;
         match self.ladder.as_mut().filter(|l| wanted && l.is_trying()) {
             Some(ladder) => {
                 ladder.reserved(now, leg, responder, role);
@@ -91,16 +107,6 @@ impl Call {
         }
     }
 
-    /// One named responder instead of the ladder; the seat may hang up once they talk.
-    pub(super) fn transfer_to(&mut self, now: Mono, responder: ResponderId, role: Role) {
-        self.triage_at = None;
-        let trying = self.ladder.as_ref().is_some_and(Ladder::is_trying);
-        if !trying && !self.over && self.caller == Caller::Connected {
-            self.ladder = Some(Ladder::of_one(now + OFFICER_WITHIN, self.policy.try_at_least));
-        }
-        self.responder_reserved(now, responder, role);
-    }
-
     pub(super) fn no_responder(&mut self, now: Mono) {
         let Some(ladder) = &mut self.ladder else { return };
         let step = ladder.nobody(now);
@@ -108,11 +114,15 @@ impl Call {
         self.hold_for_a_seat(now);
     }
 
-    /// The seat has left in trust of an officer who did not come: the caller is told to hold, and gets a seat again.
-    fn hold_for_a_seat(&mut self, now: Mono) {
+    /// The seat has left in trust of somebody who did not come: the caller is told to hold, and gets a seat again.
+    pub(super) fn hold_for_a_seat(&mut self, now: Mono) {
         let somebody = !self.takers.is_empty() || !self.bridged.is_empty();
-        let coming = self.ladder.as_ref().is_none_or(Ladder::is_trying);
-        if self.over || somebody || coming || self.caller != Caller::Connected || self.answered_at.is_none() {
+        if self.over
+            || somebody
+            || self.somebody_comes()
+            || self.caller != Caller::Connected
+            || self.answered_at.is_none()
+        {
             return;
         }
         self.ladder = None;
@@ -122,6 +132,9 @@ impl Call {
     }
 
     pub(super) fn responder_answered(&mut self, now: Mono, leg: LegNo) {
+        if self.asked_answered(now, leg) {
+            return;
+        }
         let Some(ladder) = &mut self.ladder else { return };
         let Some(mine) = ladder.tries.iter().find(|t| t.leg == leg && !t.answered) else { return };
         let (responder, role, after) = (mine.responder, mine.role, now.since(mine.started));
@@ -130,11 +143,14 @@ impl Call {
             self.close_try(now, &other, Ladder::cut_off(other.answered));
         }
         self.fact(Fact::TryEnded { leg, responder, result: TryResult::Answered });
-        self.bridged.push(Bridged { leg, responder, role, after, heard: false, hears: false, told: false });
+        self.bridged.push(Bridged::new(leg, responder, role, after));
         self.outputs.push_back(Output::Join { leg, role });
     }
 
     pub(super) fn responder_failed(&mut self, now: Mono, leg: LegNo, result: TryResult) {
+        if self.asked_failed(now, leg, result) {
+            return;
+        }
         let Some(ladder) = &mut self.ladder else { return };
         let (ended, step) = ladder.failed(now, leg);
         if let Some(ended) = ended {
@@ -164,6 +180,23 @@ impl Call {
             return self.hold_for_a_seat(now);
         }
         self.end_if_nobody_is_left(now);
+    }
+
+    /// The taker lets somebody go. Where that was a try of the ladder, the next one is sought.
+    pub(super) fn drop_responder(&mut self, now: Mono, responder: ResponderId) {
+        if let Some(leg) = self.bridged.iter().find(|b| b.responder == responder).map(|b| b.leg) {
+            self.outputs.push_back(Output::DropLeg { leg });
+            return self.responder_ended(now, leg, Gone::Dropped);
+        }
+        let tried = |l: &Ladder| l.tries.iter().find(|t| t.responder == responder).map(|t| t.leg);
+        let ringing = self.asked.leg_of(responder).or_else(|| self.ladder.as_ref().and_then(tried));
+        match ringing {
+            Some(leg) => {
+                self.outputs.push_back(Output::DropLeg { leg });
+                self.responder_failed(now, leg, TryResult::Superseded);
+            }
+            None => self.drop_early(responder),
+        }
     }
 
     pub(super) fn end_responders(&mut self, now: Mono) {

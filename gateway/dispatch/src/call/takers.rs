@@ -11,7 +11,6 @@ use codecs::time::Mono;
 
 use super::{CALLER, Call, Caller, Fact, Gone, Outcome, Output, SeatFailure, Target};
 use crate::LegNo;
-use crate::escalation::Ladder;
 use crate::seat::SeatId;
 
 /// After its 200 a seat is expected to be heard within this; another is asked beside it then.
@@ -304,8 +303,7 @@ impl Call {
             None => return,
         };
         self.fact(Fact::LegEnded { leg, role: Role::Taker, gone });
-        let trying = self.ladder.as_ref().is_some_and(Ladder::is_trying);
-        let alone = self.bridged.is_empty() && (gone == Gone::Lost || !trying);
+        let alone = self.bridged.is_empty() && (gone == Gone::Lost || !self.somebody_comes());
         // Whoever listened to a reporter that nothing can be said to has done what can be done.
         let unheard = self.answered_at.is_none() && self.caller_listens;
         let unfinished = gone == Gone::Lost || now.since(since) < DROPPED_WITHIN || unheard;

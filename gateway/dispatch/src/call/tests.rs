@@ -6,14 +6,14 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::ResponderId;
 
-struct Story {
+pub(super) struct Story {
     call: Call,
     now: Mono,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Story {
-    fn new() -> Story {
+    pub(super) fn new() -> Story {
         Story::with(Policy::default())
     }
     fn with(policy: Policy) -> Story {
@@ -27,7 +27,7 @@ impl Story {
         }
     }
     /// Lets the clock run to `ms`, timers included.
-    fn until(&mut self, ms: u64) -> &mut Self {
+    pub(super) fn until(&mut self, ms: u64) -> &mut Self {
         let end = Mono::from_millis(ms);
         while let Some((at, _)) = self.call.poll_timeout().filter(|(at, _)| *at <= end) {
             self.now = self.now.max(at);
@@ -37,14 +37,14 @@ impl Story {
         self.now = end;
         self
     }
-    fn at(&mut self, ms: u64, input: Input) -> &mut Self {
+    pub(super) fn at(&mut self, ms: u64, input: Input) -> &mut Self {
         self.until(ms);
         self.call.handle_input(self.now, input);
         self.drain();
         self
     }
     /// Seat 7 answers and is heard, as it is on a quiet day.
-    fn answered() -> Story {
+    pub(super) fn answered() -> Story {
         let mut s = Story::new();
         s.picks_up(1, 7, 1);
         s.at(370, hears(0, 1)).at(380, heard(0));
@@ -52,30 +52,34 @@ impl Story {
         s
     }
     /// The seat gets the call, picks up 50 ms later, is heard, and its tone is over after 300.
-    fn picks_up(&mut self, ms: u64, n: u32, leg: u32) -> &mut Self {
+    pub(super) fn picks_up(&mut self, ms: u64, n: u32, leg: u32) -> &mut Self {
         let leg = LegNo(leg);
         self.at(ms, seat(n)).at(ms + 49, Input::LegAnswered { leg }).at(ms + 69, Input::LegHeard { leg });
         self.at(ms + 349, Input::Played { leg })
     }
-    fn tells(&self, expected: &Expect) {
+    pub(super) fn tells(&self, expected: &Expect) {
         expected.assert_eq(&self.text);
     }
 }
 
-fn heard(leg: u32) -> Input {
+pub(super) fn heard(leg: u32) -> Input {
     Input::LegHeard { leg: LegNo(leg) }
 }
-fn hears(leg: u32, from: u32) -> Input {
+pub(super) fn hears(leg: u32, from: u32) -> Input {
     Input::LegHears { leg: LegNo(leg), from: LegNo(from) }
 }
-fn ended(leg: u32) -> Input {
+pub(super) fn ended(leg: u32) -> Input {
     Input::LegEnded { leg: LegNo(leg), gone: Gone::HungUp }
 }
 fn seat(n: u32) -> Input {
     Input::SeatReserved { seat: SeatId(n), overflow: false }
 }
-fn responder(n: u32, role: Role) -> Input {
+pub(super) fn responder(n: u32, role: Role) -> Input {
     Input::ResponderReserved { responder: ResponderId(n), role }
+}
+
+pub(super) fn ask(n: u32, role: Role) -> Input {
+    Input::AskIn { responder: ResponderId(n), role }
 }
 
 fn line(output: &Output) -> String {
@@ -207,7 +211,7 @@ fn triage_as_a_report_brings_the_officer_and_dropping_a_leg_lets_the_others_talk
         3.001 StartLeg leg: 2, target: Responder3, role: Officer
         5.000 FactTryEnded leg: 2, responder: 3, result: Answered
         5.000 Join leg: 2, role: Officer
-        5.030 FactBridged responder: 3, after: 5.03s
+        5.030 FactBridged responder: 3, role: Officer, after: 5.03s
         9.000 FactLegEnded leg: 1, role: Taker, gone: HungUp
         9.000 ReleaseSeat seat: 7, outcome: Talked
         20.000 DropLeg leg: 2
@@ -557,7 +561,7 @@ fn a_seat_that_alone_failed_a_call_which_another_has_kept_is_charged() {
 #[test]
 fn a_caller_whose_officer_does_not_come_after_the_seat_has_left_gets_a_seat_again() {
     let mut s = Story::answered();
-    s.at(2000, Input::TransferTo { responder: ResponderId(5), role: Role::Officer });
+    s.at(2000, ask(5, Role::Officer));
     s.at(3000, ended(1));
     s.at(4000, Input::LegFailed { leg: LegNo(2), result: TryResult::Declined }).at(4001, seat(8));
     s.tells(&expect![[r#"
@@ -567,7 +571,6 @@ fn a_caller_whose_officer_does_not_come_after_the_seat_has_left_gets_a_seat_agai
         3.000 ReleaseSeat seat: 7, outcome: Talked
         4.000 FactTryEnded leg: 2, responder: 5, result: Declined
         4.000 ReleaseResponder responder: 5, result: Declined, after: 2s
-        4.000 FactNobodyLeft
         4.000 PlayAttendant leg: 0
         4.000 WantSeat answer_by: 7000000000, avoid: []
         4.001 FactOffered leg: 3, seat: 8

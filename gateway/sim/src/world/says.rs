@@ -167,6 +167,12 @@ impl World {
                 }
                 self.settle_casebook();
             }
+            DeskOutput::Approach { no, news } => {
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.casebook.handle(now, ToCasebook::Approach { no, news });
+                }
+                self.settle_casebook();
+            }
             DeskOutput::CallBackDropped { no, joined } => {
                 if let Some(gateway) = &mut self.gateway {
                     gateway.casebook.handle(now, ToCasebook::CallBackDropped { at: wall, no, joined });

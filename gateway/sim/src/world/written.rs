@@ -82,7 +82,11 @@ impl World {
                 }
                 CasebookOutput::Notice(notice) => self.noticed(notice),
                 CasebookOutput::Standing { .. } => {}
-                CasebookOutput::Fetch(_) | CasebookOutput::Counted { .. } | CasebookOutput::Withdraw { .. } => {}
+                CasebookOutput::Fetch(_)
+                | CasebookOutput::Counted { .. }
+                | CasebookOutput::Withdraw { .. }
+                | CasebookOutput::CalledTo { .. }
+                | CasebookOutput::Approach { .. } => {}
                 CasebookOutput::Reply(reply) if Writers::of(reply.request).is_some() => {
                     self.acknowledged(reply.request)
                 }

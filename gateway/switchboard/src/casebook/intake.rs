@@ -150,6 +150,9 @@ impl Casebook {
 
     /// A whole message goes to its sender's alert, or begins one.
     fn deliver(&mut self, at: Wall, m: Incoming, text: String, mut marks: Vec<&'static str>) -> AlertNo {
+        if let Some(no) = self.officer_answers(at, &m, &text) {
+            return no;
+        }
         // A channel that a configuration no longer has may have had parts waiting.
         let rule = self.channel(&m.from.channel).cloned().unwrap_or_else(|| ChannelRule::gone(&m.from.channel));
         // An empty one says that the sender is a pseudonym.

@@ -284,6 +284,7 @@ impl Casebook {
         }
         self.hand_on_restored(at);
         self.resume_talks(at);
+        self.follow_all_officers(at);
         self.release();
         unfinished
     }

@@ -38,6 +38,7 @@ pub(super) fn casebook_of(channels: &[(&str, bool)]) -> Casebook {
         subscribers: Arc::default(),
         patience: Patience::default(),
         stored_a_day: None,
+        orders: None,
     })
 }
 

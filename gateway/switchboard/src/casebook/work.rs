@@ -1,13 +1,20 @@
 //! What is established about an alert, and what those who act tell of it.
 
-use codecs::record::{AlertNo, AlertRecord, Assessment};
+use std::collections::BTreeMap;
+
+use codecs::geo::Point;
+use codecs::record::{Address, AlertNo, AlertRecord, Assessment, HandlingStep, Writer};
 use codecs::time::Wall;
 
 use casework::{Fact, HandlingFact, IncidentFact, NotTaken, is_call_up};
+use dispatch::approach::Approaching;
 use dispatch::nearest::Place;
 
 use super::{Casebook, Output};
-use crate::message::{Failure, ToShard};
+use crate::message::{Failure, ToDesk, ToShard};
+
+/// Of the alerts that are over an officer is told the last few that they were called to.
+const OVER_MAX: usize = 20;
 
 impl Casebook {
     /// The alert's own triage, whoever makes it. A call that is up hears of it, since an officer may be wanted.
@@ -46,6 +53,20 @@ impl Casebook {
         }
     }
 
+    /// How the alerts stand that an officer was called to lately, the newest last. Those that are over are among them:
+    /// whoever is on the way is so after the call too.
+    pub(super) fn tell_officer(&mut self, officer: &str) {
+        let is_theirs = |record: &AlertRecord| record.dispatch.iter().any(|d| d.officer == officer);
+        let over = self.alerts.recent().filter(|r| is_theirs(r)).filter_map(|r| AlertNo::parse(&r.id.alert_no));
+        let mut alerts: Vec<AlertNo> = over.collect();
+        alerts.sort_unstable();
+        alerts.drain(..alerts.len().saturating_sub(OVER_MAX));
+        alerts.extend(self.alerts.open().filter(|(_, r)| is_theirs(r)).map(|(no, _)| *no));
+        for alert in alerts {
+            self.outputs.push_back(Output::CalledTo { officer: officer.to_owned(), alert });
+        }
+    }
+
     pub(super) fn handle_step(
         &mut self,
         at: Wall,
@@ -57,7 +78,57 @@ impl Casebook {
             NotTaken::TooMany => Failure::Quota,
             _ => Failure::Conflict(why.text()),
         })?;
+        let (what, officer) = (step.step, step.officer.clone());
         self.fact(at, no, Fact::Handling(step));
+        self.follow_officer(at, no, what, officer);
         Ok(Some(no))
+    }
+
+    /// Whoever sets out is followed until they are there.
+    fn follow_officer(&mut self, at: Wall, no: AlertNo, step: HandlingStep, officer: String) {
+        if officer.is_empty() {
+            return;
+        }
+        let message = match step {
+            HandlingStep::Enroute => {
+                let Some(to) = self.where_it_is(no) else { return };
+                ToDesk::UnderWay { officer, no, to, hour: at.beijing_hour() }
+            }
+            HandlingStep::Arrived | HandlingStep::Handled | HandlingStep::FedBack => ToDesk::There { officer, no },
+            _ => return,
+        };
+        self.outputs.push_back(Output::Desk(message));
+    }
+
+    fn where_it_is(&self, no: AlertNo) -> Option<Point> {
+        let place = self.known_place(no);
+        place.point.or_else(|| self.config.grids.of(&place).map(|grid| grid.middle))
+    }
+
+    /// After a start: those who were on the way still are.
+    pub(super) fn follow_all_officers(&mut self, at: Wall) {
+        let on_the_way = |record: &AlertRecord| {
+            let steps = record.handling.iter().filter_map(|h| Some((h.by.strip_prefix("officer:")?, h.step)));
+            let last: BTreeMap<&str, HandlingStep> = steps.collect();
+            let no = AlertNo::parse(&record.id.alert_no);
+            let gone = last.into_iter().filter(|(_, step)| *step == HandlingStep::Enroute);
+            gone.filter_map(|(who, step)| Some((no?, who.to_owned(), step))).collect::<Vec<_>>()
+        };
+        let all = self.alerts.open().map(|(_, record)| record).chain(self.alerts.recent());
+        let all: Vec<_> = all.flat_map(on_the_way).collect();
+        for (no, officer, step) in all {
+            self.follow_officer(at, no, step, officer);
+        }
+    }
+
+    /// Whoever reported by an app sees the officer come, unless that could be seen by somebody else.
+    pub(super) fn approach(&mut self, no: AlertNo, news: Approaching) {
+        let Some(record) = self.alerts.get(self.alerts.goes_on_as(no)).filter(|r| !r.reporter.safety.silent) else {
+            return;
+        };
+        let is_app = |to: &Address| self.config.channels.iter().any(|c| c.name == to.channel && c.is_fetched);
+        let apps = record.reporter.channels.iter().filter(|w| !w.asked_silence).map(Writer::address).filter(is_app);
+        let apps: Vec<Address> = apps.collect();
+        self.outputs.extend(apps.into_iter().map(|to| Output::Approach { to, no, news }));
     }
 }

@@ -190,7 +190,6 @@ impl Shard {
             recorded: false,
             tracks: std::collections::BTreeMap::new(),
             seats: Vec::new(),
-            responder: None,
             responders: std::collections::BTreeMap::new(),
             result: "abandoned",
             counted: false,

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use casework::DispatchFact;
 use codecs::record::{AlertNo, IncidentKind, Promise, TryResult};
 use codecs::time::{Mono, Wall};
 use dispatch::seat::CallWant;
@@ -11,7 +12,7 @@ use media::Event as MediaEvent;
 use sip::{Binding, EndCause, Event as SipEvent, Output as SipOutput};
 
 use super::{CallSlot, Observed, Output, Shard};
-use crate::message::{Action, KeptBinding, RequestId, ToCasebook, ToDesk, ToShard};
+use crate::message::{Action, KeptBinding, Missed, RequestId, ToCasebook, ToDesk, ToShard};
 
 impl Shard {
     /// Carries every consequence of an input to its end.
@@ -298,6 +299,11 @@ impl Shard {
                 self.act(now, call, action, request);
                 self.acting.clear();
             }
+            ToShard::AskedIn { call, police, missed, by, request } => {
+                self.acting = by;
+                self.asked_in(now, call, police, missed, request);
+                self.acting.clear();
+            }
             ToShard::CallBack(what) => self.call_back(now, what),
             ToShard::ForgetBinding { user } => self.sip.forget_binding(&user),
             ToShard::Silence { no } => self.silence(now, no),
@@ -318,9 +324,11 @@ impl Shard {
 
     fn responder_reserved(&mut self, now: Mono, reserved: Box<crate::message::ReservedResponder>) {
         let (call, responder, role) = (reserved.call, reserved.responder, reserved.role);
-        let transfer = reserved.transfer;
+        let by_name = reserved.by_name;
         match self.calls.get_mut(&call) {
-            Some(slot) => slot.responder = Some(reserved),
+            Some(slot) => {
+                slot.responders.insert(responder.0, reserved);
+            }
             None => {
                 let result = TryResult::Superseded;
                 let after = Duration::ZERO;
@@ -328,8 +336,24 @@ impl Shard {
             }
         }
         let input =
-            if transfer { Input::TransferTo { responder, role } } else { Input::ResponderReserved { responder, role } };
+            if by_name { Input::AskIn { responder, role } } else { Input::ResponderReserved { responder, role } };
         self.input(now, call, input);
+    }
+
+    /// What the taker asked for is on record with the names of those who could not be called.
+    fn asked_in(&mut self, now: Mono, key: CallKey, police: bool, missed: Vec<Missed>, request: RequestId) {
+        let Some(slot) = self.calls.get(&key) else {
+            let reply = crate::Reply { request, result: Err(crate::Failure::Conflict("the call is over")) };
+            return self.outputs.push_back(Output::Desk(ToDesk::Refuse(reply)));
+        };
+        let no = slot.no;
+        let waited = slot.call.as_ref().map_or(Duration::ZERO, |call| call.waits(now));
+        for Missed { role, no: officer, unit, result } in missed {
+            self.record(no, casework::Fact::Dispatch(DispatchFact::Missed { unit, officer, role, result }));
+        }
+        let fact =
+            if police { DispatchFact::ResponderWanted { why: "transfer", waited } } else { DispatchFact::AskedIn };
+        self.record_for(no, casework::Fact::Dispatch(fact), request);
     }
 
     /// Carried out at once; the reply waits for the record of it to be durable.
@@ -346,7 +370,17 @@ impl Shard {
                 self.record_for(no, casework::Fact::Mark("ended_by_seat"), request);
                 self.input(now, key, Input::HangUp);
             }
-            Action::Ready => {}
+            Action::Drop { party } => {
+                let Some(id) = slot.responders.iter().find(|(_, r)| r.no == party).map(|(id, _)| *id) else {
+                    let failure = crate::Failure::NotFound("nobody of this name is in the call");
+                    let reply = crate::Reply { request, result: Err(failure) };
+                    return self.outputs.push_back(Output::Desk(ToDesk::Refuse(reply)));
+                };
+                self.record_for(no, casework::Fact::Mark("party_let_go"), request);
+                self.input(now, key, Input::Drop { responder: dispatch::ResponderId(id) });
+            }
+            // The desk's to do.
+            Action::Ready | Action::Transfer { .. } => {}
             Action::Triage { said, place } => {
                 let is_unknown = |p: &dispatch::nearest::Place| p.grid.is_some() && self.config.grids.of(p).is_none();
                 if place.as_ref().is_some_and(is_unknown) {
@@ -372,13 +406,6 @@ impl Shard {
                     request,
                 );
                 self.input(now, key, Input::ThreeWay);
-            }
-            Action::Transfer { .. } => {
-                self.record_for(
-                    no,
-                    casework::Fact::Dispatch(casework::DispatchFact::ResponderWanted { why: "transfer", waited }),
-                    request,
-                );
             }
         }
     }

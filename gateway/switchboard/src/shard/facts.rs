@@ -46,7 +46,8 @@ impl Shard {
     /// The call machine's numbers become the record's names.
     pub(super) fn fact(&mut self, key: CallKey, no: AlertNo, fact: Fact) {
         let Some(slot) = self.calls.get_mut(&key) else { return };
-        let name = |slot: &CallSlot, id: ResponderId| slot.responders.get(&id.0).cloned().unwrap_or_default();
+        let name =
+            |slot: &CallSlot, id: ResponderId| slot.responders.get(&id.0).map_or_else(String::new, |r| r.no.clone());
         let told = match fact {
             Fact::Offered { leg, seat } => {
                 casework::Fact::Call(CallFact::Offered { leg: leg.0, seat: seat_info(slot, seat) })
@@ -88,8 +89,7 @@ impl Shard {
                 },
             }),
             Fact::Tried { leg, responder, rung } => {
-                let Some(r) = slot.responder.as_deref() else { return };
-                slot.responders.insert(responder.0, r.no.clone());
+                let Some(r) = slot.responders.get(&responder.0) else { return };
                 casework::Fact::Dispatch(DispatchFact::Tried {
                     leg: leg.0,
                     unit: r.unit.clone(),
@@ -101,9 +101,11 @@ impl Shard {
             Fact::TryEnded { leg, responder, result } => {
                 casework::Fact::Dispatch(DispatchFact::TryEnded { leg: leg.0, officer: name(slot, responder), result })
             }
-            Fact::Bridged { responder, after } => {
+            Fact::Bridged { responder, role, after } => {
                 let officer = name(slot, responder);
-                self.observe(Observed::Bridged { after });
+                if role.is_police() {
+                    self.observe(Observed::Bridged { after });
+                }
                 casework::Fact::Dispatch(DispatchFact::Bridged { officer, after_ms: after.as_millis() as u64 })
             }
             Fact::NobodyLeft => casework::Fact::Dispatch(DispatchFact::NobodyLeft),
@@ -141,5 +143,6 @@ fn leg_end(role: Role, gone: Gone) -> &'static str {
     match (role, gone) {
         (_, Gone::HungUp) => "hung_up",
         (_, Gone::Lost) => "vanished",
+        (_, Gone::Dropped) => "dropped",
     }
 }

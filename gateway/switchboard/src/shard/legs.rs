@@ -90,7 +90,7 @@ impl Shard {
         let Some(slot) = self.calls.get(&key) else { return };
         let contact = match target {
             Target::Seat(seat) => slot.seats.iter().find(|(s, ..)| *s == seat).map(|(.., contact)| contact.clone()),
-            Target::Responder(_) => slot.responder.as_deref().and_then(|r| self.responder_contact(r)),
+            Target::Responder(id) => slot.responders.get(&id.0).and_then(|r| self.responder_contact(r)),
             Target::Reporter => self.dial_out(slot.trunk, &slot.number),
         };
         let port = contact.is_some().then(|| self.take_port()).flatten();
@@ -381,6 +381,7 @@ fn track_of(slot: &mut CallSlot, leg: LegNo, role: Role) -> u8 {
         Role::Superior => 5,
         Role::Attendant => 6,
         Role::Supervisor => 7,
+        Role::Agency => 8,
     };
     let Some(entry) = slot.legs.get_mut(&leg) else { return base };
     *entry.track.get_or_insert_with(|| {
@@ -422,7 +423,7 @@ fn headers_for(role: Role, slot: &CallSlot) -> Vec<(String, String)> {
             header("Alert-Info", "<urn:x-gateway:seat>;info=alert-autoanswer"),
             header("X-Alert-No", slot.no.as_str()),
         ],
-        Role::Officer | Role::Unit | Role::Superior => {
+        Role::Officer | Role::Unit | Role::Superior | Role::Agency => {
             vec![header("Priority", "emergency"), header("X-Alert-No", slot.no.as_str())]
         }
         Role::Reporter | Role::Attendant | Role::Supervisor => Vec::new(),
