@@ -19,7 +19,7 @@ const HOP: usize = 5;
 /// Power beside the voices that are expected: what a voice of ours has at half of its amplitude.
 const STRANGE: f64 = 0.0036;
 /// Voices that a leg is asked for at most.
-const VOICES: usize = 3;
+const VOICES: usize = 4;
 /// Frames missing in a row of which each still has its place; beyond, the stream has begun anew.
 const GAP: u64 = 50;
 
