@@ -340,6 +340,9 @@ impl Alerts {
     fn breach(&mut self, at: Stamp, no: AlertNo, promise: Promise) {
         if self.record_mut(no).is_some_and(|record| deadline::breach(record, promise)) {
             self.emit(no, Step::DeadlineBreach, at, Some(promise));
+            if promise == Promise::Answer {
+                self.owed_no_more(at, no);
+            }
         }
     }
 
@@ -515,7 +518,7 @@ impl Alerts {
     fn try_close(&mut self, no: AlertNo, at: Stamp) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let recording = self.recordings.get(&no).is_some_and(|left| *left > 0);
-        let is_open = recording || self.talks.contains(&no) || text::owes_an_answer(record);
+        let is_open = recording || self.talks.contains(&no) || text::owes_a_line(record);
         if !is_finished(record) || is_open || fanout::is_awaited(record) {
             return;
         }

@@ -196,6 +196,8 @@ pub enum TextFact {
     },
     /// The conversation is over.
     ConversationEnded,
+    /// Whoever called asks for silence elsewhere: nothing rings for them.
+    Silenced,
     /// A line of what was said, from a transcriber or by hand.
     Said { by: String, body: String },
 }

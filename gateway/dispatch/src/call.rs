@@ -15,7 +15,7 @@ use std::time::Duration;
 use codecs::record::{Promise, Role, TryResult};
 use codecs::time::Mono;
 
-use crate::LegNo;
+use crate::{LegNo, ResponderId};
 
 pub use message::{Fact, Gone, Input, Output, SeatFailure, Target, Why};
 
@@ -234,6 +234,12 @@ impl Call {
     /// Whether a human has been heard by the reporter.
     pub fn is_answered(&self) -> bool {
         self.answered_at.is_some()
+    }
+
+    /// Whether this one is being rung for the call, and is not in it.
+    pub fn rings(&self, responder: ResponderId) -> bool {
+        let tried = |l: &Ladder| l.tries.iter().any(|t| t.responder == responder && !t.answered);
+        self.asked.leg_of(responder).is_some() || self.ladder.as_ref().is_some_and(tried)
     }
 
     fn fact(&mut self, fact: Fact) {

@@ -80,7 +80,8 @@ impl GridMap {
         std::iter::successors(Some(unit), |unit| self.superiors.get(*unit).map(String::as_str)).take(DEPTH_MAX)
     }
 
-    fn is_avoided(&self, place: &Place, unit: &str) -> bool {
+    /// Whether nobody of this unit is to come there: it is complained of, or one above it is.
+    pub fn is_avoided(&self, place: &Place, unit: &str) -> bool {
         place.avoid.as_deref().is_some_and(|avoid| self.chain(unit).any(|u| u == avoid))
     }
 

@@ -233,6 +233,7 @@ impl CasebookThread {
         let unfinished = self.casebook.take_up(now, at, recovered);
         self.casebook.remembered().for_each(|note| self.links.keys.restore(now, note));
         self.casebook.open().for_each(|(_, record)| self.links.withheld.note(record));
+        self.casebook.lately().for_each(|record| self.links.withheld.note(record));
         self.drain();
         if after_a_crash {
             self.interrupted = unfinished.into_iter().collect();
@@ -510,10 +511,11 @@ impl CasebookThread {
         metrics::gauge!("gateway_store_up").set(1.0);
         // The disk is left alone for as long as it worked: under load groups grow instead of syncs.
         self.apart = self.synced_at.since(begun).clamp(APART, GATHER);
-        self.casebook.handle_durable(self.journal.durable() - self.before);
-        self.drain();
+        // Whoever is answered below and reads at once reads what they wrote.
         let last = self.journal.last_sequence();
         self.links.durable.send_modify(|reached| reached.last = last);
+        self.casebook.handle_durable(self.journal.durable() - self.before);
+        self.drain();
         self.next_segment();
         self.casebook.go_on_with_snapshot(self.clock.wall());
         self.drain();

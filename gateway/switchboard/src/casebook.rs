@@ -13,6 +13,9 @@ mod orders_tests;
 mod people;
 #[cfg(test)]
 mod person_tests;
+mod silence;
+#[cfg(test)]
+mod silence_tests;
 mod stored;
 mod talk;
 #[cfg(test)]
@@ -248,6 +251,7 @@ pub struct Casebook {
     refused_files: VecDeque<(AlertNo, casework::Fact)>,
     /// Where phones have registered.
     bindings: BTreeMap<String, KeptBinding>,
+    silence: silence::Silence,
     serials: Serials,
     keeping: keeping::Keeping,
     /// Frames that left since the casebook began, and those of them that are durable.
@@ -292,6 +296,7 @@ impl Casebook {
                 SerialBlock { from: 0, until: 0, date: 0 },
                 config.luck,
             ),
+            silence: silence::Silence::default(),
             keeping: keeping::Keeping::new(),
             frames: 0,
             durable: 0,
@@ -384,8 +389,13 @@ impl Casebook {
         if let casework::Fact::Text(casework::TextFact::Fetched { vendor_id, stored, .. }) = &fact {
             self.charge_file(at, no, vendor_id, *stored);
         }
-        let joins = match &fact {
-            casework::Fact::Arrived(arrival) => self.call_arrives(no, &arrival.caller),
+        let caller = match &fact {
+            casework::Fact::Arrived(arrival) => Some(arrival.caller.clone()),
+            _ => None,
+        };
+        let joins = caller.as_ref().and_then(|caller| self.call_arrives(no, caller));
+        let complaint = match &fact {
+            casework::Fact::Incident(casework::IncidentFact::Triaged(said)) => said.complaint_of.clone(),
             _ => None,
         };
         let ended = match &fact {
@@ -397,6 +407,12 @@ impl Casebook {
         let taken = self.fact(at, no, fact);
         if let Some((officer, result)) = ended {
             self.order(at, no, &officer, result);
+        }
+        if let Some(caller) = caller {
+            self.heed_silence_of_caller(at, no, &caller);
+        }
+        if let Some(complaint) = complaint {
+            self.spread_complaint(at, no, &complaint);
         }
         if let Some(from) = joins {
             // Both are open, as was just seen.
@@ -551,6 +567,11 @@ impl Casebook {
     fn named_at(&self, at: Wall, then: Wall) -> Mono {
         let latest = NAMES_KEPT - Duration::from_secs(3600);
         self.instant_of(at, then).max(self.now - latest)
+    }
+
+    /// Those that ended a short while ago.
+    pub fn lately(&self) -> impl Iterator<Item = &AlertRecord> {
+        self.alerts.recent()
     }
 
     pub fn open(&self) -> impl Iterator<Item = (&AlertNo, &AlertRecord)> {

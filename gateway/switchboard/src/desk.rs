@@ -359,6 +359,7 @@ impl Desk {
             return self
                 .fail(request, Failure::Conflict("none of them can be had: in a call, off duty or unreachable"));
         }
+        let called = had.len();
         let police = had.iter().any(|id| self.roster.get(*id).role.is_police());
         for id in had {
             self.tell_reserved(call, id, "asked for by the call taker".into(), ByName(true));
@@ -368,7 +369,7 @@ impl Desk {
             Missed { role: who.role, no: who.no.clone(), unit: who.unit.clone(), result: self.roster.why_not(id) }
         });
         let missed = missed.collect();
-        self.outputs.push_back(Output::Shard(ToShard::AskedIn { call, police, missed, by, request }));
+        self.outputs.push_back(Output::Shard(ToShard::AskedIn { call, police, called, missed, by, request }));
     }
 
     fn reply_found(&mut self, request: RequestId, found: bool) {

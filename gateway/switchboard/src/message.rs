@@ -249,6 +249,8 @@ pub enum ToShard {
         call: CallKey,
         /// Somebody of the police is among them.
         police: bool,
+        /// How many are.
+        called: usize,
         missed: Vec<Missed>,
         by: String,
         request: RequestId,

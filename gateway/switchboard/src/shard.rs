@@ -34,7 +34,7 @@ use sip::{Account, Armed, CallIds, Counters, Endpoint, Flow, Mint, Seed, Session
 
 use self::sources::{Origin, Sources};
 use self::table::{Calls, Legs};
-use crate::message::{Contact, ReservedResponder, SerialBlock, ToCasebook, ToDesk, ToShard};
+use crate::message::{Contact, Missed, ReservedResponder, SerialBlock, ToCasebook, ToDesk, ToShard};
 use crate::serials::{Holder, Serials};
 
 /// Where calls come from, and what is taken for granted about them.
@@ -248,6 +248,8 @@ struct CallSlot {
     tracks: BTreeMap<Role, u8>,
     /// The desk's word about the seats that are asked, or have the call.
     seats: Vec<(SeatId, SeatInfo, Contact)>,
+    /// Whoever was asked in by name and is of a unit that is complained of.
+    avoided: Vec<Missed>,
     /// The desk's word about each responder that was reserved for it.
     responders: BTreeMap<u32, Box<ReservedResponder>>,
     result: &'static str,

@@ -205,3 +205,40 @@ fn whoever_reported_by_an_app_sees_the_officer_come_and_whoever_asked_for_silenc
     let (_, metrics) = loadtest::api::Api::new(gateway.admin, "").request("GET", "/metrics", "").expect("answered");
     assert!(metrics.contains("gateway_eta_error_seconds_count 2"), "{metrics}");
 }
+
+#[test]
+fn nobody_of_a_unit_that_is_complained_of_is_asked_in_nor_sees_the_alert() {
+    let gateway = Gateway::start("complained", 17_500);
+    let mut world = World::new(&gateway);
+    let mut api = gateway.api();
+    let data = gateway.dir.join("data");
+    let theirs = token(&data, &["--role", "supervisor", "--subject", "station", "--area", "370402510000"]);
+    let city = token(&data, &["--role", "supervisor", "--subject", "county", "--area", "370402"]);
+    let party = world.answered_call("06325551234");
+    let seat = seat_of(&world, "06325551234");
+    let said = json!({"kind": "consult", "grid": "370402-001"}).to_string();
+    let (_, reply) = api.request("POST", &format!("/v1/seats/{seat}/triage"), &said).expect("answered");
+    let no = serde_json::from_str::<Value>(&reply).expect("JSON")["alert_no"].as_str().expect("a number").to_owned();
+    let sees = |token: &str| {
+        let mut api = loadtest::api::Api::new(gateway.http, token);
+        api.request("GET", &format!("/v1/alerts/{no}"), "").expect("answered").0
+    };
+    assert_eq!((sees(&theirs), sees(&city)), (200, 200));
+    let said = json!({"complaint_of": "370402510000"}).to_string();
+    let (status, reply) = api.request("POST", &format!("/v1/alerts/{no}/triage"), &said).expect("answered");
+    assert_eq!(status, 200, "{reply}");
+    assert_eq!((sees(&theirs), sees(&city)), (404, 200));
+    let mut ask = |to: Value| {
+        let body = json!({ "to": to }).to_string();
+        api.request("POST", &format!("/v1/seats/{seat}/transfer"), &body).expect("answered").0
+    };
+    assert_eq!(ask(json!("370402001")), 409, "an officer of that very unit");
+    assert_eq!(ask(json!(["370402001", "119"])), 200, "whoever else is asked is called");
+    let record = record(&mut api, &no);
+    let tried: Vec<_> =
+        record["dispatch"].as_array().expect("tries").iter().map(|d| (&d["officer"], &d["result"])).collect();
+    assert!(tried.contains(&(&json!("370402001"), &json!("off"))), "{tried:?}");
+    world.serve(Duration::from_millis(300));
+    assert!(!world.seen.iter().any(|h| matches!(h, Happening::Called { user, .. } if user == "2001")), "never rung");
+    world.peers.hang_up(party);
+}

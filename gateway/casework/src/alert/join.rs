@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use codecs::record::{
-    Address, AlertNo, AlertRecord, Form, LineState, Location, LocationSource, Promise, Related, Relation, Safety,
-    Stamp, State, Step, TextLine, Writer,
+    Address, AlertNo, AlertRecord, Direction, Form, LineState, Location, LocationSource, Promise, Related, Relation,
+    Safety, Stamp, State, Step, TextLine, Writer,
 };
 use codecs::time::Mono;
 
-use super::lines::{proven_phone, unsent};
+use super::lines::{is_shared, is_taken, proven_phone, unsent};
 use super::text::add_line;
 use super::{Alerts, LOCATIONS_MAX, Output, RECORD_FULL, RELATED_MAX, bound, mark, trim};
 use crate::deadline::{self, is_call_up};
@@ -57,8 +57,14 @@ impl Alerts {
     /// What one of those who write on this alert takes along when they leave it; none: they do not write here.
     pub fn belongings_of(&self, no: AlertNo, sender: &Address) -> Option<Belongings> {
         let record = self.get(no)?;
-        let (writer, due) = self.in_full(no, record, record.reporter.channels.iter().find(|w| w.is(sender))?);
+        let (mut writer, mut due) = self.in_full(no, record, record.reporter.channels.iter().find(|w| w.is(sender))?);
         let is_theirs = |l: &&TextLine| l.channel == sender.channel && l.user == sender.user;
+        // Among several one may have been answered, and nobody have spoken to this one.
+        if answer_of(record) == Answer::Had && is_shared(record) && !was_spoken_to(record, &writer) {
+            let first = record.text.iter().filter(is_theirs).find(|l| l.dir == Some(Direction::In)).map(|l| l.at);
+            writer.since = writer.since.or(first);
+            due = due.or(first.and_then(|s| self.deadlines.instant(no, Stamp(s.0 + Promise::Answer.within()))));
+        }
         // Whoever waits still came after the answer, or after it was told that there was none.
         let answer = match answer_of(record) {
             _ if writer.since.is_some() => Answer::Owed,
@@ -97,7 +103,7 @@ impl Alerts {
     }
 
     /// Those that go on as this alert, itself first.
-    pub(super) fn members(&self, no: AlertNo) -> Vec<AlertNo> {
+    pub fn members(&self, no: AlertNo) -> Vec<AlertNo> {
         let mut all = vec![no];
         let mut next = 0;
         while let Some(record) = all.get(next).map(|no| self.get(*no)) {
@@ -112,6 +118,12 @@ impl Alerts {
         all
     }
 
+    /// Those that go on as this alert, and as nothing in between.
+    pub fn joined_at_once(&self, no: AlertNo) -> Vec<AlertNo> {
+        let is_next = |other: &AlertNo| self.goes_on_next_as(*other) == Some(no);
+        self.members(no).into_iter().skip(1).filter(is_next).collect()
+    }
+
     /// Nothing rings for this alert from now on, nor for the calls of those that go on as it.
     pub(super) fn fall_silent(&mut self, at: Stamp, no: AlertNo) {
         for member in self.members(no) {
@@ -123,13 +135,21 @@ impl Alerts {
         }
     }
 
-    /// What was said before to those who write here, and has not gone out, goes out no more: whichever alerts it stands
-    /// in. A line despite the silence is said after it.
-    pub(super) fn withdraw(&mut self, at: Stamp, no: AlertNo) {
-        let Some(record) = self.open.get(&no) else { return };
-        let queued = unsent(record).filter(|(_, to)| record.reporter.channels.iter().any(|w| w.is(to)));
-        let lines: Vec<(String, String)> =
-            queued.map(|(line, _)| (line.channel.clone(), line.message_id.clone())).collect();
+    /// What was said to these before they asked for silence, and has not gone out: their channels and names.
+    fn unsent_to(&self, no: AlertNo, readers: &[Address]) -> Vec<(String, String)> {
+        let queued = self.open.get(&no).into_iter().flat_map(|record| unsent(record));
+        let theirs = queued.filter(|(_, to)| readers.contains(to));
+        theirs.map(|(line, _)| (line.channel.clone(), line.message_id.clone())).collect()
+    }
+
+    /// What was said to somebody before they asked for silence, and has not gone out, goes out no more.
+    pub(super) fn withdraw_from(&mut self, at: Stamp, no: AlertNo, reader: &Address) {
+        let lines = self.unsent_to(no, std::slice::from_ref(reader));
+        self.withdraw(at, no, lines);
+    }
+
+    /// Lines of ours that are not to go, in whichever alerts they stand. One despite the silence is said after it.
+    fn withdraw(&mut self, at: Stamp, no: AlertNo, lines: Vec<(String, String)>) {
         if lines.is_empty() {
             return;
         }
@@ -164,6 +184,13 @@ impl Alerts {
         all
     }
 
+    /// Its caller asks for silence elsewhere.
+    pub(super) fn silenced(&mut self, at: Stamp, no: AlertNo) {
+        self.be_silent(at, no, true, true);
+        self.outputs.push_back(Output::Silenced { no });
+        self.try_close(no, at);
+    }
+
     /// Whoever asked for silence has left: it is over for this alert and for those that go on as it.
     fn speak_again(&mut self, at: Stamp, no: AlertNo) {
         for member in self.members(no) {
@@ -184,6 +211,35 @@ impl Alerts {
         }
     }
 
+    /// A human has spoken to this writer: what was promised to them where they came from is kept.
+    pub(super) fn spoken_to(&mut self, at: Stamp, no: AlertNo, writer: &Address) {
+        let began =
+            self.get(no).and_then(|r| AlertNo::parse(&r.reporter.channels.iter().find(|w| w.is(writer))?.began));
+        let Some(began) = began else { return };
+        let is_owed = |r: &AlertRecord| goes_on(r) && answer_of(r) == Answer::Owed && !is_call_up(r);
+        let from: Vec<AlertNo> = self.members(no).into_iter().skip(1).collect();
+        for member in from {
+            if self.open.get(&member).is_some_and(|r| is_owed(r)) && self.members(member).contains(&began) {
+                if let Some(record) = self.record_mut(member) {
+                    deadline::answered_elsewhere(record, at);
+                }
+                self.owed_no_more(at, member);
+            }
+        }
+    }
+
+    /// What went on as another and was owed an answer itself is over, kept or told.
+    pub(super) fn owed_no_more(&mut self, at: Stamp, no: AlertNo) {
+        let ends = |r: &&mut AlertRecord| {
+            let is_called_back = matches!(r.state, State::Abandoned | State::Callback | State::Unreached);
+            goes_on(r) && !is_call_up(r) && !is_called_back && r.state != State::Closed
+        };
+        let Some(record) = self.record_mut(no).filter(ends) else { return };
+        record.state = State::Ended;
+        self.emit(no, Step::Updated, at, None);
+        self.try_close(no, at);
+    }
+
     /// Where this alert is believed to be has changed: its calls, and those of the alerts that go on as it, hear of it.
     pub(super) fn moved(&mut self, no: AlertNo) {
         for no in self.members(no) {
@@ -194,19 +250,24 @@ impl Alerts {
     }
 
     fn join_to(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
+        let is_answered = self.get(other).is_some_and(|root| answer_of(root) == Answer::Had);
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
+        // It goes on as one other alone.
+        record.id.related.retain(|r| r.kind != Relation::Duplicate);
         relate(record, other, Relation::Duplicate);
         self.talks.remove(&no);
         // Those who wrote here write there from now on; what they said here stays to be read.
         let gone: Vec<Address> = record.reporter.channels.drain(..).map(|w| w.address()).collect();
         record.location.retain(|l| l.from.as_ref().is_none_or(|from| !gone.contains(from)));
         let is_up = is_call_up(record);
-        if !is_up {
+        // The others were answered before these came: nobody has spoken to them, and that stays promised here.
+        let is_owed_here = is_answered && answer_of(record) == Answer::Owed && !gone.is_empty();
+        if !is_up && !is_owed_here {
             // The promise is kept, or broken, on the alert that it goes on as.
             deadline::answered_elsewhere(record, at);
         }
         let is_called_back = matches!(record.state, State::Abandoned | State::Callback | State::Unreached);
-        if !is_up && !is_called_back && record.state != State::Closed {
+        if !is_up && !is_called_back && !is_owed_here && record.state != State::Closed {
             record.state = State::Ended;
         }
         self.emit(no, Step::Joined, at, None);
@@ -222,7 +283,11 @@ impl Alerts {
         each_waits(record);
         let was_silent = record.reporter.safety.silent;
         let falls_silent = belongings.silent || was_silent;
+        // Whoever brings silence along asked for it before they came here: what was said to them here was said before.
+        let asked = belongings.writers.iter().filter(|(w, _)| w.asked_silence && !was_silent);
+        let askers: Vec<Address> = asked.map(|(writer, _)| writer.address()).collect();
         let complains = take_complaint(record, &belongings);
+        let withdrawn = self.unsent_to(no, &askers);
         self.take_over(no, belongings);
         if let Some(record) = self.record_mut(no) {
             deadline::waits_since_the_first(record);
@@ -234,9 +299,7 @@ impl Alerts {
         if complains {
             self.push_on(at, no);
         }
-        if falls_silent && !was_silent {
-            self.withdraw(at, no);
-        }
+        self.withdraw(at, no, withdrawn);
         if falls_silent {
             self.fall_silent(at, no);
         }
@@ -256,7 +319,11 @@ impl Alerts {
                 |l: &TextLine| is_it(l) && (!l.message_id.is_empty() || l.at == line.at && l.body == line.body);
             match record.text.iter_mut().find(|l| is_same(l)) {
                 // An alert of their own began with it.
-                Some(known) => known.at = known.at.min(line.at),
+                Some(known) => {
+                    known.at = known.at.min(line.at);
+                    // What became of it is known where it stood last.
+                    known.state = line.state.or(known.state);
+                }
                 None => add_line(record, line),
             }
         }
@@ -357,6 +424,18 @@ impl Alerts {
         }
         self.moved(no);
     }
+}
+
+/// Whether it goes on as another alert.
+fn goes_on(record: &AlertRecord) -> bool {
+    record.id.related.iter().any(|r| r.kind == Relation::Duplicate)
+}
+
+/// Whether a human's line has got to this writer, or a human has talked with them.
+fn was_spoken_to(record: &AlertRecord, writer: &Writer) -> bool {
+    let is_theirs = |l: &TextLine| l.by == "seat" && l.channel == writer.channel && l.user == writer.user;
+    let calls = !record.call.legs.is_empty() && proven_phone(record).is_some_and(|phone| phone == writer.phone);
+    calls || record.text.iter().any(|l| is_theirs(l) && (is_taken(l) || l.state == Some(LineState::Queued)))
 }
 
 /// A complaint comes along with whoever makes it.

@@ -277,7 +277,7 @@ fn theirs_or_only(record: &AlertRecord, sender: &Address) -> Option<Location> {
 }
 
 /// Whether the words of more than one reporter may stand in a record: another alert went on as this one.
-fn is_shared(record: &AlertRecord) -> bool {
+pub(super) fn is_shared(record: &AlertRecord) -> bool {
     record.id.related.iter().any(|r| r.kind == Relation::SameEvent) || record.marks.iter().any(|m| m == "split")
 }
 

@@ -43,6 +43,7 @@ impl Alerts {
                 }
             }
             TextFact::ConversationEnded => self.conversation_ended(at, no),
+            TextFact::Silenced => self.silenced(at, no),
         }
     }
 
@@ -108,7 +109,9 @@ impl Alerts {
         let source = format!("message:{}", message.address.channel);
         let (hits, wants_silence) = incident::note_keywords(record, at, &self.keywords, &message.body, source);
         let was_silent = record.reporter.safety.silent;
-        if message.silent || wants_silence {
+        let (address, asks) = (message.address.clone(), message.silent || wants_silence);
+        let asked_before = record.reporter.channels.iter().any(|w| w.is(&address) && w.asked_silence);
+        if asks {
             record.reporter.safety.silent = true;
             record.reporter.safety.no_reply_sms = true;
             record.source.validity = Validity::Silent;
@@ -147,8 +150,10 @@ impl Alerts {
             receipt.map(|text| queue_line(record, at, no, "gateway", fill(&text, no), message.address.clone()));
         self.emit(no, step, at, None);
         self.warn(no, at, &hits);
+        if asks && !asked_before {
+            self.withdraw_from(at, no, &address);
+        }
         if silent && !was_silent {
-            self.withdraw(at, no);
             self.fall_silent(at, no);
         }
         if let Some(say) = receipt {
@@ -235,11 +240,15 @@ impl Alerts {
         if found.by == "seat" && matches!(state, LineState::Sent | LineState::Delivered) {
             let to = Address { channel: found.channel.clone(), user: found.user.clone() };
             record.reporter.channels.iter_mut().filter(|w| w.is(&to)).for_each(|w| w.since = None);
+            self.spoken_to(at, no, &to);
         }
+        let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         if state == LineState::Failed {
             mark(record, "undelivered");
             self.emit(no, Step::Undelivered, at, None);
             self.came_to_nothing(at, no);
+        } else {
+            self.try_close(no, at);
         }
     }
 
@@ -293,11 +302,20 @@ impl Alerts {
         self.talks.remove(&no);
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let calls_live = record.call.legs.iter().any(|l| l.end.is_none());
-        if !calls_live && !matches!(record.state, State::Abandoned | State::Callback) {
+        let ends = !calls_live && !matches!(record.state, State::Abandoned | State::Callback);
+        if ends {
             record.state = State::Ended;
             record.call.t.end.get_or_insert(at);
         }
+        // Put down without a word to whoever waited: that is told.
+        if self.open.get(&no).is_some_and(|record| record.source.validity == Validity::Valid) {
+            self.came_to_nothing(at, no);
+        }
         self.try_close(no, at);
+        // Something is on its way still, or expected of somebody: a start knows that nobody is wanted to read it.
+        if ends && self.open.contains_key(&no) {
+            self.emit(no, Step::Updated, at, None);
+        }
     }
 }
 
@@ -307,6 +325,14 @@ pub(super) fn owes_an_answer(record: &codecs::record::AlertRecord) -> bool {
     let goes_on = record.id.related.iter().any(|r| r.kind == Relation::Duplicate);
     let on_its_way = |l: &TextLine| l.by == "seat" && l.state == Some(LineState::Queued);
     record.call.t.answer.is_none() && !goes_on && record.text.iter().any(on_its_way)
+}
+
+/// A human's line is on its way: what becomes of it is still to be told.
+pub(super) fn owes_a_line(record: &codecs::record::AlertRecord) -> bool {
+    let goes_on = record.id.related.iter().any(|r| r.kind == Relation::Duplicate);
+    let is_on_its_way = |l: &TextLine| l.by == "seat" && l.state == Some(LineState::Queued);
+    // One that is there and is the answer is told of next.
+    !goes_on && (record.text.iter().any(is_on_its_way) || lines::untold_answer(record).is_some())
 }
 
 /// The channel's text with the alert's number: its last nine digits, which a person can repeat.

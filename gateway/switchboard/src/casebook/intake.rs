@@ -203,6 +203,7 @@ impl Casebook {
             }
         };
         self.talks.note_thread(self.now, &address, own_number.as_deref(), no);
+        self.heed_silence(at, no, &address);
         self.heard(at, no, &rule);
         if let Some(full) = full.filter(|no| self.alerts.is_full(*no)) {
             self.end_talk(at, full);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use codecs::record::{Address, AlertNo, AlertRecord, Stamp, Writer};
+use codecs::record::{Address, AlertNo, AlertRecord, Stamp, TextLine, Writer};
 use codecs::time::Wall;
 
 use casework::{Apart, Fact, JoinFact, proven_phone};
@@ -82,11 +82,21 @@ impl Casebook {
         self.may_leave(no, leaves, &number)?;
         let to = match leaves {
             Return::Own(own) => self.theirs_above(own, no, &number),
-            Return::New => self.new_from(at, no, sender, (&rule, number))?,
+            Return::New => match self.call_in(no, &number) {
+                Some(call) => call,
+                None => self.new_from(at, no, sender, (&rule, number.clone()))?,
+            },
         };
+        let stay = self.not_theirs(to, leaves, &number);
         self.talks.split(sender, to);
         self.fact(at, no, Fact::Join(JoinFact::SplitOff { other: to, address: sender.clone() }));
         self.fact(at, to, Fact::Join(JoinFact::SplitFrom { other: no, belongings: Box::new(belongings) }));
+        // Those that went on as theirs and are others' go on where they were.
+        for other in stay {
+            self.fact(at, other, Fact::Join(JoinFact::JoinedTo { other: no }));
+            self.fact(at, no, Fact::Join(JoinFact::Absorbed { other, belongings: Box::default() }));
+        }
+        self.heed_silence(at, to, sender);
         if self.alerts.get(no).is_some_and(|r| r.reporter.channels.is_empty()) {
             // Everybody has left.
             self.end_talk(at, no);
@@ -99,7 +109,7 @@ impl Casebook {
     }
 
     /// The telephone number that is this writer's for certain.
-    fn number_of(&self, rule: &ChannelRule, sender: &Address, known: &str) -> String {
+    pub(super) fn number_of(&self, rule: &ChannelRule, sender: &Address, known: &str) -> String {
         let number = if rule.user_is_phone { telephone(&sender.user) } else { telephone(known) };
         Some(number).filter(|n| is_telephone(n)).unwrap_or_default()
     }
@@ -125,6 +135,24 @@ impl Casebook {
         };
         let between = self.alerts.joined(own).into_iter().skip(1).take_while(|other| *other != no);
         between.take_while(is_theirs).last().unwrap_or(own)
+    }
+
+    /// The call of this number that goes on as `no`: whoever leaves has it again.
+    fn call_in(&self, no: AlertNo, number: &str) -> Option<AlertNo> {
+        let is_theirs = |other: &AlertNo| {
+            let record = self.alerts.get(*other).filter(|r| !number.is_empty() && !r.call.legs.is_empty());
+            *other != no && record.and_then(proven_phone).is_some_and(|phone| telephone(phone) == number)
+        };
+        self.alerts.members(no).into_iter().find(is_theirs)
+    }
+
+    /// What goes on as an alert that somebody leaves for, and is not theirs: what others began.
+    fn not_theirs(&self, to: AlertNo, leaves: Return, number: &str) -> Vec<AlertNo> {
+        let is_theirs = |other: AlertNo| {
+            let phone = self.alerts.get(other).and_then(proven_phone).map(telephone);
+            leaves == Return::Own(other) || !number.is_empty() && phone.as_deref() == Some(number)
+        };
+        self.alerts.joined_at_once(to).into_iter().filter(|other| !is_theirs(*other)).collect()
     }
 
     /// An alert that begins with one sender's first line of another.
@@ -158,13 +186,14 @@ impl Casebook {
         for record in self.alerts.recent().chain(self.alerts.open().map(|(_, record)| record)) {
             let Some(no) = AlertNo::parse(&record.id.alert_no) else { continue };
             let goes_on_as = self.alerts.goes_on_as(no);
-            let last = record.text.last().map(|l| l.at).or(record.call.t.arrive).unwrap_or(Stamp(Wall(0))).0;
+            let came = record.call.t.arrive.unwrap_or(Stamp(Wall(0))).0;
+            let last = record.text.last().map_or(came, |l| l.at.0);
             if let Some(phone) = proven_phone(record).map(telephone).filter(|p| is_telephone(p)) {
                 calls.push((last, phone, goes_on_as));
             }
             // Whoever writes on what went on as another stands in that one, or was taken out of it.
             if goes_on_as == no {
-                threads.extend(self.writers_of(no, record, last));
+                threads.extend(self.writers_of(no, record, came));
             }
         }
         // The newest word says where they are.
@@ -183,10 +212,13 @@ impl Casebook {
     }
 
     /// Those who write on an alert.
-    fn writers_of(&self, alert: AlertNo, record: &AlertRecord, last: Wall) -> Vec<Written> {
+    fn writers_of(&self, alert: AlertNo, record: &AlertRecord, came: Wall) -> Vec<Written> {
         let theirs = proven_phone(record).unwrap_or_default();
         let written = |writer: &Writer| {
             let (sender, began) = (writer.address(), AlertNo::parse(&writer.began));
+            // Their own last word, and not another's: it says where they are.
+            let theirs_too = |l: &&TextLine| l.channel == writer.channel && l.user == writer.user;
+            let last = record.text.iter().rev().find(theirs_too).map_or(came, |l| l.at.0);
             let known = if writer.phone.is_empty() && began.is_none() { theirs } else { &writer.phone };
             let rule = self.channel(&writer.channel);
             let phone = rule.map(|rule| self.number_of(rule, &sender, known)).filter(|n| !n.is_empty());

@@ -76,7 +76,9 @@ impl Story {
                     self.sent.push((line.to.user, line.body));
                 }
                 Output::Reply(reply) => self.refused.extend(reply.result.err()),
-                Output::Withdraw { line, .. } => self.rung.push(format!("withdraw {}", &line[30..])),
+                Output::Withdraw { line, .. } => {
+                    self.rung.push(format!("withdraw {}", line.get(30..).unwrap_or(&line)));
+                }
                 Output::Desk(ToDesk::CallBack(c)) => self.rung.push(format!("{} {}", end(c.no), where_is(&c.place))),
                 Output::Desk(ToDesk::Moved { no, place }) => {
                     self.rung.push(format!("{} {}", end(no), where_is(&place)));
@@ -152,6 +154,12 @@ impl Story {
             request: RequestId(9),
         };
         self.tell(ToCasebook::Say(Box::new(line)));
+    }
+
+    /// Its taker puts the alert down.
+    pub(super) fn done(&mut self, no: AlertNo) {
+        let (at, seat, request) = (self.wall(), "1101".to_owned(), RequestId(10));
+        self.tell(ToCasebook::Done { at, no, seat, request });
     }
 
     pub(super) fn fact(&mut self, no: AlertNo, fact: casework::Fact) {
@@ -439,11 +447,13 @@ fn silence_and_place_reach_the_call_of_an_alert_that_was_joined_and_leave_it_wit
     s.rung.clear();
     s.split(bob, "sms", "13800000001");
     let hers = s.writes("sms", "13800000001", "again");
-    assert_ne!(hers, bob);
+    assert_eq!(hers, call, "whoever leaves has their call again");
     assert_eq!(s.book.call_arrives(number(77), "13800000001"), Some(hers));
     s.silent = true;
     s.writes("wechat", "bob", "hush");
-    assert!(s.rung.contains(&"1 silent".to_owned()), "her call is his alert's still: {:?}", s.rung);
+    assert!(!s.rung.contains(&"1 silent".to_owned()), "his silence is none of her call's: {:?}", s.rung);
+    s.writes("sms", "13800000001", "hush");
+    assert!(s.rung.contains(&"1 silent".to_owned()), "{:?}", s.rung);
 }
 
 #[test]

@@ -134,6 +134,7 @@ impl Casebook {
 
     pub(super) fn line_state(&mut self, at: Wall, line: String, state: LineState, why: String) {
         self.note(at, &Note::Line { line: line.clone(), state });
+        self.no_longer_passing(&line);
         // A line without an alert: its sender asks for its state by name.
         let Some(no) = line.get(..30).and_then(AlertNo::parse) else { return };
         let mut holders = self.alerts.holders(no, &line);
@@ -198,6 +199,7 @@ impl Casebook {
         };
         let by = self.acting.clone();
         self.note(at, &Note::Outbound { line: line.clone(), to: to.clone(), body: body.clone(), notice, by });
+        self.silence.passes(&line, &to);
         let outbound = Outbound { notice, templated, ..Outbound::plain(line, to, body, at) };
         self.defer(Deferred::Outbound(Box::new(outbound)));
         Ok(())
@@ -217,9 +219,11 @@ impl Casebook {
 
     pub(super) fn resume_talks(&mut self, at: Wall) {
         self.restore_threads(at);
+        self.restore_silence();
         let unsent_elsewhere = std::mem::take(&mut self.restored_outbound);
         for (line, outbound) in unsent_elsewhere {
-            if !self.restored_lines.contains_key(&line) {
+            if !self.restored_lines.contains_key(&line) && self.goes_after_a_start(&outbound.to) {
+                self.silence.passes(&line, &outbound.to);
                 self.defer(Deferred::Outbound(Box::new(outbound)));
             }
         }
@@ -235,9 +239,12 @@ impl Casebook {
         let open: Vec<(AlertNo, Vec<Outbound>, Option<ChannelRule>)> = self.alerts.open().map(of).collect();
         // A line stands in two alerts where one went on as the other; it leaves once.
         let mut left = BTreeSet::new();
+        let over: Vec<AlertNo> = self.alerts.recent().filter_map(|r| AlertNo::parse(&r.id.alert_no)).collect();
+        for no in over.into_iter().chain(open.iter().map(|(no, ..)| *no)) {
+            self.owe_apps(at, no, &mut left);
+        }
         for (no, lines, rule) in open {
             self.answered_before(at, no);
-            self.owe_apps(at, no, &mut left);
             for line in lines.into_iter().filter(|l| left.insert(l.line.clone())) {
                 self.talks.note_heard(self.now, &line.to);
                 self.defer(Deferred::Outbound(Box::new(line)));
@@ -253,9 +260,11 @@ impl Casebook {
     /// What an app did not have in time, and was told of as not delivered, still comes when the app does.
     fn owe_apps(&mut self, at: Wall, no: AlertNo, left: &mut BTreeSet<String>) {
         let Some(record) = self.alerts.get(no) else { return };
-        if record.reporter.safety.silent {
-            return;
-        }
+        // Where whoever it was written to is now, and whether they are to hear of it.
+        let may_hear = |to: &Address| {
+            let stands = self.talks.threads().get(to).map_or(no, |thread| thread.alert);
+            !self.alerts.is_silent(stands) && !self.alerts.is_silent(no)
+        };
         let is_app = |l: &&TextLine| self.channel(&l.channel).is_some_and(|rule| rule.is_fetched);
         let owed = record.text.iter().filter(|l| l.state == Some(LineState::Failed) && !l.user.is_empty());
         let lines: Vec<Outbound> = owed
@@ -264,6 +273,7 @@ impl Casebook {
                 let to = Address { channel: l.channel.clone(), user: l.user.clone() };
                 Outbound::plain(l.message_id.clone(), to, l.body.clone(), at)
             })
+            .filter(|line| may_hear(&line.to))
             .collect();
         for line in lines.into_iter().filter(|l| left.insert(l.line.clone())) {
             self.defer(Deferred::Outbound(Box::new(line)));

@@ -27,6 +27,7 @@ impl Casebook {
     ) -> Result<Option<AlertNo>, Failure> {
         let record = self.alerts.get(no).ok_or(Failure::NotFound("no open alert with this number"))?;
         let kind = said.kind.filter(|_| is_call_up(record));
+        let complaint = said.complaint_of.clone();
         if !self.alerts.may_triage(at, no) {
             return Err(Failure::Quota);
         }
@@ -38,10 +39,25 @@ impl Casebook {
             self.fact(at, no, Fact::Incident(IncidentFact::Located(Box::new(here))));
         }
         self.fact(at, no, Fact::Incident(IncidentFact::Triaged(said)));
+        if let Some(complaint) = complaint {
+            self.spread_complaint(at, no, &complaint);
+        }
         if let Some(kind) = kind {
             self.outputs.push_back(Output::Shard(ToShard::Triaged { no, kind }));
         }
         Ok(Some(no))
+    }
+
+    /// A complaint is about the matter: every alert that is one with this one hears of it, and of its being taken back.
+    pub(super) fn spread_complaint(&mut self, at: Wall, no: AlertNo, unit: &str) {
+        let root = self.alerts.goes_on_as(no);
+        for other in self.alerts.members(root).into_iter().filter(|other| *other != no) {
+            let known = self.alerts.get(other).and_then(|r| r.incident.complaint_of.clone()).unwrap_or_default();
+            if known != unit {
+                let said = Assessment { complaint_of: Some(unit.to_owned()), ..Assessment::default() };
+                self.fact(at, other, Fact::Incident(IncidentFact::Triaged(Box::new(said))));
+            }
+        }
     }
 
     /// How the open alerts of a seat stand.

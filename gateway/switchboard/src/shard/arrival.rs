@@ -190,6 +190,7 @@ impl Shard {
             recorded: false,
             tracks: std::collections::BTreeMap::new(),
             seats: Vec::new(),
+            avoided: Vec::new(),
             responders: std::collections::BTreeMap::new(),
             result: "abandoned",
             counted: false,

@@ -299,9 +299,9 @@ impl Shard {
                 self.act(now, call, action, request);
                 self.acting.clear();
             }
-            ToShard::AskedIn { call, police, missed, by, request } => {
+            ToShard::AskedIn { call, police, called, missed, by, request } => {
                 self.acting = by;
-                self.asked_in(now, call, police, missed, request);
+                self.asked_in(now, call, (police, called), missed, request);
                 self.acting.clear();
             }
             ToShard::CallBack(what) => self.call_back(now, what),
@@ -314,6 +314,7 @@ impl Shard {
                     if let Some(slot) = self.calls.get_mut(&key) {
                         slot.place.clone_from(&place);
                     }
+                    self.let_go_of_avoided(now, key);
                 }
             }
             ToShard::SendMessage(message) => self.send_page(now, &message),
@@ -326,6 +327,16 @@ impl Shard {
         let (call, responder, role) = (reserved.call, reserved.responder, reserved.role);
         let by_name = reserved.by_name;
         match self.calls.get_mut(&call) {
+            Some(slot) if self.config.grids.is_avoided(&slot.place, &reserved.unit) => {
+                // Chosen, or asked for, before the complaint was known here, or in spite of it.
+                let (result, after) = (TryResult::Superseded, Duration::ZERO);
+                self.outputs.push_back(Output::Desk(ToDesk::ReleaseResponder { call, responder, result, after }));
+                if !by_name {
+                    return self.input(now, call, Input::NoResponder);
+                }
+                let (no, unit) = (reserved.no, reserved.unit);
+                return slot.avoided.push(Missed { role, no, unit, result: TryResult::Off });
+            }
             Some(slot) => {
                 slot.responders.insert(responder.0, reserved);
             }
@@ -340,14 +351,43 @@ impl Shard {
         self.input(now, call, input);
     }
 
+    /// Whoever still rings and is of a unit that is complained of by now is not wanted any more.
+    fn let_go_of_avoided(&mut self, now: Mono, key: CallKey) {
+        let Some(slot) = self.calls.get(&key) else { return };
+        let Some(call) = slot.call.as_ref().filter(|_| slot.place.avoid.is_some()) else { return };
+        let rings = slot.responders.keys().map(|id| dispatch::ResponderId(*id)).filter(|id| call.rings(*id));
+        let is_avoided = |id: &dispatch::ResponderId| {
+            slot.responders.get(&id.0).is_some_and(|r| self.config.grids.is_avoided(&slot.place, &r.unit))
+        };
+        let gone: Vec<_> = rings.filter(is_avoided).collect();
+        for responder in gone {
+            self.input(now, key, Input::Drop { responder });
+        }
+    }
+
     /// What the taker asked for is on record with the names of those who could not be called.
-    fn asked_in(&mut self, now: Mono, key: CallKey, police: bool, missed: Vec<Missed>, request: RequestId) {
-        let Some(slot) = self.calls.get(&key) else {
+    fn asked_in(
+        &mut self,
+        now: Mono,
+        key: CallKey,
+        (police, called): (bool, usize),
+        mut missed: Vec<Missed>,
+        request: RequestId,
+    ) {
+        let Some(slot) = self.calls.get_mut(&key) else {
             let reply = crate::Reply { request, result: Err(crate::Failure::Conflict("the call is over")) };
             return self.outputs.push_back(Output::Desk(ToDesk::Refuse(reply)));
         };
         let no = slot.no;
         let waited = slot.call.as_ref().map_or(Duration::ZERO, |call| call.waits(now));
+        let avoided = std::mem::take(&mut slot.avoided);
+        if called > 0 && avoided.len() == called {
+            let failure = crate::Failure::Conflict("this unit, or one above it, is complained of");
+            return self
+                .outputs
+                .push_back(Output::Desk(ToDesk::Refuse(crate::Reply { request, result: Err(failure) })));
+        }
+        missed.extend(avoided);
         for Missed { role, no: officer, unit, result } in missed {
             self.record(no, casework::Fact::Dispatch(DispatchFact::Missed { unit, officer, role, result }));
         }

@@ -1,0 +1,264 @@
+//! Silence is a person's, whichever alert they ask for it in and whichever of their calls is owed.
+
+use codecs::record::{Address, Assessment, LineState};
+
+use super::person_tests::{Story, number};
+use super::*;
+
+const HER: &str = "13800000001";
+
+fn rings(s: &Story, no: AlertNo) -> bool {
+    let record = s.record(no);
+    record.state == codecs::record::State::Abandoned && !record.reporter.safety.silent
+}
+
+#[test]
+fn whoever_asks_for_silence_where_they_wrote_before_is_not_rung_for_a_call_that_came_later() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        let old = s.writes("sms", HER, "before");
+        s.answers(old, "before");
+        s.done(old);
+        let call = number(1);
+        s.calls_and_hangs_up(call, HER);
+        assert!(rings(&s, call));
+        s.silent = true;
+        s.writes("sms", HER, "hush");
+        if restart {
+            s.restart();
+        }
+        assert!(!rings(&s, call), "{:?}", s.record(call).state);
+        assert!(restart || s.rung.contains(&"1 silent".to_owned()), "{:?}", s.rung);
+    }
+}
+
+#[test]
+fn whoever_asks_for_silence_during_a_second_call_is_not_rung_for_the_first_nor_for_a_third() {
+    let mut s = Story::new();
+    let [first, second, third] = [1, 2, 3].map(number);
+    s.calls_and_hangs_up(first, HER);
+    s.calls(second, HER);
+    s.silent = true;
+    s.writes("sms", HER, "hush");
+    s.hangs_up(second);
+    assert!(!rings(&s, first) && !rings(&s, second), "{:?}", s.rung);
+    s.calls_and_hangs_up(third, &format!("+86{HER}"));
+    assert!(!rings(&s, third));
+    // After a start too; and another's number is nobody else's.
+    s.restart();
+    let [fourth, others] = [4, 5].map(number);
+    s.calls_and_hangs_up(fourth, HER);
+    s.calls_and_hangs_up(others, "13800000002");
+    assert!(!rings(&s, fourth) && rings(&s, others));
+}
+
+#[test]
+fn whoever_was_put_down_in_silence_and_calls_is_not_rung() {
+    let mut s = Story::new();
+    s.silent = true;
+    let no = s.writes("sms", HER, "hush");
+    s.given(no);
+    s.done(no);
+    let call = number(1);
+    s.calls_and_hangs_up(call, HER);
+    assert!(!rings(&s, call));
+}
+
+#[test]
+fn of_three_that_were_joined_the_middle_one_leaves_alone_and_the_others_stay_together() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        let call = number(1);
+        s.calls_and_hangs_up(call, HER);
+        let [bob, carol] = ["bob", "carol"].map(|user| s.writes("wechat", user, user));
+        s.join(call, bob);
+        s.join(bob, carol);
+        s.writes("sms", HER, "here");
+        s.split(carol, "wechat", "bob");
+        if restart {
+            s.restart();
+        }
+        assert_eq!(s.book.alerts.goes_on_as(call), carol);
+        assert_eq!(s.book.alerts.goes_on_as(bob), bob);
+        // His silence is none of hers, and hers is none of his.
+        s.silent = true;
+        s.writes("wechat", "bob", "hush");
+        assert!(rings(&s, call));
+        assert_eq!(s.writes("sms", HER, "quiet"), carol);
+        assert!(!rings(&s, call));
+        s.silent = false;
+        assert_eq!(s.writers(bob), ["bob"]);
+        // Whoever is joined to hers comes to where she is.
+        let dave = s.writes("wechat", "dave", "dave");
+        s.join(dave, call);
+        assert_eq!(s.book.alerts.goes_on_as(dave), carol);
+    }
+}
+
+#[test]
+fn what_is_on_its_way_to_somebody_without_an_alert_goes_no_more_once_they_ask_for_silence() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        let no = s.writes("sms", HER, "here");
+        let (at, to) = (s.wall(), Address { channel: "sms".into(), user: HER.into() });
+        let request = RequestId(3);
+        s.tell(ToCasebook::Send { at, line: "out-1".into(), to, body: "a notice".into(), notice: false, request });
+        s.durable();
+        assert_eq!(s.sent.len(), 1);
+        s.silent = true;
+        s.writes("sms", HER, "hush");
+        assert!(s.rung.iter().any(|r| r == "withdraw out-1"), "{:?}", s.rung);
+        if restart {
+            s.restart();
+            assert_eq!(s.sent, []);
+        }
+        assert!(s.record(no).reporter.safety.silent);
+    }
+}
+
+#[test]
+fn a_last_line_is_told_of_and_sent_again_though_its_taker_has_put_the_alert_down() {
+    let mut s = Story::new();
+    let no = s.writes("wechat", "alice", "help");
+    s.answers(no, "help");
+    s.says(no, "goodbye", "help");
+    s.done(no);
+    assert!(s.book.open().any(|(open, _)| *open == no), "what becomes of it is still to be told");
+    s.restart();
+    assert_eq!(s.sent, [("alice".to_owned(), "goodbye".to_owned())], "no channel had taken it");
+    let line = s.record(no).text.last().expect("a line").message_id.clone();
+    let failed = |s: &Story| ToCasebook::LineState {
+        at: s.wall(),
+        line: line.clone(),
+        state: LineState::Failed,
+        why: String::new(),
+    };
+    let state = failed(&s);
+    s.tell(state);
+    assert!(s.record(no).marks.iter().any(|m| m == "undelivered"));
+    assert!(s.book.open().all(|(open, _)| *open != no), "and it is over: {:?}", s.record(no).state);
+}
+
+#[test]
+fn whoever_is_put_down_without_a_word_was_not_answered_and_that_is_told_once() {
+    let mut s = Story::new();
+    let [told, silent, answered] = ["alice", "bob", "carol"].map(|user| {
+        s.silent = user == "bob";
+        s.writes("wechat", user, user)
+    });
+    s.answers(answered, "carol");
+    for no in [told, silent, answered] {
+        s.given(no);
+        s.done(no);
+    }
+    assert_eq!(s.broken(60_000, &[told, silent, answered]), [1, 0, 0]);
+}
+
+#[test]
+fn of_a_complaint_every_alert_that_is_one_with_it_hears_whichever_it_was_made_on() {
+    for on_the_first in [false, true] {
+        let mut s = Story::new();
+        let call = number(1);
+        s.calls_and_hangs_up(call, HER);
+        let bob = s.writes("wechat", "bob", "bob");
+        s.join(call, bob);
+        let said = Assessment { complaint_of: Some("370402510000".into()), ..Assessment::default() };
+        let (no, at) = (if on_the_first { call } else { bob }, s.wall());
+        let said = Box::new(said);
+        s.tell(ToCasebook::Triage { at, no, said, place: None, request: RequestId(4) });
+        let both = [call, bob].map(|no| s.record(no).incident.complaint_of.clone());
+        assert_eq!(both, [Some("370402510000".to_owned()), Some("370402510000".to_owned())]);
+        let said = Box::new(Assessment { complaint_of: Some(String::new()), ..Assessment::default() });
+        s.tell(ToCasebook::Triage { at, no, said, place: None, request: RequestId(5) });
+        assert!([call, bob].iter().all(|no| s.record(*no).incident.complaint_of.is_none()));
+    }
+}
+
+#[test]
+fn after_a_start_somebody_s_next_word_goes_where_their_own_last_one_went() {
+    let mut s = Story::new();
+    let first = s.writes("wechat", "alice", "one");
+    s.answers(first, "one");
+    s.done(first);
+    s.second += 3600;
+    s.broken(s.second as u64 * 1000, &[]);
+    let second = s.writes("wechat", "alice", "two");
+    assert_ne!(first, second);
+    s.second += 60;
+    let said = casework::TextFact::Said { by: "seat".into(), body: "a note on the first".into() };
+    s.fact(first, casework::Fact::Text(said));
+    s.restart();
+    assert_eq!(s.writes("wechat", "alice", "three"), second);
+}
+
+#[test]
+fn whoever_is_joined_to_what_was_answered_before_is_owed_a_word_of_their_own() {
+    for (spoken_to, restart) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut s = Story::new();
+        let first = s.writes("wechat", "alice", "one");
+        s.answers(first, "one");
+        let second = s.writes("wechat", "bob", "two");
+        s.join(second, first);
+        if restart {
+            s.restart();
+        }
+        if spoken_to {
+            s.answers(first, "two");
+        }
+        let told = usize::from(!spoken_to);
+        assert_eq!(s.broken(60_000, &[first, second]), [0, told], "{spoken_to} {restart}");
+        assert_eq!(s.broken(120_000, &[first, second]), [0, told], "once");
+        assert!(s.book.open().all(|(open, _)| *open != second), "{:?}", s.record(second).state);
+        // Apart again nothing is told twice.
+        s.split(first, "wechat", "bob");
+        assert_eq!(s.broken(180_000, &[first, second]), [0, told], "{spoken_to} {restart}");
+    }
+}
+
+#[test]
+fn whoever_was_joined_by_mistake_and_never_spoken_to_is_owed_their_answer_when_they_leave() {
+    let mut s = Story::new();
+    let [alice, bob] = ["alice", "bob"].map(|user| s.writes("wechat", user, user));
+    s.join(bob, alice);
+    s.answers(alice, "alice");
+    s.split(alice, "wechat", "bob");
+    assert_eq!(s.broken(60_000, &[alice, bob]), [0, 1], "nobody has ever written to him");
+}
+
+#[test]
+fn silence_takes_back_the_asker_s_lines_alone_and_none_that_was_said_despite_it() {
+    let mut s = Story::new();
+    let [alice, bob] = ["alice", "bob"].map(|user| s.writes("wechat", user, user));
+    s.join(bob, alice);
+    s.given(alice);
+    s.says(alice, "to alice", "alice");
+    s.says(alice, "to bob", "bob");
+    s.silent = true;
+    s.writes("wechat", "bob", "hush");
+    let withdrawn = |s: &Story| s.rung.iter().filter(|r| r.starts_with("withdraw")).count();
+    assert_eq!(withdrawn(&s), 1, "{:?}", s.rung);
+    let state = |s: &Story, body: &str| s.record(alice).text.iter().find(|l| l.body == body).expect("there").state;
+    assert_eq!((state(&s, "to alice"), state(&s, "to bob")), (Some(LineState::Queued), Some(LineState::Failed)));
+    // What is said to him all the same goes, whoever is joined meanwhile.
+    s.despite = true;
+    s.says(alice, "despite", "bob");
+    s.silent = false;
+    let carol = s.writes("wechat", "carol", "carol");
+    s.join(alice, carol);
+    assert_eq!(withdrawn(&s), 1, "{:?}", s.rung);
+}
+
+#[test]
+fn what_was_withdrawn_where_somebody_was_joined_to_is_withdrawn_where_they_go_back_to_over_a_start_too() {
+    let mut s = Story::new();
+    let [alice, bob] = ["alice", "bob"].map(|user| s.writes("wechat", user, user));
+    s.given(alice);
+    s.says(alice, "to alice", "alice");
+    s.join(alice, bob);
+    s.silent = true;
+    s.writes("wechat", "alice", "hush");
+    s.split(bob, "wechat", "alice");
+    s.durable();
+    s.restart();
+    assert!(s.sent.iter().all(|(_, body)| body != "to alice"), "{:?}", s.sent);
+}
