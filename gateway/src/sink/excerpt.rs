@@ -31,6 +31,10 @@ const PERSONAL: [&str; 13] = [
     "incident.triage.fraud.account",
     "incident.fraud.bank",
 ];
+/// Where people write what they like: numbers of anybody's stand there, however they are spelt.
+const FREE: [&str; 4] = ["text.body", "incident.text", "incident.triage.text", "handling.text"];
+/// Digits of a telephone with its area, a mobile, an account; a date has fewer.
+const NUMBER: usize = 9;
 /// What is shorter is nobody's in particular: replaced in every text, it would spoil it. A name of two characters is one.
 const TELLING: usize = 5;
 const NAME: usize = 2;
@@ -98,9 +102,38 @@ fn mask(record: &mut Value) {
             *text = masked(text);
         });
     }
+    for place in FREE {
+        visit(record, place, &mut |text| *text = without_numbers(text));
+    }
     // The longest first, so that none is cut by one that it contains.
     known.sort_by_key(|text| std::cmp::Reverse(text.len()));
     everywhere(record, &known);
+}
+
+/// Long numbers made unreadable, with spaces and hyphens between their digits too.
+fn without_numbers(text: &str) -> String {
+    let mut all: Vec<char> = text.chars().collect();
+    let is_digit = |c: char| c.is_ascii_digit() || ('\u{ff10}'..='\u{ff19}').contains(&c);
+    let mut at = 0;
+    while at < all.len() {
+        let mut digits = Vec::new();
+        let mut end = at;
+        // What is between groups of digits, each of three at least, belongs to the number.
+        let goes_on = |end: usize| {
+            matches!(all[end], ' ' | '-') && (1..=3).all(|n| all.get(end + n).copied().is_some_and(is_digit))
+        };
+        while end < all.len() && (is_digit(all[end]) || !digits.is_empty() && goes_on(end)) {
+            if is_digit(all[end]) {
+                digits.push(end);
+            }
+            end += 1;
+        }
+        if digits.len() >= NUMBER {
+            digits[3..digits.len() - 4].iter().for_each(|hidden| all[*hidden] = '*');
+        }
+        at = end.max(at + 1);
+    }
+    all.into_iter().collect()
 }
 
 fn visit(value: &mut Value, place: &str, change: &mut impl FnMut(&mut String)) {
@@ -190,6 +223,19 @@ mod tests {
         assert_eq!(told["data"]["incident"]["text"], "我的电话138****8000，张**");
         assert_eq!((&told["data"]["reporter"]["name"], &told["excerpt"]), (&json!("张**"), &json!("masked")));
         assert_eq!((&told["data"]["rev"], &told["hash"]), (&json!(4), &json!("h")), "which revision of which alert");
+    }
+
+    #[test]
+    fn numbers_of_anybody_s_are_unreadable_in_what_people_write_however_they_are_spelt() {
+        for (text, told) in [
+            ("账号6222021234567890，电话13812345678", "账号622*********7890，电话138****5678"),
+            ("139-1234-5678", "139-****-5678"),
+            ("０６３２ 5551234", "０６３* ***1234"),
+            ("2026-11-30 3楼 12 人", "2026-11-30 3楼 12 人"),
+            ("鲁D12345 110", "鲁D12345 110"),
+        ] {
+            assert_eq!(without_numbers(text), told);
+        }
     }
 
     #[test]

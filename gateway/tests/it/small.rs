@@ -268,3 +268,49 @@ fn a_second_demo_on_the_same_directory_is_refused_and_changes_nothing_there() {
     drop(first);
     std::fs::remove_dir_all(dir).expect("removed");
 }
+
+#[test]
+fn whoever_reads_at_once_what_they_wrote_reads_it() {
+    let dir = Gateway::prepare("at-once", 18_000);
+    let path = dir.join("city.toml");
+    let text = std::fs::read_to_string(&path).expect("the example");
+    std::fs::write(&path, text + "\n" + crate::text::KIOSK).expect("written");
+    let gateway = Gateway::run(dir);
+    let mut api = gateway.api();
+    for n in 0..150 {
+        let body = format!(r#"{{"from":"k{n}","text":"第{n}件"}}"#);
+        let (status, taken) = crate::text::signed_now(gateway.http, &format!("m{n}"), &body);
+        assert_eq!(status, 200, "{taken}");
+        let no = taken["alert_no"].as_str().expect("a number");
+        let (status, body) = api.request("GET", &format!("/v1/alerts/{no}"), "").expect("answered");
+        assert!(status == 200 && body.contains(&format!("第{n}件")), "{n}: {status} {body}");
+    }
+}
+
+#[test]
+fn an_agency_or_linkage_that_cannot_be_and_orders_by_no_telephones_channel_are_mistakes_with_their_line() {
+    let dir = Gateway::prepare("agencies-wrong", 18_400);
+    let path = dir.join("city.toml");
+    let text = std::fs::read_to_string(&path).expect("the example");
+    let wrong = "[agency.370402001]\nname = \"x\"\nphone = \"1\"\n[agency.nobody]\nname = \"x\"\nlines = 0\n\
+                 [linkage.119]\nto = [\"119\"]\n[linkage.all]\nto = [\"119\", \"911\"]\n[orders]\nchannel = \"telex\"\n";
+    std::fs::write(&path, text.replace("[tables]\n", &format!("{wrong}[tables]\n"))).expect("written");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    let done = check.args(["check", "--config"]).arg(&path).env("UNIT_SECRET", "unit").output().expect("ran");
+    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert_eq!(done.status.code(), Some(78), "{said}");
+    for what in ["agency.nobody: neither a user nor a phone", "agency.nobody: lines are 1 to 1000", "`telex`"] {
+        assert!(said.contains(what), "{what}: {said}");
+    }
+    // What the tables tell is told once the file itself can be read.
+    let tables = "[agency.370402001]\nname = \"x\"\nphone = \"1\"\n[linkage.119]\nto = [\"119\"]\n\
+                  [linkage.all]\nto = [\"119\", \"911\"]\n";
+    let text = std::fs::read_to_string(&path).expect("there").replace(wrong, tables);
+    std::fs::write(&path, text).expect("written");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    let done = check.args(["check", "--config"]).arg(&path).env("UNIT_SECRET", "unit").output().expect("ran");
+    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    for what in ["an officer has this number", "linkage.119: nobody is in it", "`911` is no agency", "city.toml:"] {
+        assert!(said.contains(what), "{what}: {said}");
+    }
+}
