@@ -205,6 +205,11 @@ impl Alerts {
         self.get(no).is_some_and(|r| r.reporter.safety.silent)
     }
 
+    /// Everything that a line's state brings has been told: what waited for nothing else is over.
+    pub fn settle(&mut self, at: Wall, no: AlertNo) {
+        self.try_close(no, Stamp(at));
+    }
+
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }

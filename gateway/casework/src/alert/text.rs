@@ -247,8 +247,6 @@ impl Alerts {
             mark(record, "undelivered");
             self.emit(no, Step::Undelivered, at, None);
             self.came_to_nothing(at, no);
-        } else {
-            self.try_close(no, at);
         }
     }
 
@@ -331,8 +329,7 @@ pub(super) fn owes_an_answer(record: &codecs::record::AlertRecord) -> bool {
 pub(super) fn owes_a_line(record: &codecs::record::AlertRecord) -> bool {
     let goes_on = record.id.related.iter().any(|r| r.kind == Relation::Duplicate);
     let is_on_its_way = |l: &TextLine| l.by == "seat" && l.state == Some(LineState::Queued);
-    // One that is there and is the answer is told of next.
-    !goes_on && (record.text.iter().any(is_on_its_way) || lines::untold_answer(record).is_some())
+    !goes_on && record.text.iter().any(is_on_its_way)
 }
 
 /// The channel's text with the alert's number: its last nine digits, which a person can repeat.

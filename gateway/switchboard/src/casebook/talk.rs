@@ -133,6 +133,16 @@ impl Casebook {
     }
 
     pub(super) fn line_state(&mut self, at: Wall, line: String, state: LineState, why: String) {
+        let began = line.get(..30).and_then(AlertNo::parse);
+        let holders = began.map(|no| self.alerts.holders(no, &line)).unwrap_or_default();
+        self.take_line_state(at, line, state, why);
+        for no in holders {
+            self.alerts.settle(at, no);
+            self.follow_alerts(at);
+        }
+    }
+
+    fn take_line_state(&mut self, at: Wall, line: String, state: LineState, why: String) {
         self.note(at, &Note::Line { line: line.clone(), state });
         self.no_longer_passing(&line);
         // A line without an alert: its sender asks for its state by name.
