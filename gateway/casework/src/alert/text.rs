@@ -109,8 +109,9 @@ impl Alerts {
         let source = format!("message:{}", message.address.channel);
         let (hits, wants_silence) = incident::note_keywords(record, at, &self.keywords, &message.body, source);
         let was_silent = record.reporter.safety.silent;
-        let (address, asks) = (message.address.clone(), message.silent || wants_silence);
-        let asked_before = record.reporter.channels.iter().any(|w| w.is(&address) && w.asked_silence);
+        let asks = message.silent || wants_silence;
+        let is_asker = |w: &Writer| w.asked_silence && w.is(&message.address);
+        let asker = asks.then(|| message.address.clone()).filter(|_| !record.reporter.channels.iter().any(is_asker));
         if asks {
             record.reporter.safety.silent = true;
             record.reporter.safety.no_reply_sms = true;
@@ -150,8 +151,8 @@ impl Alerts {
             receipt.map(|text| queue_line(record, at, no, "gateway", fill(&text, no), message.address.clone()));
         self.emit(no, step, at, None);
         self.warn(no, at, &hits);
-        if asks && !asked_before {
-            self.withdraw_from(at, no, &address);
+        if let Some(asker) = asker {
+            self.withdraw_from(at, no, &asker);
         }
         if silent && !was_silent {
             self.fall_silent(at, no);

@@ -67,6 +67,16 @@ fn while_somebody_of_the_police_is_asked_in_by_name_nobody_else_is_sought_and_is
 }
 
 #[test]
+fn a_triage_brings_nobody_besides_an_officer_who_is_in_the_call_already_and_a_key_does() {
+    let mut s = Story::answered();
+    s.at(1000, Input::ThreeWay).at(1001, responder(1, Role::Officer)).at(2000, answered(2)).at(2100, heard(2));
+    s.at(2100, hears(2, 0)).at(3000, Input::Triaged { kind: IncidentKind::Report }).until(20_000);
+    assert_eq!(s.text.matches("WantResponder").count(), 1, "{}", s.text);
+    s.at(21_000, Input::ThreeWay);
+    assert_eq!(s.text.matches("WantResponder").count(), 2, "{}", s.text);
+}
+
+#[test]
 fn whoever_is_named_and_does_not_come_in_time_breaks_the_promise_once() {
     let mut s = Story::answered();
     s.at(25_000, Input::Triaged { kind: IncidentKind::NonPolice }).at(26_000, ask(5, Role::Officer)).until(90_000);

@@ -48,7 +48,9 @@ impl Call {
 
     pub(super) fn want_officer(&mut self, now: Mono, why: Why) {
         let trying = self.ladder.as_ref().is_some_and(Ladder::is_trying);
-        if trying || self.over {
+        // A report brings an officer, and one who is there already is one.
+        let is_there = why != Why::Action && self.bridged.iter().any(|b| b.role.is_police());
+        if trying || is_there || self.over {
             return;
         }
         // Whoever triages need not sit at the call: it may still be ringing. And whom the taker has named comes first.
