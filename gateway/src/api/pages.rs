@@ -247,17 +247,17 @@ fn admitted(
     asked: &Asked,
     line: Option<Extension<Arc<Line>>>,
     headers: &HeaderMap,
-) -> Result<Principal, Response> {
+) -> Result<Principal, Box<Response>> {
     if !asked.key.is_empty() {
-        return Err(if api.links.is_good(&asked.key, api.clock.mono()) {
+        return Err(Box::new(if api.links.is_good(&asked.key, api.clock.mono()) {
             login(desk, &asked.lang, headers, "", &asked.key)
         } else {
             (StatusCode::FORBIDDEN, login(desk, &asked.lang, headers, "used", "")).into_response()
-        });
+        }));
     }
-    let who = desk
-        .who(api, headers)
-        .ok_or_else(|| (StatusCode::UNAUTHORIZED, login(desk, &asked.lang, headers, "", "")).into_response())?;
+    let who = desk.who(api, headers).ok_or_else(|| {
+        Box::new((StatusCode::UNAUTHORIZED, login(desk, &asked.lang, headers, "", "")).into_response())
+    })?;
     if let Some(Extension(line)) = line {
         line.belongs_to(&who.actor());
     }
@@ -273,7 +273,7 @@ async fn seat(
 ) -> Response {
     match admitted(Desk::Seat, &api, &asked, line, &headers) {
         Ok(who) => page(SEAT, &asked.lang, &headers, &[("seat", &who.subject)]),
-        Err(first) => first,
+        Err(first) => *first,
     }
 }
 
@@ -289,7 +289,7 @@ async fn officer(
             let results = serde_json::to_string(&api.places.result_codes).unwrap_or_default();
             page(OFFICER, &asked.lang, &headers, &[("officer", &who.subject), ("results", &results)])
         }
-        Err(first) => first,
+        Err(first) => *first,
     }
 }
 

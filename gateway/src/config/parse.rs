@@ -38,6 +38,7 @@ fn wrong(config: &Config) -> Vec<Wrong> {
     node_wrong(config, &mut all);
     listen_wrong(config, &mut all);
     names_wrong(config, &mut all);
+    police_wrong(config, &mut all);
     all
 }
 
@@ -130,6 +131,34 @@ fn lines_wrong(key: &str, lines: usize, complain: &mut impl FnMut(String, &'stat
     }
 }
 
+/// Units, agencies, and how officers are written to.
+fn police_wrong(config: &Config, all: &mut Vec<Wrong>) {
+    let mut complain = |key: String, code, what: String| all.push((key, code, what));
+    for (code, unit) in &config.unit {
+        if let Some(superior) = unit.superior.as_ref().filter(|s| !config.unit.contains_key(*s)) {
+            let what = format!("unit.{code}: superior `{superior}` does not exist");
+            complain(format!("unit.{code}.superior"), "GW-0212", what);
+        }
+        lines_wrong(&format!("unit.{code}"), unit.lines, &mut complain);
+    }
+    for (no, agency) in &config.agency {
+        if config.unit.contains_key(no) || no.is_empty() || no.contains(|c: char| c == '/' || c.is_whitespace()) {
+            let what = format!("agency.{no}: no name, or the code of a unit");
+            complain(format!("agency.{no}"), "GW-0254", what);
+        }
+        if agency.user.is_empty() && agency.phone.is_empty() {
+            let what = format!("agency.{no}: neither a user nor a phone");
+            complain(format!("agency.{no}"), "GW-0254", what);
+        }
+        lines_wrong(&format!("agency.{no}"), agency.lines, &mut complain);
+    }
+    let is_telephone = |name: &String| config.channel.get(name).is_some_and(channel::Channel::user_is_phone);
+    if let Some(orders) = config.orders.as_ref().filter(|o| !is_telephone(&o.channel)) {
+        let what = format!("orders: `{}` is no channel of short messages", orders.channel);
+        complain("orders.channel".into(), "GW-0255", what);
+    }
+}
+
 /// Names that lead nowhere.
 fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
     let mut complain = |key: String, code, what: String| all.push((key, code, what));
@@ -162,34 +191,11 @@ fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
             complain(format!("channel.{name}.trunk"), "GW-0211", what);
         }
     }
-    let is_telephone = |name: &String| config.channel.get(name).is_some_and(channel::Channel::user_is_phone);
-    if let Some(orders) = config.orders.as_ref().filter(|o| !is_telephone(&o.channel)) {
-        let what = format!("orders: `{}` is no channel of short messages", orders.channel);
-        complain("orders.channel".into(), "GW-0255", what);
-    }
     for (name, group) in &config.group {
         if let Some(overflow) = group.overflow.as_ref().filter(|o| !config.group.contains_key(*o)) {
             let what = format!("group.{name}: overflow group `{overflow}` does not exist");
             complain(format!("group.{name}.overflow"), "GW-0210", what);
         }
-    }
-    for (code, unit) in &config.unit {
-        if let Some(superior) = unit.superior.as_ref().filter(|s| !config.unit.contains_key(*s)) {
-            let what = format!("unit.{code}: superior `{superior}` does not exist");
-            complain(format!("unit.{code}.superior"), "GW-0212", what);
-        }
-        lines_wrong(&format!("unit.{code}"), unit.lines, &mut complain);
-    }
-    for (no, agency) in &config.agency {
-        if config.unit.contains_key(no) || no.is_empty() || no.contains(|c: char| c == '/' || c.is_whitespace()) {
-            let what = format!("agency.{no}: no name, or the code of a unit");
-            complain(format!("agency.{no}"), "GW-0254", what);
-        }
-        if agency.user.is_empty() && agency.phone.is_empty() {
-            let what = format!("agency.{no}: neither a user nor a phone");
-            complain(format!("agency.{no}"), "GW-0254", what);
-        }
-        lines_wrong(&format!("agency.{no}"), agency.lines, &mut complain);
     }
     let mut told = BTreeMap::new();
     for (name, sink) in &config.sink {

@@ -73,7 +73,7 @@ impl Orders {
 fn step_of(text: &str) -> Option<(HandlingStep, &'static str, &str)> {
     let text = text.trim();
     let first = text.chars().next()?;
-    let digit = char::from_u32(u32::from(first).checked_sub(0xFEE0).unwrap_or_default()).filter(char::is_ascii_digit);
+    let digit = char::from_u32(u32::from(first).saturating_sub(0xFEE0)).filter(char::is_ascii_digit);
     let (_, step, name) = STEPS.into_iter().find(|(c, ..)| *c == digit.unwrap_or(first))?;
     let rest = &text[first.len_utf8()..];
     let is_apart = rest.chars().next().is_none_or(|c| c.is_whitespace() || "，,。.、:：".contains(c));
