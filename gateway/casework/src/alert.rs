@@ -201,6 +201,11 @@ impl Alerts {
         self.open.get(&no).or_else(|| self.recent.get(&no)).map(|r| &**r)
     }
 
+    /// Whether a text has a word that is warned of.
+    pub fn is_warned_of(&self, text: &str) -> bool {
+        !self.keywords.find(text).is_empty()
+    }
+
     pub fn is_silent(&self, no: AlertNo) -> bool {
         self.get(no).is_some_and(|r| r.reporter.safety.silent)
     }

@@ -196,8 +196,8 @@ pub enum TextFact {
     },
     /// The conversation is over.
     ConversationEnded,
-    /// Whoever called asks for silence elsewhere: nothing rings for them.
-    Silenced,
+    /// Whoever called, or writes by these, asks for silence elsewhere: nothing rings for them, and they are not written to.
+    Silenced { readers: Vec<Address> },
     /// A line of what was said, from a transcriber or by hand.
     Said { by: String, body: String },
 }

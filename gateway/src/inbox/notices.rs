@@ -43,7 +43,10 @@ impl Notices {
     pub fn tell_officer(&self, no: &str, record: &AlertRecord) {
         let Some(mine) = record.dispatch.iter().rev().find(|d| d.officer == no) else { return };
         let complained = record.incident.complaint_of.as_deref().unwrap_or_default();
-        let is_withheld = !complained.is_empty() && self.grids.chain(&mine.unit).any(|unit| unit == complained);
+        // Whoever did not pick up is not the one who goes.
+        let is_called = matches!(mine.result, None | Some(codecs::record::TryResult::Answered));
+        let is_withheld =
+            !is_called || !complained.is_empty() && self.grids.chain(&mine.unit).any(|unit| unit == complained);
         self.tell(&of_officer(no), || {
             Some(if is_withheld { withheld_text(record) } else { called_text(mine, record) })
         });

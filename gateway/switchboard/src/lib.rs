@@ -22,9 +22,12 @@ pub mod route;
 pub mod serials;
 mod shard;
 
-/// One person's number is written in many ways: +86138… and 86138… are 138…, anything else stays as it came.
+/// One person's number is written in many ways: +86138…, 0086138… and 86138… are 138…, anything else stays as it came.
 pub(crate) fn telephone(number: &str) -> String {
-    let bare = number.strip_prefix('+').unwrap_or(number);
+    let bare = number.strip_prefix('+').or_else(|| number.strip_prefix("00")).unwrap_or(number);
+    if number.starts_with("00") && !bare.starts_with("86") {
+        return number.to_owned();
+    }
     match bare.strip_prefix("86") {
         Some(national) if bare.len() >= 12 => national.to_owned(),
         _ => bare.to_owned(),

@@ -136,6 +136,7 @@ fn an_officer_hears_what_they_are_called_to_tells_their_steps_and_hears_no_more_
     let (status, reply) = api.request("POST", &format!("/v1/alerts/{no}/triage"), &about).expect("answered");
     assert_eq!(status, 200, "{reply}");
     heard_of(&mut stream, &mut world, &mut heard, "event: withheld");
+    assert_eq!(step(r#"{"step":"handled"}"#), 409, "nor do they write into it");
     let mut anew = stream_of(gateway.http, "370402001", &mine);
     let mut again = String::new();
     heard_of(&mut anew, &mut world, &mut again, "event: withheld");

@@ -83,6 +83,10 @@ impl Alerts {
         if !fact.officer.is_empty() && !record.dispatch.iter().any(|d| d.officer == fact.officer) {
             return Err(NotTaken::NotCalled);
         }
+        let theirs = record.dispatch.iter().find(|d| !fact.officer.is_empty() && d.officer == fact.officer);
+        if theirs.is_some_and(|d| incident::is_complained_of(record, &d.unit)) {
+            return Err(NotTaken::ComplainedOf);
+        }
         match fact.step {
             HandlingStep::Pushed => Err(NotTaken::NotATarget),
             HandlingStep::Signed | HandlingStep::Instructed if push.is_none() => Err(NotTaken::NotATarget),

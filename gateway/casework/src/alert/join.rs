@@ -185,9 +185,21 @@ impl Alerts {
     }
 
     /// Its caller asks for silence elsewhere.
-    pub(super) fn silenced(&mut self, at: Stamp, no: AlertNo) {
+    pub(super) fn silenced(&mut self, at: Stamp, no: AlertNo, readers: &[Address]) {
+        let lines = self.unsent_to(no, readers);
+        let Some(record) = self.record_mut(no) else { return };
+        let theirs = record.reporter.channels.iter_mut().filter(|w| readers.iter().any(|reader| w.is(reader)));
+        theirs.for_each(|writer| writer.asked_silence = true);
+        if record.reporter.safety.silent && !readers.is_empty() {
+            self.emit(no, Step::Updated, at, None);
+        }
         self.be_silent(at, no, true, true);
-        self.outputs.push_back(Output::Silenced { no });
+        self.withdraw(at, no, lines);
+        if readers.is_empty() {
+            self.outputs.push_back(Output::Silenced { no });
+        } else {
+            self.fall_silent(at, no);
+        }
         self.try_close(no, at);
     }
 
@@ -250,7 +262,7 @@ impl Alerts {
     }
 
     fn join_to(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
-        let is_answered = self.get(other).is_some_and(|root| answer_of(root) == Answer::Had);
+        let is_answered = self.get(other).is_some_and(|root| answer_of(root) != Answer::Owed);
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         // It goes on as one other alone.
         record.id.related.retain(|r| r.kind != Relation::Duplicate);

@@ -43,7 +43,7 @@ impl Alerts {
                 }
             }
             TextFact::ConversationEnded => self.conversation_ended(at, no),
-            TextFact::Silenced => self.silenced(at, no),
+            TextFact::Silenced { readers } => self.silenced(at, no, &readers),
         }
     }
 
@@ -85,7 +85,13 @@ impl Alerts {
         }
         let writers = &mut record.reporter.channels;
         match writers.iter().position(|w| w.is(&message.address)) {
-            Some(at) => writers[..=at].rotate_right(1),
+            Some(at) => {
+                writers[..=at].rotate_right(1);
+                // What they prove later is theirs from then on.
+                if writers[0].phone.is_empty() && !message.phone.is_empty() && message.phone != record.reporter.phone {
+                    writers[0].phone.clone_from(&message.phone);
+                }
+            }
             None => {
                 join::each_waits(record);
                 let since = Some(at).filter(|_| join::answer_of(record) == Answer::Owed);

@@ -103,7 +103,7 @@ impl Call {
             (self.triage_at, self.wish) = (None, None);
         }
         self.fact(Fact::TryEnded { leg, responder, result: TryResult::Answered });
-        self.bridged.push(Bridged::new(leg, responder, role, now.since(started)));
+        self.bridged.push(Bridged::new(now, leg, responder, role, now.since(started)));
         self.outputs.push_back(Output::Join { leg, role });
         true
     }

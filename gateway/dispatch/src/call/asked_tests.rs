@@ -109,14 +109,23 @@ fn whoever_is_asked_in_while_the_caller_still_rings_is_rung_when_somebody_is_on_
 #[test]
 fn a_taker_who_leaves_in_trust_of_an_agency_leaves_the_caller_with_it_or_with_the_next_seat() {
     let mut s = Story::answered();
+    s.at(5000, Input::Triaged { kind: IncidentKind::NonPolice });
     s.at(6000, ask(1, AGENCY)).at(7000, ended(1)).at(8000, answered(2));
     assert!(!s.text.contains("Over") && !s.text.contains("WantSeat"), "{}", s.text);
-    s.at(9000, ended(2));
-    assert!(s.text.contains("9.000 Over"), "{}", s.text);
+    s.at(14_000, ended(2));
+    assert!(s.text.contains("14.000 Over"), "{}", s.text);
     let mut s = Story::answered();
     s.at(5000, Input::Triaged { kind: IncidentKind::NonPolice });
     s.at(6000, ask(1, AGENCY)).at(7000, ended(1)).until(36_001);
     assert!(s.text.contains("36.000 WantSeat"), "{}", s.text);
+}
+
+#[test]
+fn an_agency_that_hangs_up_at_once_leaves_the_caller_to_the_next_seat() {
+    let mut s = Story::answered();
+    s.at(5000, Input::Triaged { kind: IncidentKind::NonPolice });
+    s.at(6000, ask(1, AGENCY)).at(7000, ended(1)).at(8000, answered(2)).at(8300, ended(2));
+    assert!(s.text.contains("8.300 WantSeat") && !s.text.contains("Over"), "{}", s.text);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use codecs::record::{Role, TryResult};
 use codecs::time::Mono;
 
+use super::takers::DROPPED_WITHIN;
 use super::{CALLER, Call, Caller, Fact, Gone, Output, Target, Why};
 use crate::escalation::{Ladder, Step, Try};
 use crate::policy::{ANSWER_WITHIN, OFFICER_WITHIN};
@@ -20,14 +21,15 @@ pub(super) struct Bridged {
     role: Role,
     /// How long they took to pick up: what the roster learns from.
     after: Duration,
+    since: Mono,
     pub heard: bool,
     pub hears: bool,
     told: bool,
 }
 
 impl Bridged {
-    pub(super) fn new(leg: LegNo, responder: ResponderId, role: Role, after: Duration) -> Bridged {
-        Bridged { leg, responder, role, after, heard: false, hears: false, told: false }
+    pub(super) fn new(now: Mono, leg: LegNo, responder: ResponderId, role: Role, after: Duration) -> Bridged {
+        Bridged { leg, responder, role, after, since: now, heard: false, hears: false, told: false }
     }
 }
 
@@ -145,7 +147,7 @@ impl Call {
             self.close_try(now, &other, Ladder::cut_off(other.answered));
         }
         self.fact(Fact::TryEnded { leg, responder, result: TryResult::Answered });
-        self.bridged.push(Bridged::new(leg, responder, role, after));
+        self.bridged.push(Bridged::new(now, leg, responder, role, after));
         self.outputs.push_back(Output::Join { leg, role });
     }
 
@@ -177,8 +179,9 @@ impl Call {
             result: TryResult::Answered,
             after: left.after,
         });
-        // Whoever is not there any more has not ended the call for the reporter.
-        if gone == Gone::Lost && self.takers.is_empty() && self.bridged.is_empty() {
+        // Whoever is not there any more, or has hung up within seconds, has not ended the call for the reporter.
+        let is_unfinished = gone == Gone::Lost || gone == Gone::HungUp && now.since(left.since) < DROPPED_WITHIN;
+        if is_unfinished && self.takers.is_empty() && self.bridged.is_empty() {
             return self.hold_for_a_seat(now);
         }
         self.end_if_nobody_is_left(now);

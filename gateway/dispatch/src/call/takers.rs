@@ -20,7 +20,7 @@ const SILENT_FAILS: Duration = Duration::from_secs(2);
 /// Seats asked at one time.
 const BESIDE: usize = 5;
 /// A taker who is gone within this long has not taken the call: the caller goes to the next.
-const DROPPED_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const DROPPED_WITHIN: Duration = Duration::from_secs(5);
 /// Seats asked one right after the other; beyond it a call waits longer from try to try, and at last asks no more.
 const QUICK_TRIES: u32 = 6;
 const TRIES_MAX: u32 = 20;

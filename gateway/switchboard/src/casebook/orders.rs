@@ -146,7 +146,8 @@ impl Casebook {
         let orders = self.config.orders.clone().filter(|o| o.channel == m.from.channel)?;
         let is_number = self.channel(&m.from.channel).is_some_and(|rule| rule.user_is_phone);
         let officer = orders.officers.get(&telephone(&m.from.user)).filter(|_| is_number)?.clone();
-        let (step, name, rest) = step_of(text)?;
+        // Whoever writes of danger is heard as anybody is, whatever digit stands in front.
+        let (step, name, rest) = step_of(text).filter(|_| !self.alerts.is_warned_of(text))?;
         let no = self.called_lately(at, &officer)?;
         let answer = match self.step_by_message(at, no, step, (&officer, rest), &orders) {
             Ok(()) => format!("已记录:{name} …{}", &no.as_str()[21..]),

@@ -2,7 +2,7 @@
 
 use codecs::record::{Assessment, Channel, HandlingStep, Hazards, Role, TryResult};
 
-use super::tests::{WALL, again_in, casebook_of, events};
+use super::tests::{WALL, again_in, casebook_with, events};
 use super::*;
 use crate::message::{Body, Incoming};
 
@@ -23,7 +23,9 @@ fn orders() -> Orders {
 }
 
 fn house() -> Casebook {
-    let mut book = casebook_of(&[("sms", true), ("wechat", false)]);
+    let danger = casework::Keyword { word: "杀人".into(), level: 1, category: None, silent: false };
+    let keywords = KeywordTable::new(vec![danger]).expect("builds");
+    let mut book = casebook_with(&[("sms", true), ("wechat", false)], keywords);
     book.config.orders = Some(Arc::new(orders()));
     book
 }
@@ -182,6 +184,7 @@ fn what_is_no_step_is_a_report_as_anybody_s() {
         ("sms", OFFICER, "110"),
         ("sms", OFFICER, "3楼着火"),
         ("sms", OFFICER, "7"),
+        ("sms", OFFICER, "1. 有人杀人 快来"),
         ("wechat", OFFICER, "1"),
         ("sms", "13700002002", "1"),
     ];

@@ -262,3 +262,92 @@ fn what_was_withdrawn_where_somebody_was_joined_to_is_withdrawn_where_they_go_ba
     s.restart();
     assert!(s.sent.iter().all(|(_, body)| body != "to alice"), "{:?}", s.sent);
 }
+
+#[test]
+fn whoever_shows_their_number_in_a_later_word_is_silent_by_it_from_then_on() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        let call = number(1);
+        s.writes("kiosk", "k1", "hello");
+        s.calls_and_hangs_up(call, HER);
+        s.phone = Some(HER.into());
+        s.silent = true;
+        s.writes("kiosk", "k1", "hush");
+        assert!(!rings(&s, call));
+        if restart {
+            s.restart();
+        }
+        let again = number(2);
+        s.calls_and_hangs_up(again, HER);
+        assert!(!rings(&s, again));
+    }
+}
+
+/// What comes of a line to anybody.
+fn sends(s: &mut Story, line: &str, channel: &str, user: &str) -> bool {
+    s.refused.clear();
+    let (at, to) = (s.wall(), Address { channel: channel.into(), user: user.into() });
+    let (line, request) = (line.to_owned(), RequestId(3));
+    s.tell(ToCasebook::Send { at, line, to, body: "a notice".into(), notice: false, request });
+    s.durable();
+    s.refused.is_empty()
+}
+
+#[test]
+fn silence_holds_long_after_the_conversation_as_long_as_its_alert_is_within_reach() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        s.silent = true;
+        let no = s.writes("sms", HER, "hush");
+        s.given(no);
+        s.done(no);
+        s.second += 7200;
+        s.broken(s.second as u64 * 1000, &[]);
+        if restart {
+            s.restart();
+        }
+        assert!(!sends(&mut s, "out-1", "sms", HER));
+        assert!(!sends(&mut s, "out-2", "sms", &format!("0086{HER}")));
+        assert!(sends(&mut s, "out-3", "sms", "13800000009"));
+        let call = number(1);
+        s.calls_and_hangs_up(call, &format!("0086{HER}"));
+        assert!(!rings(&s, call));
+    }
+}
+
+#[test]
+fn silence_asked_for_by_one_channel_holds_for_every_other_of_the_same_person() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        let texts = s.writes("sms", HER, "texts");
+        s.given(texts);
+        s.says(texts, "a line", "texts");
+        assert!(sends(&mut s, "out-1", "sms", HER));
+        s.sent.clear();
+        s.phone = Some(HER.into());
+        s.silent = true;
+        let kiosk = s.writes("kiosk", "k1", "he reads my texts");
+        assert_eq!(texts, kiosk, "one person's number");
+        let taken_back = s.rung.iter().filter(|r| r.starts_with("withdraw")).count();
+        assert_eq!(taken_back, 2, "{:?}", s.rung);
+        if restart {
+            s.restart();
+            assert_eq!(s.sent, []);
+        }
+        assert!(!sends(&mut s, "out-2", "sms", HER) && !sends(&mut s, "out-3", "kiosk", "k1"));
+        // Apart, each is silent still.
+        s.split(texts, "kiosk", "k1");
+        assert!(!sends(&mut s, "out-4", "sms", HER));
+    }
+}
+
+#[test]
+fn whoever_is_joined_to_what_was_broken_before_is_owed_a_word_of_their_own_too() {
+    let mut s = Story::new();
+    let first = s.writes("wechat", "alice", "one");
+    assert_eq!(s.broken(10_000, &[first]), [1]);
+    s.second = 20;
+    let second = s.writes("wechat", "bob", "two");
+    s.join(second, first);
+    assert_eq!(s.broken(60_000, &[first, second]), [1, 1]);
+}

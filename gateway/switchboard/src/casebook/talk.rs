@@ -201,7 +201,7 @@ impl Casebook {
             return Err(Failure::Conflict("this is no telephone number"));
         }
         let alert = self.talks.threads().find(&to, phone.as_deref());
-        if alert.is_some_and(|no| self.alerts.is_silent(no)) {
+        if alert.is_some_and(|no| self.alerts.is_silent(no)) || self.is_silent_person(&to) {
             return Err(Failure::Silent);
         }
         let Some(templated) = self.take_way(&to) else {
@@ -232,7 +232,7 @@ impl Casebook {
         self.restore_silence();
         let unsent_elsewhere = std::mem::take(&mut self.restored_outbound);
         for (line, outbound) in unsent_elsewhere {
-            if !self.restored_lines.contains_key(&line) && self.goes_after_a_start(&outbound.to) {
+            if !self.restored_lines.contains_key(&line) && !self.is_silent_person(&outbound.to) {
                 self.silence.passes(&line, &outbound.to);
                 self.defer(Deferred::Outbound(Box::new(outbound)));
             }

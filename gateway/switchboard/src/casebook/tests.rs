@@ -20,6 +20,10 @@ fn casebook(channels: &[&str]) -> Casebook {
 
 /// With these channels, and whether their users are telephone numbers.
 pub(super) fn casebook_of(channels: &[(&str, bool)]) -> Casebook {
+    casebook_with(channels, KeywordTable::empty())
+}
+
+pub(super) fn casebook_with(channels: &[(&str, bool)], keywords: KeywordTable) -> Casebook {
     // Each start mints unreserved numbers of its own.
     static STARTS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let luck = STARTS.fetch_add(1000, std::sync::atomic::Ordering::Relaxed);
@@ -32,7 +36,7 @@ pub(super) fn casebook_of(channels: &[(&str, bool)]) -> Casebook {
         node: 1,
         shards: 1,
         luck,
-        keywords: KeywordTable::empty(),
+        keywords,
         channels: channels.iter().map(channel).collect(),
         grids: Arc::new(GridMap::new(Vec::new())),
         subscribers: Arc::default(),
