@@ -41,7 +41,7 @@ fn record(api: &mut loadtest::api::Api, no: &str) -> Value {
 
 #[test]
 fn agencies_are_asked_into_a_call_together_and_are_recorded_by_name_and_whoever_cannot_be_had_is_named() {
-    let dir = Gateway::prepare("agencies", 16_000);
+    let dir = Gateway::prepare("agencies", 20_500);
     let [fire, medical] = [free_udp_port(), free_udp_port()];
     let path = dir.join("city.toml");
     let text = std::fs::read_to_string(&path).expect("the example");
@@ -103,7 +103,7 @@ fn agencies_are_asked_into_a_call_together_and_are_recorded_by_name_and_whoever_
 
 #[test]
 fn an_officer_hears_what_they_are_called_to_tells_their_steps_and_hears_no_more_of_a_complaint_about_their_unit() {
-    let gateway = Gateway::start("officer", 16_500);
+    let gateway = Gateway::start("officer", 21_000);
     let mut world = World::new(&gateway);
     let mut api = gateway.api();
     let data = gateway.dir.join("data");
@@ -155,7 +155,7 @@ fn seat_of(world: &World, caller: &str) -> &'static str {
 
 #[test]
 fn whoever_reported_by_an_app_sees_the_officer_come_and_whoever_asked_for_silence_does_not() {
-    let dir = Gateway::prepare("approach", 17_000);
+    let dir = Gateway::prepare("approach", 21_500);
     let path = dir.join("city.toml");
     let text = std::fs::read_to_string(&path).expect("the example");
     std::fs::write(&path, text + "\n[channel.app]\nkind = \"app\"\ngroup = \"default\"\n").expect("written");
@@ -209,7 +209,7 @@ fn whoever_reported_by_an_app_sees_the_officer_come_and_whoever_asked_for_silenc
 
 #[test]
 fn nobody_of_a_unit_that_is_complained_of_is_asked_in_nor_sees_the_alert() {
-    let gateway = Gateway::start("complained", 17_500);
+    let gateway = Gateway::start("complained", 22_000);
     let mut world = World::new(&gateway);
     let mut api = gateway.api();
     let data = gateway.dir.join("data");

@@ -271,7 +271,7 @@ fn a_second_demo_on_the_same_directory_is_refused_and_changes_nothing_there() {
 
 #[test]
 fn whoever_reads_at_once_what_they_wrote_reads_it() {
-    let dir = Gateway::prepare("at-once", 18_000);
+    let dir = Gateway::prepare("at-once", 22_500);
     let path = dir.join("city.toml");
     let text = std::fs::read_to_string(&path).expect("the example");
     std::fs::write(&path, text + "\n" + crate::text::KIOSK).expect("written");
@@ -289,7 +289,7 @@ fn whoever_reads_at_once_what_they_wrote_reads_it() {
 
 #[test]
 fn an_agency_or_linkage_that_cannot_be_and_orders_by_no_telephones_channel_are_mistakes_with_their_line() {
-    let dir = Gateway::prepare("agencies-wrong", 18_400);
+    let dir = Gateway::prepare("agencies-wrong", 23_000);
     let path = dir.join("city.toml");
     let text = std::fs::read_to_string(&path).expect("the example");
     let wrong = "[agency.370402001]\nname = \"x\"\nphone = \"1\"\n[agency.nobody]\nname = \"x\"\nlines = 0\n\
