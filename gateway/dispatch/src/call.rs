@@ -239,7 +239,7 @@ impl Call {
     /// Whether this one is being rung for the call, and is not in it.
     pub fn rings(&self, responder: ResponderId) -> bool {
         let tried = |l: &Ladder| l.tries.iter().any(|t| t.responder == responder && !t.answered);
-        self.asked.leg_of(responder).is_some() || self.ladder.as_ref().is_some_and(tried)
+        self.asked.has(responder) || self.ladder.as_ref().is_some_and(tried)
     }
 
     fn fact(&mut self, fact: Fact) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use codecs::record::{AlertRecord, Dispatch, Role, Writer};
+use codecs::record::{AlertRecord, Dispatch, Role, TryResult, Writer};
 use dashmap::DashMap;
 use serde_json::json;
 use switchboard::GridMap;
@@ -41,10 +41,13 @@ impl Notices {
     /// Tells an officer how an alert stands that they were called to. Of a complaint about their unit, or one above it,
     /// they hear nothing.
     pub fn tell_officer(&self, no: &str, record: &AlertRecord) {
-        let Some(mine) = record.dispatch.iter().rev().find(|d| d.officer == no) else { return };
+        let tried = || record.dispatch.iter().rev().filter(|d| d.officer == no);
+        // Called once more, and in vain, they still go.
+        let goes = tried().find(|d| matches!(d.result, None | Some(TryResult::Answered)));
+        let Some(mine) = goes.or_else(|| tried().next()) else { return };
         let complained = record.incident.complaint_of.as_deref().unwrap_or_default();
         // Whoever did not pick up is not the one who goes.
-        let is_called = matches!(mine.result, None | Some(codecs::record::TryResult::Answered));
+        let is_called = matches!(mine.result, None | Some(TryResult::Answered));
         let is_withheld =
             !is_called || !complained.is_empty() && self.grids.chain(&mine.unit).any(|unit| unit == complained);
         self.tell(&of_officer(no), || {

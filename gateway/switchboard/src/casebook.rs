@@ -445,6 +445,7 @@ impl Casebook {
 
     /// Hands on what alerts want; what comes of it is queued in the journal's order.
     fn follow_alerts(&mut self, at: Wall) {
+        let mut silent = Vec::new();
         while let Some(output) = self.alerts.poll_output() {
             match output {
                 AlertOutput::Event(event) => {
@@ -452,6 +453,10 @@ impl Casebook {
                     self.frames += 1;
                     self.keeping.grow(event.sealed_len());
                     self.outputs.push_back(Output::Append { at, event });
+                }
+                // Whoever asks for silence elsewhere is not rung, whatever their alert says.
+                AlertOutput::CallBack { no, number, .. } if self.is_silent_number(&crate::telephone(&number)) => {
+                    silent.push(no);
                 }
                 AlertOutput::CallBack { no, number, trunk } => {
                     let place = self.known_place(no);
@@ -471,6 +476,9 @@ impl Casebook {
                 AlertOutput::Fetch(fetch) => self.fetch(at, fetch),
                 AlertOutput::Released { no } => self.talks.forget(no),
             }
+        }
+        for no in silent {
+            self.fact(at, no, casework::Fact::Text(casework::TextFact::Silenced { readers: Vec::new() }));
         }
         while let Some((no, fact)) = self.refused_files.pop_front() {
             self.fact(at, no, fact);

@@ -360,7 +360,7 @@ impl Desk {
                 .fail(request, Failure::Conflict("none of them can be had: in a call, off duty or unreachable"));
         }
         let called = had.len();
-        let police = had.iter().any(|id| self.roster.get(*id).role.is_police());
+        let police = had.iter().filter(|id| self.roster.get(**id).role.is_police()).count();
         for id in had {
             self.tell_reserved(call, id, "asked for by the call taker".into(), ByName(true));
         }
@@ -479,18 +479,18 @@ mod tests {
         let of = reserved(&mut desk);
         assert_eq!(of, [(7, 0), (8, 1), (9, 2)]);
         let both = asked_in(&mut desk, "1000", &["119", "120", "119"]);
-        assert_eq!(both, "119 called to 7; 120 called to 7; police false, missed []");
+        assert_eq!(both, "119 called to 7; 120 called to 7; police 0, missed []");
         // A room has several calls, none of them twice, and no more than it has lines.
         assert!(asked_in(&mut desk, "1000", &["119"]).contains("none of them can be had"));
-        assert_eq!(asked_in(&mut desk, "1001", &["119"]), "119 called to 8; police false, missed []");
+        assert_eq!(asked_in(&mut desk, "1001", &["119"]), "119 called to 8; police 0, missed []");
         let third = asked_in(&mut desk, "1002", &["119", "120"]);
-        assert_eq!(third, "120 called to 9; police false, missed [\"119 Busy\"]");
+        assert_eq!(third, "120 called to 9; police 0, missed [\"119 Busy\"]");
         // Where one is nobody's name nobody is called.
         assert!(asked_in(&mut desk, "1002", &["120", "911"]).contains("no such"));
         let (call, responder) = (CallKey(7), desk.roster.find("119").expect("there"));
         let (result, after) = (TryResult::Answered, Duration::ZERO);
         desk.handle(Mono(0) + MS, ToDesk::ReleaseResponder { call, responder, result, after });
-        assert_eq!(asked_in(&mut desk, "1002", &["119"]), "119 called to 9; police false, missed []");
+        assert_eq!(asked_in(&mut desk, "1002", &["119"]), "119 called to 9; police 0, missed []");
     }
 
     fn registered(n: usize, restored: bool) -> ToDesk {

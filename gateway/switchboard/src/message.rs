@@ -247,10 +247,9 @@ pub enum ToShard {
     /// A taker has asked somebody in: those who can be had are reserved, and told of before this.
     AskedIn {
         call: CallKey,
-        /// Somebody of the police is among them.
-        police: bool,
-        /// How many are.
+        /// How many they are, and how many of them are of the police.
         called: usize,
+        police: usize,
         missed: Vec<Missed>,
         by: String,
         request: RequestId,

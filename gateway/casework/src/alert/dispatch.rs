@@ -62,7 +62,8 @@ fn try_ended(record: &mut AlertRecord, at: Stamp, number: u32, officer: &str, re
 }
 
 fn bridged(record: &mut AlertRecord, at: Stamp, officer: &str, after_ms: u64) -> Option<Step> {
-    let who = record.dispatch.iter_mut().rev().find(|d| d.officer == officer);
+    let is_in = |d: &&mut Dispatch| d.officer == officer && matches!(d.result, None | Some(TryResult::Answered));
+    let who = record.dispatch.iter_mut().rev().find(is_in);
     if let Some(who) = who {
         who.bridged_at.get_or_insert(at);
         if !who.role.is_police() {

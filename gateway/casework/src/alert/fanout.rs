@@ -85,7 +85,8 @@ impl Alerts {
         }
         let theirs = record.dispatch.iter().find(|d| !fact.officer.is_empty() && d.officer == fact.officer);
         if theirs.is_some_and(|d| incident::is_complained_of(record, &d.unit)) {
-            return Err(NotTaken::ComplainedOf);
+            // In the same words as to anybody: they do not learn of it.
+            return Err(NotTaken::NotCalled);
         }
         match fact.step {
             HandlingStep::Pushed => Err(NotTaken::NotATarget),

@@ -11,7 +11,7 @@ use codecs::time::Mono;
 
 use super::lines::{is_shared, is_taken, proven_phone, unsent};
 use super::text::add_line;
-use super::{Alerts, LOCATIONS_MAX, Output, RECORD_FULL, RELATED_MAX, bound, mark, trim};
+use super::{Alerts, LOCATIONS_MAX, Output, RECORD_FULL, RELATED_MAX, bound, mark, may_be_called_back, trim};
 use crate::deadline::{self, is_call_up};
 use crate::fact::{Answer, Belongings, JoinFact};
 
@@ -220,6 +220,12 @@ impl Alerts {
         }
         if tells {
             self.emit(no, Step::Updated, at, None);
+        }
+        let Some(record) = self.open.get(&no).filter(|_| !silent) else { return };
+        if record.state == State::Abandoned && may_be_called_back(record) {
+            // Silence took the call-back away: it is owed again.
+            let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
+            self.outputs.push_back(Output::CallBack { no, number, trunk });
         }
     }
 

@@ -48,6 +48,10 @@ impl Asked {
         roles.any(Role::is_police)
     }
 
+    pub(super) fn has(&self, responder: ResponderId) -> bool {
+        self.leg_of(responder).is_some() || self.early.iter().any(|(id, _)| *id == responder)
+    }
+
     pub(super) fn leg_of(&self, responder: ResponderId) -> Option<LegNo> {
         self.ringing.iter().find(|r| r.responder == responder).map(|r| r.leg)
     }

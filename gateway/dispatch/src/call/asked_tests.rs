@@ -165,3 +165,14 @@ fn more_than_a_room_holds_are_not_called_and_the_record_says_so() {
     s.at(3000, Input::HangUp);
     assert_eq!(s.text.matches("ReleaseResponder").count(), 13, "each is given back once: {}", s.text);
 }
+
+#[test]
+fn a_caller_whom_nothing_can_be_said_to_is_left_to_nobody_when_an_agency_does_not_come() {
+    let mut s = Story::new();
+    s.at(1, Input::CallerListens { yes: false });
+    s.picks_up(2, 7, 1).at(5000, Input::Triaged { kind: IncidentKind::NonPolice });
+    s.at(20_000, ask(1, AGENCY)).at(30_000, ended(1));
+    s.text.clear();
+    s.at(31_000, failed(2, TryResult::Busy));
+    assert!(s.text.contains("WantSeat"), "{}", s.text);
+}

@@ -125,7 +125,8 @@ impl Call {
             || somebody
             || self.somebody_comes()
             || self.caller != Caller::Connected
-            || self.answered_at.is_none()
+            // Before the first answer a seat is wanted already, but of one whom nothing can be said to.
+            || self.answered_at.is_none() && self.caller_listens
         {
             return;
         }

@@ -11,6 +11,7 @@ use codecs::time::Wall;
 
 use casework::HandlingFact;
 use dispatch::conversation::Seen;
+use dispatch::nearest::Place;
 
 use super::Casebook;
 use crate::message::{Failure, Incoming};
@@ -126,7 +127,9 @@ impl Casebook {
         let tries = || record.dispatch.iter().filter(|d| d.officer == officer);
         // Once an alert, however often they are called to it.
         let is_first = tries().filter(|d| d.result == Some(TryResult::Answered)).count() == 1;
-        if !is_first || tries().any(|d| d.role != Role::Officer) {
+        let avoid = Place { avoid: record.incident.complaint_of.clone(), ..Place::default() };
+        let may_hear = tries().all(|d| d.role == Role::Officer && !self.config.grids.is_avoided(&avoid, &d.unit));
+        if !is_first || !may_hear {
             return;
         }
         let (line, body) = (format!("out-{no}-{officer}"), order_text(record));

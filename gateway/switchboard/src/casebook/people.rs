@@ -51,6 +51,10 @@ impl Casebook {
         self.fact(at, to, Fact::Join(JoinFact::Absorbed { other: from, belongings: Box::new(belongings) }));
         self.wait_anew(at, to);
         self.follow_talks(at);
+        let complaint = self.alerts.get(to).and_then(|r| r.incident.complaint_of.clone());
+        if let Some(complaint) = complaint {
+            self.spread_complaint(at, to, &complaint);
+        }
         Ok(())
     }
 

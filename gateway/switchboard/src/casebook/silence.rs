@@ -65,7 +65,7 @@ impl Casebook {
     }
 
     /// Whether the person of this telephone number asks for silence, by whichever channel.
-    fn is_silent_number(&self, number: &str) -> bool {
+    pub(super) fn is_silent_number(&self, number: &str) -> bool {
         let askers = self.silence.by_number.get(number);
         askers.is_some_and(|askers| askers.iter().any(|who| self.asks_for_silence(who)))
     }

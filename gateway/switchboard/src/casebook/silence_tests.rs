@@ -351,3 +351,64 @@ fn whoever_is_joined_to_what_was_broken_before_is_owed_a_word_of_their_own_too()
     s.join(second, first);
     assert_eq!(s.broken(60_000, &[first, second]), [1, 1]);
 }
+
+#[test]
+fn a_call_back_that_another_s_silence_took_away_is_owed_again_when_they_leave() {
+    let mut s = Story::new();
+    let call = number(1);
+    s.calls_and_hangs_up(call, HER);
+    s.silent = true;
+    let bob = s.writes("wechat", "bob", "hush");
+    s.join(bob, call);
+    assert!(!rings(&s, call));
+    s.rung.clear();
+    s.split(call, "wechat", "bob");
+    assert!(rings(&s, call) && s.rung.contains(&"1 nowhere".to_owned()), "{:?}", s.rung);
+}
+
+#[test]
+fn a_call_of_whoever_asks_for_silence_elsewhere_stays_silent_when_another_s_silence_leaves_it() {
+    let mut s = Story::new();
+    s.silent = true;
+    let hers = s.writes("sms", HER, "hush");
+    s.given(hers);
+    s.done(hers);
+    let call = number(1);
+    s.calls(call, HER);
+    let carol = s.writes("wechat", "carol", "hush too");
+    s.join(carol, call);
+    s.split(call, "wechat", "carol");
+    s.rung.clear();
+    s.hangs_up(call);
+    assert!(!rings(&s, call) && s.rung.iter().all(|r| r != "1 nowhere"), "{:?}", s.rung);
+}
+
+#[test]
+fn a_complaint_reaches_what_is_joined_to_it_and_what_went_on_before() {
+    let mut s = Story::new();
+    let [first, root, last] = ["a", "b", "c"].map(|user| s.writes("wechat", user, user));
+    s.join(first, root);
+    let said = Box::new(Assessment { complaint_of: Some("370402510000".into()), ..Assessment::default() });
+    s.tell(ToCasebook::Triage { at: s.wall(), no: last, said, place: None, request: RequestId(4) });
+    s.join(last, root);
+    let all = [first, root, last].map(|no| s.record(no).incident.complaint_of.is_some());
+    assert_eq!(all, [true; 3]);
+}
+
+#[test]
+fn what_was_said_where_somebody_was_ends_where_they_are_when_it_is_there() {
+    let mut s = Story::new();
+    let bob = s.writes("wechat", "bob", "bob");
+    s.answers(bob, "bob");
+    let carol = s.writes("wechat", "carol", "carol");
+    s.join(bob, carol);
+    s.given(carol);
+    s.says(carol, "to bob", "bob");
+    let line = s.record(carol).text.last().expect("a line").message_id.clone();
+    s.split(carol, "wechat", "bob");
+    s.given(bob);
+    s.done(bob);
+    let state = ToCasebook::LineState { at: s.wall(), line, state: LineState::Sent, why: String::new() };
+    s.tell(state);
+    assert!(s.book.open().all(|(open, _)| *open != bob), "{:?}", s.record(bob).state);
+}

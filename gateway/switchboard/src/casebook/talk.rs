@@ -134,7 +134,10 @@ impl Casebook {
 
     pub(super) fn line_state(&mut self, at: Wall, line: String, state: LineState, why: String) {
         let began = line.get(..30).and_then(AlertNo::parse);
-        let holders = began.map(|no| self.alerts.holders(no, &line)).unwrap_or_default();
+        let mut holders = began.map(|no| self.alerts.holders(no, &line)).unwrap_or_default();
+        // Whoever it was written to may stand elsewhere by now, with the line.
+        let addressee = holders.last().and_then(|no| self.alerts.addressee(*no, &line));
+        holders.extend(addressee.and_then(|to| self.talks.threads().get(&to)).map(|thread| thread.alert));
         self.take_line_state(at, line, state, why);
         for no in holders {
             self.alerts.settle(at, no);

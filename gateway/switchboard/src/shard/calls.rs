@@ -370,7 +370,7 @@ impl Shard {
         &mut self,
         now: Mono,
         key: CallKey,
-        (police, called): (bool, usize),
+        (police, called): (usize, usize),
         mut missed: Vec<Missed>,
         request: RequestId,
     ) {
@@ -387,6 +387,7 @@ impl Shard {
                 .outputs
                 .push_back(Output::Desk(ToDesk::Refuse(crate::Reply { request, result: Err(failure) })));
         }
+        let police = police > avoided.iter().filter(|m| m.role.is_police()).count();
         missed.extend(avoided);
         for Missed { role, no: officer, unit, result } in missed {
             self.record(no, casework::Fact::Dispatch(DispatchFact::Missed { unit, officer, role, result }));
@@ -428,13 +429,17 @@ impl Shard {
                     self.outputs.push_back(Output::Desk(ToDesk::Refuse(reply)));
                     return;
                 }
+                if let Some(unit) = &said.complaint_of {
+                    slot.place.avoid = Some(unit.clone()).filter(|unit| !unit.is_empty());
+                }
                 if let Some(place) = place {
-                    slot.place = place.clone();
+                    slot.place = dispatch::nearest::Place { avoid: slot.place.avoid.clone(), ..place.clone() };
                     let here = super::spoken(&self.config.unit, &self.config.grids, &place, self.wall);
                     self.record(no, casework::Fact::Incident(casework::IncidentFact::Located(Box::new(here))));
                 }
                 let kind = said.kind;
                 self.record_for(no, casework::Fact::Incident(casework::IncidentFact::Triaged(said)), request);
+                self.let_go_of_avoided(now, key);
                 if let Some(kind) = kind {
                     self.input(now, key, Input::Triaged { kind });
                 }
