@@ -148,6 +148,12 @@ fn the_taker_lets_go_of_whoever_rings_or_talks_and_the_others_stay() {
         5.000 FactEnded
         5.000 Over
     "#]]);
+    // Whoever has left already is not let go once more.
+    let mut s = Story::answered();
+    s.at(2000, Input::ThreeWay).at(2001, responder(1, Role::Officer)).at(3000, answered(2)).at(9000, ended(2));
+    s.text.clear();
+    s.at(9500, let_go(1));
+    assert_eq!(s.text, "");
     // A try of the ladder that is let go makes room for the next one.
     let mut s = Story::answered();
     s.at(2000, Input::ThreeWay).at(2001, responder(1, Role::Officer)).at(3000, let_go(1));

@@ -194,7 +194,8 @@ impl Call {
             self.outputs.push_back(Output::DropLeg { leg });
             return self.responder_ended(now, leg, Gone::Dropped);
         }
-        let tried = |l: &Ladder| l.tries.iter().find(|t| t.responder == responder).map(|t| t.leg);
+        let rings = |t: &&Try| t.responder == responder && !t.answered;
+        let tried = |l: &Ladder| l.tries.iter().find(rings).map(|t| t.leg);
         let ringing = self.asked.leg_of(responder).or_else(|| self.ladder.as_ref().and_then(tried));
         match ringing {
             Some(leg) => {
