@@ -23,7 +23,7 @@ pub use message::{Fact, Gone, Input, Output, SeatFailure, Target, Why};
 pub const CALLER: LegNo = LegNo(0);
 
 use crate::escalation::{Ladder, RING_AT_MOST};
-use crate::policy::{ANSWER_WITHIN, Policy};
+use crate::policy::{ANSWER_WITHIN, Policy, TRUST};
 use crate::seat::{Outcome, SeatId};
 use asked::Asked;
 use officers::Bridged;
@@ -56,6 +56,8 @@ pub struct Call {
     answered_at: Option<Mono>,
     /// By when a seat is wanted; a re-offer keeps it.
     answer_by: Mono,
+    /// The caller has been left to whoever rings; if nobody is with them by then, they get a seat again.
+    trust_until: Option<Mono>,
     attendant_at: Option<Mono>,
     breach_at: Option<Mono>,
     triage_at: Option<Mono>,
@@ -129,6 +131,7 @@ impl Call {
             officer_breach_at: None,
             officer_owed: false,
             ring_until: None,
+            trust_until: None,
             ladder: None,
             asked: Asked::default(),
             bridged: Vec::new(),
@@ -186,6 +189,9 @@ impl Call {
             self.fact(Fact::Breach { promise: Promise::Officer });
         }
         self.wake_takers(now);
+        if due(&mut self.trust_until, now) {
+            self.seat_for_whoever_is_alone(now);
+        }
         let expired = |call: &Call| call.ladder.as_ref().and_then(|l| l.expired(now)).or(call.asked.expired(now));
         while let Some(leg) = expired(self) {
             self.outputs.push_back(Output::DropLeg { leg });
@@ -215,6 +221,7 @@ impl Call {
             (self.takers.due(), "seat no answer"),
             (self.ladder.as_ref().and_then(Ladder::due), "next on the ladder"),
             (self.asked.due(), "whoever was asked in rings out"),
+            (self.trust_until, "nobody has come"),
         ]
         .into_iter()
         .filter_map(|(at, why)| at.map(|at| (at, why)))
@@ -325,8 +332,10 @@ impl Call {
     /// The others talk on as long as the reporter has somebody to talk to, or somebody is on the way.
     fn end_if_nobody_is_left(&mut self, now: Mono) {
         let somebody = !self.takers.is_empty() || !self.bridged.is_empty();
-        if !somebody && !self.somebody_comes() {
-            self.end(now);
+        match (somebody, self.somebody_comes()) {
+            (true, _) => {}
+            (false, true) => _ = self.trust_until.get_or_insert(now + TRUST),
+            (false, false) => self.end(now),
         }
     }
 
@@ -393,7 +402,7 @@ impl Call {
             return;
         }
         (self.attendant_at, self.breach_at, self.triage_at, self.officer_breach_at) = (None, None, None, None);
-        self.ring_until = None;
+        (self.ring_until, self.trust_until) = (None, None);
         self.end_takers();
         self.end_responders(now);
         self.end_asked(now);

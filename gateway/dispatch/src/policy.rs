@@ -8,6 +8,8 @@ use codecs::record::Promise;
 pub const ANSWER_WITHIN: Duration = Promise::Answer.within();
 /// T2: the officer's voice, counted from arrival (30秒內直接與處警民警通話).
 pub const OFFICER_WITHIN: Duration = Promise::Officer.within();
+/// A caller whom their taker has left to whoever rings waits so long by themselves; then a seat is wanted beside those.
+pub(crate) const TRUST: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug)]
 pub struct Policy {

@@ -117,7 +117,17 @@ fn a_taker_who_leaves_in_trust_of_an_agency_leaves_the_caller_with_it_or_with_th
     let mut s = Story::answered();
     s.at(5000, Input::Triaged { kind: IncidentKind::NonPolice });
     s.at(6000, ask(1, AGENCY)).at(7000, ended(1)).until(36_001);
-    assert!(s.text.contains("36.000 WantSeat"), "{}", s.text);
+    assert!(s.text.contains("22.000 WantSeat"), "whoever rings on costs the caller a quarter of a minute: {}", s.text);
+    assert_eq!(s.text.matches("WantSeat").count(), 1, "{}", s.text);
+    assert!(s.text.contains("36.000 DropLeg"), "and may come until then: {}", s.text);
+    // Officers who begin to ring meanwhile count for no more.
+    let mut s = Story::answered();
+    s.at(2000, ask(1, AGENCY)).at(3000, ended(1)).at(12_000, responder(3, Role::Officer)).until(18_001);
+    assert!(s.text.contains("18.000 WantSeat"), "{}", s.text);
+    // Nor does anybody ring for nothing: whoever has come in time is enough.
+    let mut s = Story::answered();
+    s.at(2000, ask(1, AGENCY)).at(3000, ended(1)).at(9000, answered(2)).until(30_000);
+    assert!(!s.text.contains("WantSeat"), "{}", s.text);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use codecs::time::Mono;
 use super::takers::DROPPED_WITHIN;
 use super::{CALLER, Call, Caller, Fact, Gone, Output, Target, Why};
 use crate::escalation::{Ladder, Step, Try};
-use crate::policy::{ANSWER_WITHIN, OFFICER_WITHIN};
+use crate::policy::{ANSWER_WITHIN, OFFICER_WITHIN, TRUST};
 use crate::{LegNo, ResponderId};
 
 /// Responders in one conversation, and asked into it, at most; with caller and seat it stays below what a room mixes.
@@ -120,20 +120,32 @@ impl Call {
 
     /// The seat has left in trust of somebody who did not come: the caller is told to hold, and gets a seat again.
     pub(super) fn hold_for_a_seat(&mut self, now: Mono) {
+        if self.somebody_comes() {
+            if self.takers.is_empty() && self.bridged.is_empty() {
+                self.trust_until.get_or_insert(now + TRUST);
+            }
+            return;
+        }
+        if self.seat_for_whoever_is_alone(now) {
+            self.ladder = None;
+        }
+    }
+
+    /// `true`: a seat is wanted, since nobody is with the caller, whoever rings.
+    pub(super) fn seat_for_whoever_is_alone(&mut self, now: Mono) -> bool {
         let somebody = !self.takers.is_empty() || !self.bridged.is_empty();
         if self.over
             || somebody
-            || self.somebody_comes()
             || self.caller != Caller::Connected
             // Before the first answer a seat is wanted already, but of one whom nothing can be said to.
             || self.answered_at.is_none() && self.caller_listens
         {
-            return;
+            return false;
         }
-        self.ladder = None;
         self.answer_by = now + ANSWER_WITHIN;
         self.outputs.push_back(Output::PlayAttendant { leg: CALLER });
         self.want_seat();
+        true
     }
 
     pub(super) fn responder_answered(&mut self, now: Mono, leg: LegNo) {
