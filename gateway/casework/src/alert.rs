@@ -273,6 +273,7 @@ impl Alerts {
                 Some(Step::Updated)
             }),
         }
+        self.is_written_on(no);
         if let Some(record) = self.open.get(&no) {
             let is_as_before = record.incident.is_major() == was_major && sought(record).1 == before.1;
             let targets = if is_as_before { targets } else { 0 };
@@ -283,6 +284,15 @@ impl Alerts {
         }
         self.lay_by(no);
         true
+    }
+
+    /// Whoever writes on it, though its call is over, has it open: a start goes by what the record says.
+    fn is_written_on(&mut self, no: AlertNo) {
+        if self.talks.contains(&no)
+            && let Some(record) = self.open.get_mut(&no).filter(|record| record.state == State::Ended)
+        {
+            Arc::make_mut(record).state = State::Reopened;
+        }
     }
 
     /// An ended alert takes what is added to it, and stays ended.
@@ -423,8 +433,10 @@ impl Alerts {
     fn new_record(&self, at: Stamp, no: AlertNo, arrival: Arrival) -> AlertRecord {
         let follows = arrival.follows.map(|other| Related { alert_no: other.to_string(), kind: Relation::FollowUp });
         let related = follows.into_iter().collect();
+        // Whom the matter complains of has nothing to do with what follows of it either.
+        let complaint_of = arrival.follows.and_then(|other| self.get(other)?.incident.complaint_of.clone());
         let call = CallInfo { t: CallTimes { arrive: Some(at), ..CallTimes::default() }, ..CallInfo::default() };
-        AlertRecord {
+        let mut record = AlertRecord {
             id: Identity { alert_no: no.to_string(), alert_id: alert_id(no, at.0), related },
             rev: 0,
             prev_hash: String::new(),
@@ -446,7 +458,7 @@ impl Alerts {
                 ..Reporter::default()
             },
             location: arrival.location.into_iter().collect(),
-            incident: Incident::default(),
+            incident: Incident { complaint_of, ..Incident::default() },
             call,
             media: Vec::new(),
             text: Vec::new(),
@@ -463,7 +475,11 @@ impl Alerts {
             progress: None,
             timers: deadline::arrived(at),
             marks: arrival.marks,
+        };
+        if record.incident.complaint_of.is_some() {
+            incident::own_again(&mut record, at);
         }
+        record
     }
 
     /// Seals a revision and wraps it.
@@ -473,6 +489,7 @@ impl Alerts {
 
     /// The same, of a target of the fan-out.
     fn emit_of(&mut self, no: AlertNo, step: Step, at: Stamp, deadline: Option<&str>, target: &str) {
+        self.is_written_on(no);
         let Some(record) = self.open.get_mut(&no) else { return };
         let sealed = Arc::make_mut(record).seal();
         // As it was sealed: what is marked or given up below is the next revision's.
@@ -550,7 +567,8 @@ fn may_be_called_back(record: &AlertRecord) -> bool {
 /// Whether a call of this alert, its recording or the call-back that it is owed was not over at its last revision.
 pub fn is_call_unfinished(record: &AlertRecord) -> bool {
     // An earlier call of the alert may have been recorded when the last was not.
-    let waits = matches!(record.state, State::Abandoned | State::Callback | State::Ended | State::Unreached);
+    let waits =
+        matches!(record.state, State::Abandoned | State::Callback | State::Reopened | State::Ended | State::Unreached);
     let unrecorded = record.media.iter().all(|m| m.duration_ms == 0);
     !record.call.legs.is_empty() && (record.call.t.end.is_none() || unrecorded || waits)
 }

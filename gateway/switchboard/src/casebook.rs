@@ -13,6 +13,8 @@ mod orders_tests;
 mod people;
 #[cfg(test)]
 mod person_tests;
+#[cfg(test)]
+mod reopened_tests;
 mod silence;
 #[cfg(test)]
 mod silence_tests;

@@ -22,16 +22,41 @@ pub mod route;
 pub mod serials;
 mod shard;
 
-/// One person's number is written in many ways: +86138…, 0086138… and 86138… are 138…, anything else stays as it came.
+/// One person's number is written in many ways: +86138…, 0086138… and 86138… are 138…, and so are 0138…, 138-… and 138 …;
+/// anything else stays as it came.
 pub(crate) fn telephone(number: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b'*' | b'#');
+    if !number.bytes().all(is_plain) {
+        let said = number.chars().filter_map(dialled);
+        return telephone_of_digits(&said.collect::<String>());
+    }
+    telephone_of_digits(number)
+}
+
+/// A character as it is dialled; none: it only stands between others. What is neither spoils the number.
+fn dialled(c: char) -> Option<char> {
+    match c {
+        '０'..='９' => char::from_u32(u32::from(c) - 0xFEE0),
+        '＋' => Some('+'),
+        '(' | ')' | '（' | '）' | '.' | '·' | '/' | '-' => None,
+        c if c.is_whitespace() || ('\u{2010}'..='\u{2015}').contains(&c) => None,
+        '－' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' => None,
+        c => Some(c),
+    }
+}
+
+fn telephone_of_digits(number: &str) -> String {
     let bare = number.strip_prefix('+').or_else(|| number.strip_prefix("00")).unwrap_or(number);
     if number.starts_with("00") && !bare.starts_with("86") {
         return number.to_owned();
     }
-    match bare.strip_prefix("86") {
-        Some(national) if bare.len() >= 12 => national.to_owned(),
-        _ => bare.to_owned(),
+    // A mobile number behind the nought of a long-distance call.
+    let is_mobile = |n: &&str| n.len() == 11 && n.starts_with('1') && (b'3'..=b'9').contains(&n.as_bytes()[1]);
+    if let Some(mobile) = bare.strip_prefix("086").filter(is_mobile) {
+        return mobile.to_owned();
     }
+    let national = bare.strip_prefix("86").filter(|_| bare.len() >= 12).unwrap_or(bare);
+    national.strip_prefix('0').filter(is_mobile).unwrap_or(national).to_owned()
 }
 
 /// Whether it is a number that could be dialled: three to twenty digits, as `telephone` leaves them.
@@ -76,3 +101,35 @@ pub use shard::{Counts, Observed, Output as ShardOutput, Shard, ShardConfig, Sub
 pub use sip::{
     Account, Binding, CallIds, Counters as SipCounters, Flow, Mint, Rules as RegistrarRules, Seed, Transport,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_person_s_number_is_one_however_it_is_written() {
+        for number in [
+            "13800000021",
+            "+8613800000021",
+            "008613800000021",
+            "8613800000021",
+            "013800000021",
+            "138-0000-0021",
+            "138 0000 0021",
+            "+86 138 0000 0021",
+            "086-13800000021",
+            "（138）0000－0021",
+            "１３８００００００２１",
+            "138\u{200b}00000021",
+        ] {
+            assert_eq!(telephone(number), "13800000021", "{number}");
+        }
+        for number in ["01012345678", "110", "400-8", "+4930123456"] {
+            assert!(is_telephone(&telephone(number)), "{number}");
+        }
+        assert_eq!((telephone("+4930123456"), telephone("004930123456")), ("4930123456".into(), "004930123456".into()));
+        for other in ["anonymous", "tel:138", "138a", "", "***"] {
+            assert!(!is_telephone(&telephone(other)), "{other}");
+        }
+    }
+}

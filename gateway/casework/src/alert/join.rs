@@ -15,6 +15,9 @@ use super::{Alerts, LOCATIONS_MAX, Output, RECORD_FULL, RELATED_MAX, bound, mark
 use crate::deadline::{self, is_call_up};
 use crate::fact::{Answer, Belongings, JoinFact};
 
+/// Marks a call whose reporter hung up unanswered and is not rung: somebody asks for silence.
+const CALL_BACK_WITHHELD: &str = "call_back_withheld";
+
 impl Alerts {
     /// `was_over`: the alert that others go on as had ended.
     pub(super) fn join(&mut self, at: Stamp, no: AlertNo, fact: JoinFact, was_over: bool) {
@@ -118,6 +121,24 @@ impl Alerts {
         all
     }
 
+    /// Those that these go on in where their records were full, and that go on in those.
+    pub fn that_follow(&self, all: &[AlertNo]) -> Vec<AlertNo> {
+        let mut found: Vec<AlertNo> = Vec::new();
+        loop {
+            let follows = |record: &AlertRecord| {
+                let before = record.id.related.iter().filter(|r| r.kind == Relation::FollowUp);
+                before.filter_map(|r| AlertNo::parse(&r.alert_no)).any(|no| all.contains(&no) || found.contains(&no))
+            };
+            let held = self.open.values().chain(self.recent.values());
+            let numbers = held.filter(|r| follows(r)).filter_map(|r| AlertNo::parse(&r.id.alert_no));
+            let new: Vec<AlertNo> = numbers.filter(|no| !found.contains(no) && !all.contains(no)).collect();
+            if new.is_empty() {
+                return found;
+            }
+            found.extend(new);
+        }
+    }
+
     /// Those that go on as this alert, and as nothing in between.
     pub fn joined_at_once(&self, no: AlertNo) -> Vec<AlertNo> {
         let is_next = |other: &AlertNo| self.goes_on_next_as(*other) == Some(no);
@@ -212,10 +233,22 @@ impl Alerts {
 
     /// `tells`: it is a revision of its own, so that a start knows of it.
     fn be_silent(&mut self, at: Stamp, no: AlertNo, silent: bool, tells: bool) {
+        let is_withheld = |record: &AlertRecord| record.marks.iter().any(|m| m == CALL_BACK_WITHHELD);
+        if !silent && self.recent.get(&no).is_some_and(|record| is_withheld(record)) {
+            // It closed since nobody was to be rung: whoever hung up is owed a call again.
+            self.take_up(no);
+            self.record_mut(no).into_iter().for_each(|record| record.state = State::Abandoned);
+        }
         if self.open.get(&no).is_none_or(|record| record.reporter.safety.silent == silent) {
             return;
         }
         if let Some(record) = self.record_mut(no) {
+            if silent && record.state == State::Abandoned && may_be_called_back(record) {
+                mark(record, CALL_BACK_WITHHELD);
+            }
+            if !silent {
+                record.marks.retain(|m| m != CALL_BACK_WITHHELD);
+            }
             record.reporter.safety = Safety { silent, no_reply_sms: silent };
         }
         if tells {

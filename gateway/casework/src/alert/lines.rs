@@ -282,10 +282,12 @@ pub(super) fn is_shared(record: &AlertRecord) -> bool {
 }
 
 /// The human's first line that its channel has taken, of an alert whose answer has not been told: when it was written. A
-/// line to somebody who was taken out answers nobody who is left.
+/// line to somebody who was taken out answers nobody who is left, and one that was written before they came here, on another
+/// alert, none of those who were here.
 pub fn untold_answer(record: &AlertRecord) -> Option<Stamp> {
     let is_here = |l: &TextLine| addressee(record, l).is_some_and(|a| is_writer(record, &a));
-    let taken = |l: &&TextLine| l.by == "seat" && is_taken(l) && is_here(l);
+    let was_written_here = |l: &TextLine| l.message_id.starts_with(&record.id.alert_no);
+    let taken = |l: &&TextLine| l.by == "seat" && is_taken(l) && is_here(l) && was_written_here(l);
     record.text.iter().find(taken).map(|l| l.at).filter(|_| record.call.t.answer.is_none())
 }
 

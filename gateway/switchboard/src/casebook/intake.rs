@@ -173,6 +173,8 @@ impl Casebook {
         let address = m.from.clone();
         if claimed.is_some() {
             marks.push("phone_unproven");
+        } else if m.phone.as_deref().is_some_and(|phone| !phone.is_empty()) && own_number.is_none() {
+            marks.push("phone_unreadable");
         }
         let mut message = Message {
             address: m.from,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use codecs::record::{Address, AlertNo, AlertRecord, HandlingStep, Note, Role, TryResult};
+use codecs::record::{Address, AlertNo, AlertRecord, HandlingStep, LineState, Note, Role, TryResult};
 use codecs::time::Wall;
 
 use casework::HandlingFact;
@@ -31,7 +31,7 @@ pub struct Orders {
 /// For so long after they were called to it a step of an officer's may come.
 const ANSWERED_WITHIN_S: i64 = 24 * 3600;
 /// Characters of a remark, and of what an order says of an alert.
-const REMARK_MAX: usize = 300;
+const REMARK_MAX: usize = 1000;
 const ORDER_TEXT_MAX: usize = 80;
 
 /// The steps by their digits, as the order names them.
@@ -152,17 +152,39 @@ impl Casebook {
         // Whoever writes of danger is heard as anybody is, whatever digit stands in front.
         let (step, name, rest) = step_of(text).filter(|_| !self.alerts.is_warned_of(text))?;
         let no = self.called_lately(at, &officer)?;
-        let answer = match self.step_by_message(at, no, step, (&officer, rest), &orders) {
+        let taken = self.step_by_message(at, no, step, (&officer, rest), &orders);
+        // Words that no step has taken, or not all of them, are heard as anybody's report.
+        let is_heard = taken.is_err() && rest.chars().any(char::is_alphabetic) || rest.chars().count() > REMARK_MAX;
+        let answer = match taken {
             Ok(()) => format!("已记录:{name} …{}", &no.as_str()[21..]),
+            Err(why) if is_heard => format!("未能记录:{why}。已转接警员"),
             Err(why) => format!("未能记录:{why}"),
         };
         // Whoever delivers it again after a start delivers what is known.
         let known = Seen::name(&m.from.channel, &m.from.user, &m.message_id);
-        let names = vec![(format!("{known:032x}"), no.to_string())];
-        self.note(at, &Note::Known { channel: m.from.channel.clone(), names });
+        if !is_heard {
+            let names = vec![(format!("{known:032x}"), no.to_string())];
+            self.note(at, &Note::Known { channel: m.from.channel.clone(), names });
+        }
         let line = format!("out-{no}-{known:032x}");
         self.write_to_officer(at, line, &orders.channel, &m.from.user, answer);
-        Some(no)
+        Some(no).filter(|_| !is_heard)
+    }
+
+    /// Orders that are on their way to somebody of a unit that is complained of by now go no more.
+    pub(super) fn withdraw_orders(&mut self, at: Wall, no: AlertNo) {
+        let Some(orders) = self.config.orders.clone() else { return };
+        let Some(record) = self.alerts.get(no).filter(|r| r.incident.complaint_of.is_some()) else { return };
+        let avoid = Place { avoid: record.incident.complaint_of.clone(), ..Place::default() };
+        let theirs = record.dispatch.iter().filter(|d| self.config.grids.is_avoided(&avoid, &d.unit));
+        let lines: Vec<String> = theirs.map(|d| format!("out-{no}-{}", d.officer)).collect();
+        for line in lines {
+            if self.is_passing(&line) {
+                self.no_longer_passing(&line);
+                self.note(at, &Note::Line { line: line.clone(), state: LineState::Failed });
+                self.withdraw(orders.channel.clone(), line);
+            }
+        }
     }
 
     fn step_by_message(

@@ -12,6 +12,7 @@ struct Story {
     book: Casebook,
     kept: Vec<(Kind, Vec<u8>)>,
     sent: Vec<(String, String)>,
+    withdrawn: Vec<String>,
     second: i64,
     names: u32,
 }
@@ -32,7 +33,7 @@ fn house() -> Casebook {
 
 impl Story {
     fn new() -> Story {
-        Story { book: house(), kept: Vec::new(), sent: Vec::new(), second: 0, names: 0 }
+        Story { book: house(), kept: Vec::new(), sent: Vec::new(), withdrawn: Vec::new(), second: 0, names: 0 }
     }
 
     fn tell(&mut self, message: ToCasebook) {
@@ -48,6 +49,7 @@ impl Story {
                 Output::Append { event, .. } => self.kept.push((Kind::Event, event.to_json())),
                 Output::Frame { kind, payload, .. } => self.kept.push((kind, payload)),
                 Output::Outbound(line) => self.sent.push((line.to.user, line.body)),
+                Output::Withdraw { line, .. } => self.withdrawn.push(line),
                 _ => {}
             }
         }
@@ -217,4 +219,48 @@ fn a_step_is_of_the_alert_that_they_took_last_and_one_that_is_delivered_again_af
     assert_eq!(s.steps(second).len(), 1, "delivered again");
     s.writes("sms", OFFICER, "4");
     assert_eq!(s.steps(second).len(), 2);
+}
+
+#[test]
+fn words_that_no_step_takes_are_heard_as_anybody_s_report() {
+    let mut s = Story::new();
+    let no = s.called(1, "2001");
+    let is_heard = |s: &Story, text: &str| {
+        let told = events(&s.kept);
+        told.iter().any(|e| e.subject != no.as_str() && e.data.text.iter().any(|l| l.body == text))
+    };
+    // No code of a result; then more words than a step holds.
+    let wrong = "6 嫌疑人跑了,我腿断了,在东门河边";
+    let told = s.writes("sms", OFFICER, wrong);
+    assert!(told.iter().any(|t| t.contains("已转接警员")) && is_heard(&s, wrong), "{told:?}");
+    let long = format!("4 {}", "到现场了".repeat(300));
+    s.writes("sms", OFFICER, &long);
+    assert!(is_heard(&s, &long) && s.steps(no).iter().any(|(_, step, ..)| *step == HandlingStep::Arrived));
+    // Their unit is complained of: no step of theirs is taken, and no word lost.
+    let said = Box::new(Assessment { complaint_of: Some("U".into()), ..Assessment::default() });
+    let (at, place, request) = (s.at(), None, RequestId::default());
+    s.tell(ToCasebook::Triage { at, no, said, place, request });
+    s.writes("sms", OFFICER, "4 我受伤了,请求支援");
+    assert!(is_heard(&s, "4 我受伤了,请求支援"));
+    // What has no words is told, and is no report.
+    let before = s.alerts();
+    s.writes("sms", OFFICER, "6 99");
+    assert_eq!(s.alerts(), before);
+}
+
+#[test]
+fn an_order_that_is_on_its_way_goes_no_more_to_a_unit_that_is_complained_of_over_a_start_either() {
+    let mut s = Story::new();
+    let no = s.called(1, "2001");
+    assert_eq!(s.sent.len(), 1, "it has left, and nobody has said that it arrived");
+    let said = Box::new(Assessment { complaint_of: Some("U".into()), ..Assessment::default() });
+    let (at, place, request) = (s.at(), None, RequestId::default());
+    s.tell(ToCasebook::Triage { at, no, said, place, request });
+    assert_eq!(s.withdrawn, [format!("out-{no}-2001")]);
+    s.sent.clear();
+    s.book = again_in(house(), &s.kept);
+    s.drain();
+    s.book.handle_durable(1 << 40);
+    s.drain();
+    assert_eq!(s.sent, []);
 }

@@ -167,6 +167,11 @@ impl Casebook {
         }
     }
 
+    /// Whether a line to anybody is on its way.
+    pub(super) fn is_passing(&self, line: &str) -> bool {
+        self.silence.passing.contains_key(line)
+    }
+
     /// A line to anybody that a channel has, or never will.
     pub(super) fn no_longer_passing(&mut self, line: &str) {
         self.silence.passing.remove(line);

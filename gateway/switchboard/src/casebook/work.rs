@@ -51,13 +51,16 @@ impl Casebook {
     /// A complaint is about the matter: every alert that is one with this one hears of it, and of its being taken back.
     pub(super) fn spread_complaint(&mut self, at: Wall, no: AlertNo, unit: &str) {
         let root = self.alerts.goes_on_as(no);
-        for other in self.alerts.members(root).into_iter().filter(|other| *other != no) {
+        let members = self.alerts.members(root);
+        let following = self.alerts.that_follow(&members);
+        for other in members.iter().copied().chain(following).filter(|other| *other != no) {
             let known = self.alerts.get(other).and_then(|r| r.incident.complaint_of.clone()).unwrap_or_default();
             if known != unit {
                 let said = Assessment { complaint_of: Some(unit.to_owned()), ..Assessment::default() };
                 self.fact(at, other, Fact::Incident(IncidentFact::Triaged(Box::new(said))));
             }
         }
+        members.into_iter().for_each(|member| self.withdraw_orders(at, member));
     }
 
     /// How the open alerts of a seat stand.

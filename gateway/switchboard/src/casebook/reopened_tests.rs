@@ -1,0 +1,135 @@
+//! What was acknowledged is read after a start too: words after a call, after the end, after a join; and what is owed to
+//! somebody stays theirs, whoever was joined to them meanwhile.
+
+use codecs::record::{Assessment, SeatInfo, State};
+
+use super::person_tests::{Story, number};
+use super::*;
+
+const HER: &str = "13800000001";
+
+/// A call that a seat took is over.
+fn call_is_over(s: &mut Story, no: AlertNo) {
+    let seat = SeatInfo { no: "1101".into(), taker_name: String::new() };
+    let answered = casework::CallFact::Answered { leg: 1, seat, mode: codecs::record::AnswerMode::Seat, after_ms: 900 };
+    s.fact(no, casework::Fact::Call(answered));
+}
+
+/// A taker can write on it after a start, and what they write goes out.
+fn can_be_answered(s: &mut Story, no: AlertNo, words: &str) -> bool {
+    s.restart();
+    s.given(no);
+    s.says(no, "coming", words);
+    s.durable();
+    s.refused.is_empty() && s.sent.iter().any(|(_, body)| body == "coming")
+}
+
+#[test]
+fn whoever_writes_during_a_call_and_after_it_is_written_with_after_a_start() {
+    for writes_again in [false, true] {
+        let mut s = Story::new();
+        let call = number(1);
+        s.calls(call, HER);
+        call_is_over(&mut s, call);
+        assert_eq!(s.writes("sms", HER, "south gate"), call);
+        s.given(call);
+        s.fact(call, casework::Fact::Call(casework::CallFact::Ended));
+        s.fact(call, casework::Fact::Call(casework::CallFact::Recorded { media: Vec::new() }));
+        if writes_again {
+            assert_eq!(s.writes("sms", HER, "he is back"), call);
+        }
+        let words = if writes_again { "he is back" } else { "south gate" };
+        assert!(can_be_answered(&mut s, call, words), "{:?} {:?}", s.record(call).state, s.refused);
+    }
+}
+
+#[test]
+fn a_word_to_what_was_put_down_and_is_not_over_is_read_after_a_start() {
+    let mut s = Story::new();
+    let no = s.writes("wechat", "alice", "help");
+    s.answers(no, "help");
+    // A last line is on its way: the alert stays.
+    s.says(no, "goodbye", "help");
+    s.done(no);
+    assert_eq!(s.record(no).state, State::Ended);
+    assert_eq!(s.writes("wechat", "alice", "he is back"), no);
+    assert_eq!(s.record(no).state, State::Reopened);
+    assert!(can_be_answered(&mut s, no, "he is back"), "{:?} {:?}", s.record(no).state, s.refused);
+}
+
+#[test]
+fn whoever_is_joined_to_what_was_put_down_and_is_not_over_is_read_after_a_start() {
+    let mut s = Story::new();
+    let no = s.writes("wechat", "alice", "help");
+    s.answers(no, "help");
+    s.says(no, "goodbye", "help");
+    s.done(no);
+    let bob = s.writes("wechat", "bob", "they cut me");
+    s.join(bob, no);
+    assert!(can_be_answered(&mut s, no, "they cut me"), "{:?} {:?}", s.record(no).state, s.refused);
+}
+
+#[test]
+fn a_call_back_that_another_s_silence_took_away_is_owed_again_though_its_call_was_joined_and_closed() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        let call = number(1);
+        s.calls_and_hangs_up(call, HER);
+        s.fact(call, casework::Fact::Call(casework::CallFact::Recorded { media: Vec::new() }));
+        let other = s.writes("wechat", "carol", "carol");
+        s.join(call, other);
+        s.silent = true;
+        let silent = s.writes("wechat", "bob", "hush");
+        s.silent = false;
+        s.join(silent, other);
+        assert!(s.record(call).reporter.safety.silent, "nobody is rung meanwhile");
+        if restart {
+            s.restart();
+        }
+        s.rung.clear();
+        s.split(other, "wechat", "bob");
+        assert_eq!((s.record(call).state, s.record(call).reporter.safety.silent), (State::Abandoned, false));
+        assert!(s.rung.contains(&"1 nowhere".to_owned()), "{:?}", s.rung);
+        assert!(s.record(call).marks.iter().all(|m| m != "call_back_withheld"));
+    }
+}
+
+#[test]
+fn a_line_to_somebody_that_was_written_before_they_came_answers_nobody_who_waits_here_over_a_start_either() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        let alice = s.writes("wechat", "alice", "alice");
+        s.answers(alice, "alice");
+        let bob = s.writes("wechat", "bob", "help");
+        s.join(alice, bob);
+        if restart {
+            s.restart();
+        }
+        assert_eq!(s.record(bob).call.t.answer, None, "nobody has spoken to bob");
+        let told = s.broken(1_000_000, &[bob]);
+        assert_eq!(told, [1], "which is told");
+    }
+}
+
+#[test]
+fn what_goes_on_from_a_full_record_complains_of_whom_that_did_made_before_or_after() {
+    for before in [false, true] {
+        let mut s = Story::new();
+        let complaint = |s: &mut Story, no| {
+            let said = Box::new(Assessment { complaint_of: Some("370402510000".into()), ..Assessment::default() });
+            let (at, place, request) = (s.wall(), None, RequestId(11));
+            s.tell(ToCasebook::Triage { at, no, said, place, request });
+        };
+        let first = s.writes("wechat", "alice", "alice");
+        if before {
+            complaint(&mut s, first);
+        }
+        let long = "城东所打人".repeat(380);
+        let next = (0..300).map(|n| s.writes("wechat", "alice", &format!("{n} {long}"))).find(|no| *no != first);
+        let next = next.expect("the record is full at some time");
+        if !before {
+            complaint(&mut s, first);
+        }
+        assert_eq!(s.record(next).incident.complaint_of.as_deref(), Some("370402510000"), "before: {before}");
+    }
+}
