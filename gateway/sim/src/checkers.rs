@@ -119,8 +119,12 @@ pub(crate) fn delivered(events: &[Entry], sink: &Sink, broken: Option<Rule>) -> 
             return Err(format!("{id} was sent with different bytes"));
         }
     }
-    let accepted: Vec<&str> = sink.accepted(broken).into_iter().map(|(id, _)| id.as_str()).collect();
-    let written: Vec<&str> = events.iter().map(|e| e.event.id.as_str()).collect();
+    // Of each alert in its order.
+    let mut accepted: Vec<&str> = sink.accepted(broken).into_iter().map(|(id, _)| id.as_str()).collect();
+    let mut written: Vec<&str> = events.iter().map(|e| e.event.id.as_str()).collect();
+    for ids in [&mut accepted, &mut written] {
+        ids.sort_by_key(|id| id.split_once(':').map_or(*id, |(no, _)| no));
+    }
     if accepted != written {
         return Err(format!("a sink accepted {} events of {}", accepted.len(), written.len()));
     }

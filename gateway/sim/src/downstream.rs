@@ -286,9 +286,10 @@ impl Storage {
     }
 }
 
-#[derive(Default)]
 pub(crate) struct Sink {
     follower: Option<Follower>,
+    /// How many events, each of another alert, go out together: they arrive in any order.
+    at_once: usize,
     /// Every body that was posted, repeats included: id and bytes.
     pub got: Vec<(String, Vec<u8>)>,
 }
@@ -302,18 +303,19 @@ pub(crate) enum Turn {
 }
 
 impl Sink {
+    pub(crate) fn new(at_once: usize) -> Sink {
+        Sink { follower: None, at_once, got: Vec::new() }
+    }
+
     pub(crate) fn open(&mut self, storage: &Storage, name: &str) {
         self.follower = Some(Follower::open(&storage.shared(), data(), name, storage.last_sequence()));
     }
 
-    /// Tries the next event.
+    /// Tries what is due.
     pub(crate) fn step(&mut self, storage: &Storage, broken: Option<Rule>, chance: &mut Chance) -> Turn {
         let Some(follower) = &mut self.follower else { return Turn::Nothing };
-        let (id, bytes) = match follower.due(storage.last_sequence()) {
-            Ok(Some(Due::Event { body, .. })) => {
-                let id = CloudEvent::parts(body).map(|(id, _)| id.to_owned()).unwrap_or_default();
-                (id, body.to_vec())
-            }
+        let told: Vec<(String, Vec<u8>)> = match follower.due(storage.last_sequence(), self.at_once, true) {
+            Ok(Some(Due::Events(events))) => events.iter().rev().map(|e| (id_of(&e.body), e.body.clone())).collect(),
             Ok(Some(Due::Damage(_))) => return Turn::Told,
             Ok(None) | Err(_) => return Turn::Nothing,
         };
@@ -324,9 +326,12 @@ impl Sink {
             }
             return Turn::Refused;
         }
-        self.got.push((id, bytes));
+        // Those that arrived before the way broke off come again with the others.
+        let arrived = if told.len() > 1 && chance.percent(10) { told.len() / 2 } else { told.len() };
+        let is_whole = arrived == told.len();
+        self.got.extend(told.into_iter().take(arrived));
         // Taken, but the answer was lost on its way: it will come again.
-        if !chance.percent(6) {
+        if is_whole && !chance.percent(6) {
             let _ = follower.settle();
         }
         Turn::Told
@@ -338,4 +343,8 @@ impl Sink {
         let keep = |e: &&(String, Vec<u8>)| broken == Some(Rule::DeDuplication) || seen.insert(e.0.clone());
         self.got.iter().filter(keep).collect()
     }
+}
+
+fn id_of(body: &[u8]) -> String {
+    CloudEvent::parts(body).map(|(id, _)| id.to_owned()).unwrap_or_default()
 }

@@ -204,7 +204,7 @@ impl World {
             parties,
             phones: Phones::idle(conditions.narrow, &mut chance),
             storage: Storage::new(chance.percent(25)),
-            sinks: [Sink::default(), Sink::default()],
+            sinks: [Sink::new(1), Sink::new(8)],
             queue: BTreeMap::new(),
             count: 0,
             ticking: false,

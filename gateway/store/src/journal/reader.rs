@@ -97,6 +97,11 @@ impl Reader {
         *self = Reader { missed: self.missed, missed_behind: self.missed_behind, ..anew };
     }
 
+    /// The number of the last frame that was read, or passed over.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Where it stands: behind the last frame that was handed out.
     pub fn cursor(&self) -> Cursor {
         let last = self.buffered(self.last_at).filter(|(frame, _)| frame.sequence == self.last);
