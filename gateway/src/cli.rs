@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::api::who::{File, Role};
+use crate::ask::{self, Asked};
 use crate::{api, demo, explain, run, verify};
 
 #[derive(Parser)]
@@ -34,9 +35,9 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
-    /// Print a JSON Schema
+    /// Print a JSON Schema, or the tables of the alert database
     Schema {
-        #[arg(value_parser = ["alert", "event", "config"])]
+        #[arg(value_parser = ["alert", "event", "config", "postgres"])]
         name: String,
     },
     /// What a code, a metric or a key of the configuration means, and what to do; without a name every code
@@ -61,6 +62,11 @@ enum Command {
     Token {
         #[command(subcommand)]
         what: Token,
+    },
+    /// Those who are told of alerts: how each stands, whether it can be reached, its dead letters once more
+    Sink {
+        #[command(subcommand)]
+        what: Sink,
     },
     /// Check the journal
     Audit {
@@ -126,6 +132,27 @@ enum Token {
 }
 
 #[derive(Subcommand)]
+enum Sink {
+    /// Every sink of the running gateway: how far it is told, what is behind, its dead letters, why it fails
+    List {
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Whether a sink can be reached; no alert is told of
+    Test {
+        name: String,
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// The running gateway tries a sink's dead letters again
+    Replay {
+        name: String,
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
 enum Audit {
     /// The hash chain of the whole journal
     Verify {
@@ -140,6 +167,13 @@ pub fn main() -> ExitCode {
         Command::Run { config } => return run::run(&config),
         Command::Check { config } => return run::check(&config),
         Command::Demo(args) => return demo::demo(&args),
+        Command::Sink { what: Sink::List { config } } => return ask::sinks(&config, &Asked::List),
+        Command::Sink { what: Sink::Test { name, config } } => return ask::sinks(&config, &Asked::Test(name)),
+        Command::Sink { what: Sink::Replay { name, config } } => return ask::sinks(&config, &Asked::Replay(name)),
+        Command::Schema { name } if name == "postgres" => {
+            print!("{}", crate::sink::postgres::SCHEMA);
+            Ok(())
+        }
         Command::Schema { name } => {
             let schema = match name.as_str() {
                 "alert" => api::alert_schema(),

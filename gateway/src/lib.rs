@@ -1,6 +1,7 @@
 //! The shell: one file a device, no decisions. Everything that decides lies below, in `switchboard` and under it.
 
 pub mod api;
+pub mod ask;
 pub mod assembly;
 pub mod channel;
 pub mod city;

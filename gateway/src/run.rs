@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use codecs::webhook::Secret;
-
 use crate::assembly::{self, Settings, SinkSettings};
 use crate::city::{self, City};
 use crate::config::{self, At, Config, Problem, Source};
@@ -89,11 +87,9 @@ pub fn run(path: &Path) -> ExitCode {
 fn serve(config: &Config, city: City, base: &Path) -> anyhow::Result<()> {
     let mut sinks = Vec::new();
     for (name, sink) in &config.sink {
-        let text = sink.http.secret.resolve(base).map_err(|e| anyhow::anyhow!("sink.{name}: {e}"))?;
-        let secret = Secret::parse(&text).map_err(|e| anyhow::anyhow!("sink.{name}: {e}"))?;
-        let (url, tries, target) = (sink.http.url.clone(), sink.http.tries, sink.target.clone());
+        let to = sink.way(base).map_err(|e| anyhow::anyhow!("sink.{name}: {e}"))?;
         let excerpt = Excerpt { gives: sink.gives, fields: sink.fields.clone() };
-        sinks.push(SinkSettings { name: name.clone(), url, secret, tries, target, excerpt });
+        sinks.push(SinkSettings { name: name.clone(), to, tries: sink.tries(), target: sink.target.clone(), excerpt });
     }
     let settings = Settings {
         unit: config.city.unit.clone(),

@@ -225,6 +225,12 @@ impl CloudEvent {
         json
     }
 
+    /// The type of an event as `to_json` writes it: the envelope's second field.
+    pub fn kind_of(json: &[u8]) -> Option<&str> {
+        let kind = json.strip_prefix(b"{\"specversion\":\"1.0\",\"type\":\"")?;
+        std::str::from_utf8(&kind[..memchr::memchr(b'"', kind)?]).ok()
+    }
+
     /// The id of an event as `to_json` writes it, and where in it the record lies: without reading the record. In the
     /// envelope every quote of a value is escaped and no value is an object, so that the first `"data":` is the field.
     pub fn parts(json: &[u8]) -> Option<(&str, Range<usize>)> {

@@ -23,13 +23,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use axum::{Json, Router};
 use codecs::journal::Kind;
 use codecs::record::{AlertNo, AlertRecord, CloudEvent};
 use futures_util::stream;
@@ -48,6 +48,7 @@ use crate::inbox::casebook::{self, Answer, Reached, Waiting};
 use crate::inbox::keys::Keys;
 use crate::inbox::notices::Notices;
 use crate::observe::health::Health;
+use crate::sink::Standing;
 use crate::thread::recorder::Taps;
 pub use problem::Problem;
 use problem::{as_problem, not_so, nowhere};
@@ -78,7 +79,7 @@ pub struct Api {
     /// Long messages that are being read.
     pub long: Arc<hook::Long>,
     /// Rings a sink to try its dead letters again.
-    pub replays: Arc<std::collections::BTreeMap<String, Arc<tokio::sync::Notify>>>,
+    pub sinks: Arc<[Arc<Standing>]>,
     pub channels: Channels,
     pub notices: Notices,
     /// Texts that a call taker sends by name.
@@ -168,6 +169,7 @@ pub fn api(state: Api) -> Router {
         .route("/v1/outbound", post(talk::send))
         .route("/v1/outbound/{id}", get(talk::sent))
         .route("/v1/seats/{id}/{action}", post(seats::act))
+        .route("/v1/sinks", get(list_sinks))
         .route("/v1/sinks/{name}/replay", post(replay_sink))
         .route("/v1/log", put(set_log))
         .route("/v1/app", get(app::open))
@@ -471,17 +473,23 @@ fn event_type(payload: &[u8]) -> String {
     serde_json::from_slice::<Type>(payload).map(|t| t.kind).unwrap_or_default()
 }
 
+/// Every sink, how far it is and why it is not further.
+async fn list_sinks(State(state): State<Api>) -> Response {
+    let durable = state.durable.borrow().last;
+    Json(state.sinks.iter().map(|sink| sink.show(durable)).collect::<Vec<_>>()).into_response()
+}
+
 /// 202: the dead letters are being tried again.
 async fn replay_sink(
     State(state): State<Api>,
     Extension(who): Extension<Principal>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let Some(replay) = state.replays.get(&name) else {
+    let Some(sink) = state.sinks.iter().find(|sink| sink.name == name) else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such sink"));
     };
     tracing::info!(sink = name, by = who.actor(), "the dead letters are being tried again");
-    replay.notify_one();
+    sink.replay.notify_one();
     Ok(StatusCode::ACCEPTED.into_response())
 }
 

@@ -34,7 +34,7 @@ const OWN_SEAT: Own = Own::Subject(Role::Seat, "id");
 const OWN_DUTY: Own = Own::Subject(Role::Officer, "no");
 
 /// Every route that needs a token, and who may; `All` may everything.
-static RULES: [Rule; 23] = [
+static RULES: [Rule; 24] = [
     rule(Method::GET, "/v1/alerts", READERS, Own::Any),
     rule(Method::GET, "/v1/alerts/{no}", READERS, Own::Any),
     rule(Method::POST, "/v1/alerts/{no}/transcript", &[Role::Downstream, Role::Supervisor], Own::Any),
@@ -52,6 +52,7 @@ static RULES: [Rule; 23] = [
     rule(Method::GET, "/v1/agencies", TAKERS, Own::Any),
     rule(Method::POST, "/v1/outbound", &[Role::Supervisor], Own::Any),
     rule(Method::GET, "/v1/outbound/{id}", &[Role::Supervisor], Own::Any),
+    rule(Method::GET, "/v1/sinks", &[Role::Operator, Role::Supervisor], Own::Any),
     rule(Method::POST, "/v1/sinks/{name}/replay", &[Role::Operator], Own::Any),
     rule(Method::GET, "/v1/officers/{no}/events", OFFICERS, OWN_DUTY),
     rule(Method::PUT, "/v1/officers/{no}/duty", OFFICERS, OWN_DUTY),
@@ -168,7 +169,7 @@ mod tests {
                 "what no row names is refused"
             );
         }
-        assert_eq!(allowed, 46, "a row that is added or widened is looked at here");
+        assert_eq!(allowed, 48, "a row that is added or widened is looked at here");
         assert!(!may(&who(Role::Citizen, "c"), &places, &Method::GET, "/v1/alerts", param("x")));
     }
 }

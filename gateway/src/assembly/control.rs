@@ -1,6 +1,5 @@
 //! What stands beside the shards: channels, API, sinks, and the listeners that people and systems come by.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Sender;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use store::disk::Disk;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::{Listeners, Settings};
 use crate::api::rights::Places;
@@ -28,7 +27,8 @@ use crate::inbox::withheld::Withheld;
 use crate::net::crowd::Cap;
 use crate::net::http::Server;
 use crate::observe::health::Health;
-use crate::sink::http::HttpSink;
+use crate::sink::Standing;
+use crate::sink::delivery::Sink;
 use crate::sink::receipts::Receipts;
 use crate::thread::recorder::Taps;
 
@@ -83,9 +83,9 @@ pub(super) fn serve(
     listeners: Listeners,
     (prometheus, ready): (PrometheusHandle, watch::Receiver<bool>),
     runtime: &tokio::runtime::Runtime,
-) -> anyhow::Result<BTreeMap<String, Arc<Notify>>> {
-    let replays: BTreeMap<String, Arc<Notify>> =
-        settings.sinks.iter().map(|s| (s.name.clone(), Arc::new(Notify::new()))).collect();
+) -> anyhow::Result<Vec<Arc<Standing>>> {
+    let standing = |s: &super::SinkSettings| Arc::new(Standing::new(&s.name, s.to.kind(), s.target.clone()));
+    let sinks: Vec<Arc<Standing>> = settings.sinks.iter().map(standing).collect();
     let api = Api {
         shards: shared.shards.clone(),
         casebook: shared.casebook.clone(),
@@ -104,7 +104,7 @@ pub(super) fn serve(
         channels: channels.clone(),
         notices: shared.notices.clone(),
         templates: Arc::new(std::mem::take(&mut city.templates)),
-        replays: Arc::new(replays.clone()),
+        sinks: sinks.clone().into(),
         seen: Arc::default(),
         long: Arc::default(),
         installation: installation.clone(),
@@ -130,7 +130,7 @@ pub(super) fn serve(
     let cap = Cap { all, share: all, whole: Vec::new() };
     let (name, listener, router) = ("admin", listeners.admin, api::admin(admin));
     Server { name, listener, router, cap, tls: None, clock: shared.clock }.start(runtime.handle())?;
-    Ok(replays)
+    Ok(sinks)
 }
 
 /// How long a sink may be at its last delivery once nothing more will come.
@@ -139,30 +139,26 @@ const LAST_DELIVERY: Duration = Duration::from_millis(300);
 pub(super) fn sinks(
     settings: &mut Settings,
     shared: &Shared,
-    replays: &BTreeMap<String, Arc<Notify>>,
+    standings: Vec<Arc<Standing>>,
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let mut threads = Vec::new();
-    for sink in settings.sinks.drain(..) {
-        let replay = Arc::clone(&replays[&sink.name]);
+    for (sink, standing) in settings.sinks.drain(..).zip(standings) {
         let receipts = sink.target.map(|target| {
             let next_request = Arc::clone(&shared.next_request);
             let (casebook, waiting, withheld) =
                 (shared.casebook.clone(), shared.waiting.clone(), shared.withheld.clone());
             Receipts::new(target, casebook, waiting, next_request, shared.clock, withheld)
         });
-        let sink = HttpSink {
-            client: shared.client.clone(),
+        let sink = Sink {
+            way: sink.to.open(&shared.client, shared.clock),
             name: sink.name,
-            url: sink.url,
-            secret: sink.secret,
             tries: sink.tries,
             disk: Arc::clone(&shared.disk),
             data: settings.data.clone(),
-            clock: shared.clock,
             durable: shared.durable.clone(),
             health: shared.health.clone(),
-            replay,
+            standing,
             receipts,
             excerpt: sink.excerpt,
             saboteur: settings.saboteur.clone(),

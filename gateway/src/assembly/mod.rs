@@ -16,7 +16,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use codecs::webhook::Secret;
 use metrics_exporter_prometheus::PrometheusHandle;
 use store::disk::Disk;
 use store::journal::Config as JournalConfig;
@@ -41,6 +40,7 @@ use crate::inbox::withheld::Withheld;
 use crate::observe::cores::{self, Plan};
 use crate::observe::health::Health;
 use crate::sink::excerpt::Excerpt;
+use crate::sink::way::To;
 use crate::thread::Saboteur;
 use crate::thread::casebook::{CasebookThread, Links as CasebookLinks};
 use crate::thread::house;
@@ -79,8 +79,7 @@ pub struct Settings {
 
 pub struct SinkSettings {
     pub name: String,
-    pub url: String,
-    pub secret: Secret,
+    pub to: To,
     pub tries: u32,
     /// The target of the rules that it tells.
     pub target: Option<String>,
@@ -323,9 +322,8 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
     kept.thread.links.channels = channels.clone();
     let (ready, ready_seen) = watch::channel(true);
     let faces = (prometheus, ready_seen);
-    let replays =
-        control::serve(&mut city, &settings, &shared, (&channels, &installation), listeners, faces, &runtime)?;
-    let mut readers = control::sinks(&mut settings, &shared, &replays, &runtime)?;
+    let sinks = control::serve(&mut city, &settings, &shared, (&channels, &installation), listeners, faces, &runtime)?;
+    let mut readers = control::sinks(&mut settings, &shared, sinks, &runtime)?;
 
     let spawner = Spawner { ready: ready.clone() };
     readers.push(spawner.read_model(&base, (kept.durable, kept.modelled), &runtime)?);

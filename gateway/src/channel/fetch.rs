@@ -32,6 +32,16 @@ impl Client {
         Client(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector))
     }
 
+    /// One that believes these certificates and no other.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn that_believes(certificates: &std::path::Path) -> Result<Client, String> {
+        let config = believing(Some(certificates))?;
+        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
+        Ok(Client(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector)))
+    }
+
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<hyper::body::Incoming>, String> {
         match tokio::time::timeout(TIMEOUT, self.0.request(request)).await {
             Err(_) => Err("no answer within 15 s".into()),
@@ -73,4 +83,25 @@ impl Client {
         let body = tokio::time::timeout(TIMEOUT * 4, body).await.map_err(|_| "the file does not end".to_owned())?;
         Ok((body.map_err(|e| e.to_string())?.to_bytes(), kind))
     }
+}
+
+/// TLS that believes these certificates, PEM; none: the public authorities.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn believing(certificates: Option<&std::path::Path>) -> Result<rustls::ClientConfig, String> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+    let mut roots = rustls::RootCertStore::empty();
+    match certificates {
+        Some(path) => {
+            let place = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| place(&e))? {
+                roots.add(certificate.map_err(|e| place(&e))?).map_err(|e| place(&e))?;
+            }
+        }
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    }
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(versions.map_err(|e| e.to_string())?.with_root_certificates(roots).with_no_client_auth())
 }

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::inbox;
 use crate::inbox::casebook::Input;
 
-pub use fetch::Client;
+pub use fetch::{Client, believing};
 
 /// A configured channel: what its device needs.
 pub enum Kind {

@@ -4,6 +4,7 @@ pub mod channel;
 mod gives;
 mod parse;
 pub mod rules;
+mod sink;
 mod source;
 mod storage;
 mod tell;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use gives::Gives;
 pub use parse::{parse, read};
+pub use sink::Sink;
 pub use source::Source;
 pub use storage::{Storage, Tls};
 pub use tell::tell;
@@ -446,35 +448,6 @@ pub struct Answer {
     pub triage_grace: Span,
 }
 
-#[derive(Deserialize, JsonSchema, Clone, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct Sink {
-    pub http: HttpSink,
-    /// The target of the rules that this sink tells. It is given an alert from the revision on by which the rules tell it;
-    /// a sink without a target is the house's own and is given every event.
-    pub target: Option<String>,
-    /// The unit whose this target is: of a complaint about it, or one above it, it is told nothing.
-    pub unit: Option<String>,
-    /// `whole`, or `masked`: without what tells who reports.
-    #[serde(default)]
-    pub gives: Gives,
-    /// The parts of the record that it is given, `incident` or `incident.text`; none named: all.
-    #[serde(default)]
-    pub fields: Vec<String>,
-}
-
-#[derive(Deserialize, JsonSchema, Clone, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct HttpSink {
-    /// Where events are POSTed, one CloudEvent a request.
-    pub url: String,
-    /// `whsec_…`, signs every delivery.
-    pub secret: Secret,
-    /// Tries before an event goes to the dead letters; the waits grow from 1 s to 60 s.
-    #[serde(default = "default_tries")]
-    pub tries: u32,
-}
-
 /// A secret by reference; literal text is for the demo only.
 #[derive(Deserialize, JsonSchema, Clone, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
@@ -570,9 +543,6 @@ fn default_channel() -> codecs::record::Channel {
 }
 fn default_conversation_answers_within() -> Span {
     Span(Duration::from_secs(8))
-}
-fn default_tries() -> u32 {
-    20
 }
 
 #[cfg(test)]

@@ -199,6 +199,11 @@ fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
     }
     let mut told = BTreeMap::new();
     for (name, sink) in &config.sink {
+        let odd = |c: char| !(c.is_alphanumeric() || c == '_' || c == '-');
+        if name.is_empty() || name.len() > 64 || name.contains(odd) {
+            let what = format!("sink.{name}: a sink is named by letters, digits, - and _: files bear its name");
+            complain(format!("sink.{name}"), "GW-0256", what);
+        }
         if let Some(target) = &sink.target {
             if target.trim().is_empty() || target.chars().count() > 64 {
                 let what = format!("sink.{name}: a target is 1 to 64 characters");
@@ -221,9 +226,9 @@ fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
             let what = format!("sink.{name}: no record has a part `{field}`");
             complain(format!("sink.{name}.fields"), "GW-0253", what);
         }
-        if !sink.http.url.starts_with("http://") && !sink.http.url.starts_with("https://") {
-            let what = format!("sink.{name}: an address begins with http:// or https://");
-            complain(format!("sink.{name}.http"), "GW-0230", what);
+        for (key, code, why) in sink.mistakes() {
+            let key = if key.is_empty() { format!("sink.{name}") } else { format!("sink.{name}.{key}") };
+            complain(key.clone(), code, format!("{key}: {why}"));
         }
     }
 }

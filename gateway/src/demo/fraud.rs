@@ -16,6 +16,7 @@ use super::script::{Ledger, Stage, wait_events};
 use super::text::Writers;
 use crate::assembly::SinkSettings;
 use crate::sink::excerpt::Excerpt;
+use crate::sink::way::To;
 
 const SECOND: Duration = Duration::from_secs(1);
 const FRAUD: &str = "100700";
@@ -42,15 +43,9 @@ impl Targets {
             let file = data.join("sink").join(format!("{target}.ndjson"));
             let (address, received) = receiver::start(super::local(0), secret.clone(), &file)?;
             targets.insert(target, received);
-            let (name, url, target) = (target.to_owned(), format!("http://{address}/"), Some(target.to_owned()));
-            sinks.push(SinkSettings {
-                name,
-                url,
-                secret: secret.clone(),
-                tries: 20,
-                target,
-                excerpt: Excerpt::default(),
-            });
+            let (name, target) = (target.to_owned(), Some(target.to_owned()));
+            let to = To::Http { url: format!("http://{address}/"), secret: secret.clone(), at_once: 8 };
+            sinks.push(SinkSettings { name, to, tries: 20, target, excerpt: Excerpt::default() });
         }
         Ok((Targets(targets), sinks))
     }

@@ -28,6 +28,7 @@ use crate::assembly::{self, Settings, SinkSettings};
 use crate::config::PortRange;
 use crate::observe::{log, metrics};
 use crate::sink::excerpt::Excerpt;
+use crate::sink::way::To;
 use crate::thread::Saboteur;
 
 const MARKER: &str = ".gateway-demo";
@@ -225,7 +226,8 @@ fn run(args: &Args, taken: Lock) -> anyhow::Result<bool> {
     let spoiler = |rule| -> Arc<dyn Saboteur> { Arc::new(sabotage::Spoiler::new(rule, at_officers, at_trunk)) };
     let (targets, mut sinks) = fraud::Targets::open(&args.data, &secret)?;
     let url = format!("http://{sink_address}/");
-    sinks.push(SinkSettings { name: "demo".into(), url, secret, tries: 20, target: None, excerpt: Excerpt::default() });
+    let to = To::Http { url, secret, at_once: 8 };
+    sinks.push(SinkSettings { name: "demo".into(), to, tries: 20, target: None, excerpt: Excerpt::default() });
     let settings = settings(args, sinks, load, args.sabotage.map(spoiler))?;
     drop(taken);
     let running = assembly::start(city, settings, metrics::install()?)?;

@@ -116,6 +116,8 @@ codes! {
         "an agency has a number of its own and a user or a phone; a linkage names those who are there; lines are 1 to 1000";
     "0255": "officers cannot be written to by this channel",
         "orders.channel is the name of a channel whose users are telephone numbers";
+    "0256": "the way of a sink cannot be",
+        "give it one of http, nats, postgres and spool; the message says what is wrong with it";
     "1001": "a shard cannot wait for its sockets",
         "the operating system refuses; look into the kernel's log and restart";
     "1002": "an address cannot be listened on",

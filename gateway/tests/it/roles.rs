@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::loopback::Gateway;
 
 /// Everything that needs a token: what is asked, and who may; every other role is refused.
-const ROUTES: [(&str, &str, &str, &[&str]); 23] = [
+const ROUTES: [(&str, &str, &str, &[&str]); 24] = [
     ("GET", "/v1/alerts", "", &["seat", "supervisor", "downstream", "auditor"]),
     ("GET", "/v1/alerts/1", "", &["seat", "supervisor", "downstream", "auditor"]),
     ("POST", "/v1/alerts/1/transcript", "{}", &["downstream", "supervisor"]),
@@ -28,6 +28,7 @@ const ROUTES: [(&str, &str, &str, &[&str]); 23] = [
     ("POST", "/v1/seats/S01/three-way", "", &["seat", "supervisor"]),
     ("POST", "/v1/outbound", "{}", &["supervisor"]),
     ("GET", "/v1/outbound/x", "", &["supervisor"]),
+    ("GET", "/v1/sinks", "", &["operator", "supervisor"]),
     ("POST", "/v1/sinks/nobody/replay", "", &["operator"]),
     ("GET", "/v1/agencies", "", &["seat", "supervisor"]),
     ("GET", "/v1/officers/370402001/events", "", &["officer", "supervisor"]),

@@ -45,16 +45,20 @@ impl Casebook {
         }
         let spoken = self.alerts.get(to).map(|r| (r.call.t.answer.is_some(), r.call.seat.clone()));
         let (is_answered, seat) = spoken.unwrap_or_default();
+        // A complaint reaches both before either tells of the other.
+        let complaint_of = |no| self.alerts.get(no).and_then(|r| r.incident.complaint_of.clone());
+        if let Some(complaint) = complaint_of(to).or_else(|| complaint_of(from)) {
+            for one in [from, to] {
+                self.complain(at, one, &complaint);
+                self.spread_complaint(at, one, &complaint);
+            }
+        }
         // First the conversation: with the join its alert ends.
         self.talks.join(self.now, from, to, is_answered, seat.map(|seat| seat.no));
         self.fact(at, from, Fact::Join(JoinFact::JoinedTo { other: to }));
         self.fact(at, to, Fact::Join(JoinFact::Absorbed { other: from, belongings: Box::new(belongings) }));
         self.wait_anew(at, to);
         self.follow_talks(at);
-        let complaint = self.alerts.get(to).and_then(|r| r.incident.complaint_of.clone());
-        if let Some(complaint) = complaint {
-            self.spread_complaint(at, to, &complaint);
-        }
         Ok(())
     }
 

@@ -133,3 +133,31 @@ fn what_goes_on_from_a_full_record_complains_of_whom_that_did_made_before_or_aft
         assert_eq!(s.record(next).incident.complaint_of.as_deref(), Some("370402510000"), "before: {before}");
     }
 }
+
+#[test]
+fn a_complaint_reaches_what_is_joined_to_it_before_that_tells_whose_it_is() {
+    for complains in [false, true] {
+        let mut s = Story::new();
+        let [alice, bob] = ["alice", "bob"].map(|user| s.writes("wechat", user, user));
+        let said = Box::new(Assessment { complaint_of: Some("370402510000".into()), ..Assessment::default() });
+        let (at, no, place, request) = (s.wall(), if complains { alice } else { bob }, None, RequestId(11));
+        s.tell(ToCasebook::Triage { at, no, said, place, request });
+        s.join(alice, bob);
+        let told = super::tests::events(&s.kept);
+        let names = |e: &CloudEvent| e.data.id.related.iter().any(|r| r.alert_no == no.to_string());
+        let mut others = told.iter().filter(|e| e.subject != no.to_string());
+        assert!(others.all(|e| !names(e) || e.data.incident.complaint_of.is_some()), "complains: {complains}");
+    }
+}
+
+#[test]
+fn nobody_is_written_to_by_a_name_that_is_none() {
+    let mut s = Story::new();
+    for user in ["", " ", "\0", "a\nb"] {
+        let (at, to) = (s.wall(), Address { channel: "wechat".into(), user: user.into() });
+        let request = RequestId(3);
+        s.tell(ToCasebook::Send { at, line: "out-1".into(), to, body: "a notice".into(), notice: false, request });
+    }
+    s.durable();
+    assert_eq!((s.refused.len(), s.sent.len()), (4, 0));
+}

@@ -199,6 +199,9 @@ impl Casebook {
         notice: bool,
     ) -> Result<(), Failure> {
         let rule = self.channel(&to.channel).ok_or(Failure::NotFound("no such channel"))?;
+        if to.user.trim().is_empty() || to.user.contains(char::is_control) {
+            return Err(Failure::Conflict("this is nobody"));
+        }
         let phone = rule.user_is_phone.then(|| telephone(&to.user));
         if phone.as_deref().is_some_and(|p| !is_telephone(p)) {
             return Err(Failure::Conflict("this is no telephone number"));

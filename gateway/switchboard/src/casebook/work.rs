@@ -54,13 +54,18 @@ impl Casebook {
         let members = self.alerts.members(root);
         let following = self.alerts.that_follow(&members);
         for other in members.iter().copied().chain(following).filter(|other| *other != no) {
-            let known = self.alerts.get(other).and_then(|r| r.incident.complaint_of.clone()).unwrap_or_default();
-            if known != unit {
-                let said = Assessment { complaint_of: Some(unit.to_owned()), ..Assessment::default() };
-                self.fact(at, other, Fact::Incident(IncidentFact::Triaged(Box::new(said))));
-            }
+            self.complain(at, other, unit);
         }
         members.into_iter().for_each(|member| self.withdraw_orders(at, member));
+    }
+
+    /// This alert complains of this unit, of which it may know already; empty: of nobody.
+    pub(super) fn complain(&mut self, at: Wall, no: AlertNo, unit: &str) {
+        let known = self.alerts.get(no).and_then(|r| r.incident.complaint_of.clone()).unwrap_or_default();
+        if known != unit {
+            let said = Assessment { complaint_of: Some(unit.to_owned()), ..Assessment::default() };
+            self.fact(at, no, Fact::Incident(IncidentFact::Triaged(Box::new(said))));
+        }
     }
 
     /// How the open alerts of a seat stand.
