@@ -102,6 +102,7 @@ impl Way {
                 message_id: d.message_id,
                 session: d.is_named_by_content.then_some(0),
                 is_ping: false,
+                case: None,
                 to: d.to,
                 body: Body::Octets { alphabet: d.alphabet, octets: d.octets, segment: d.segment },
                 forms: vec![Form::Text],

@@ -241,6 +241,7 @@ pub fn report(n: u64) -> Incoming {
         message_id: n.to_string(),
         session: None,
         is_ping: false,
+        case: None,
         to: "12110".into(),
         body: Body::Octets { alphabet: codecs::sms::Alphabet::Ucs2, octets: TEXT.to_vec(), segment: None },
         forms: vec![Form::Text],

@@ -180,6 +180,17 @@ pub struct Identity {
     pub alert_id: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<Related>,
+    /// 外部单号: what other agencies call it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external: Vec<External>,
+}
+
+/// A case of another agency, by that agency's own number.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct External {
+    /// The channel that it came by, as the configuration names it.
+    pub system: String,
+    pub no: String,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -209,6 +220,13 @@ pub struct Source {
     /// De-duplication key on the channel; for a call the Call-ID.
     pub message_id: String,
     pub validity: Validity,
+    /// Through how many agencies it came: one that brings its own event back, or hands it on for ever, is told by it.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub hops: u8,
+}
+
+fn is_none(hops: &u8) -> bool {
+    *hops == 0
 }
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]

@@ -2,6 +2,7 @@
 //!
 //! The signature comes first and is compared in constant time; nothing is parsed that nobody signed.
 
+pub mod agency;
 pub mod app;
 pub mod qq;
 pub mod wechat;

@@ -94,6 +94,9 @@ pub struct TextLine {
     pub instead_of: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attached>,
+    /// Which of its sender's words it is, as an agency counts them; they may come in any order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<u64>,
 }
 
 impl TextLine {
@@ -110,6 +113,7 @@ impl TextLine {
             state: None,
             instead_of: String::new(),
             attachments: Vec::new(),
+            order: None,
         }
     }
 }

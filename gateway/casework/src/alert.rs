@@ -10,7 +10,7 @@ mod text;
 
 pub use fanout::NotTaken;
 pub use lines::{Apart, Lost, NotWritten, Standing, is_written_to, proven_phone, unsent, untold_answer, writers};
-pub use text::goes_next;
+pub use text::{goes_next, is_late};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -437,7 +437,7 @@ impl Alerts {
         let complaint_of = arrival.follows.and_then(|other| self.get(other)?.incident.complaint_of.clone());
         let call = CallInfo { t: CallTimes { arrive: Some(at), ..CallTimes::default() }, ..CallInfo::default() };
         let mut record = AlertRecord {
-            id: Identity { alert_no: no.to_string(), alert_id: alert_id(no, at.0), related },
+            id: Identity { alert_no: no.to_string(), alert_id: alert_id(no, at.0), related, external: Vec::new() },
             rev: 0,
             prev_hash: String::new(),
             hash: String::new(),
@@ -450,6 +450,7 @@ impl Alerts {
                 node: self.node.clone(),
                 message_id: arrival.message_id,
                 validity: Validity::Valid,
+                hops: 0,
             },
             reporter: Reporter {
                 phone: arrival.caller.clone(),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use codecs::geo::Point;
 use codecs::record::{
-    Address, AlertNo, AnswerMode, Assessment, Attached, Channel, Form, HandlingStep, LineState, Location, Media,
-    Promise, Role, SeatInfo, Subscriber, TextLine, TryResult, Writer,
+    Address, AlertNo, AnswerMode, Assessment, Attached, Channel, External, Form, HandlingStep, LineState, Location,
+    Media, Promise, Role, SeatInfo, Subscriber, TextLine, TryResult, Writer,
 };
 use codecs::time::Mono;
 
@@ -47,6 +47,18 @@ pub struct Message {
     pub silent: bool,
     /// Of texts that were too long.
     pub marks: Vec<&'static str>,
+    /// It is an agency's, of a case of theirs.
+    pub case: Option<Box<Case>>,
+}
+
+/// What an agency says of its own case.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Case {
+    pub external: External,
+    /// Which of their words about it this is; they may come in any order.
+    pub order: Option<u64>,
+    /// Through how many agencies it came.
+    pub hops: u8,
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -16,13 +16,13 @@ mod fanout;
 mod keyword;
 
 pub use alert::{
-    Alerts, Apart, Fetch, Lost, NotTaken, NotWritten, Output, Say, Standing, goes_next, is_call_unfinished,
+    Alerts, Apart, Fetch, Lost, NotTaken, NotWritten, Output, Say, Standing, goes_next, is_call_unfinished, is_late,
     is_written_to, proven_phone, unsent, untold_answer, writers,
 };
 pub use deadline::is_call_up;
 pub use fact::{
-    Answer, Arrival, Belongings, CallFact, DispatchFact, Fact, HandlingFact, IncidentFact, JoinFact, Message, Place,
-    TextFact,
+    Answer, Arrival, Belongings, CallFact, Case, DispatchFact, Fact, HandlingFact, IncidentFact, JoinFact, Message,
+    Place, TextFact,
 };
 pub use fanout::{Matter, Planned, Rule, Rules, When};
 pub use keyword::{Keyword, KeywordTable};

@@ -113,5 +113,6 @@ fn incoming(what: u8, first: u8, octets: &[u8], text: String) -> Incoming {
         phone: (first & 2 == 2).then_some(text),
         silent: first & 32 == 32,
         is_ping: what == b'l' && first & 16 == 16,
+        case: None,
     }
 }

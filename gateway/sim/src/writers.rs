@@ -64,6 +64,7 @@ impl Writers {
             phone: None,
             silent: false,
             is_ping: false,
+            case: None,
         };
         (incoming, RequestId(FIRST_REQUEST + n as u64))
     }

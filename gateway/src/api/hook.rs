@@ -180,13 +180,13 @@ pub struct Signed {
     echostr: String,
 }
 
-fn refuse(status: StatusCode, code: &'static str, what: &str, channel: &str) -> Response {
+pub(super) fn refuse(status: StatusCode, code: &'static str, what: &str, channel: &str) -> Response {
     metrics::counter!("gateway_hook_refused_total", "channel" => channel.to_owned(), "code" => code).increment(1);
     Problem::new(status, code, what).into_response()
 }
 
 /// All alike: who tries signatures learns nothing.
-fn forged(channel: &str) -> Response {
+pub(super) fn forged(channel: &str) -> Response {
     refuse(StatusCode::FORBIDDEN, "GW-4403", "the signature is missing, wrong or too old", channel)
 }
 
@@ -274,6 +274,7 @@ pub async fn message(
         }
         Kind::Qq(device) => from_qq(&api, &name, device, &headers, &body, now).await,
         Kind::Http(device) => from_anybody(&api, &name, device, &headers, &body, now).await,
+        Kind::Agency(device) => super::agency::message(&api, &name, device, &headers, &body, now).await,
         Kind::Carrier(_) | Kind::Sip { .. } | Kind::App => unknown(),
     }
 }
@@ -379,6 +380,7 @@ async fn chat_message(api: &Api, name: &str, message: chat::Incoming, accepted: 
         phone: None,
         silent: false,
         is_ping,
+        case: None,
     };
     match report(api, incoming).await {
         Ok(_) => accepted,
@@ -461,14 +463,7 @@ async fn from_anybody(
     body: &[u8],
     now: i64,
 ) -> Response {
-    let header = |key: &str| headers.get(key).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp").parse::<i64>());
-    let Ok(timestamp) = timestamp else { return forged(name) };
-    let signed =
-        (1..=128).contains(&id.len()) && device.secret.verify(id, timestamp, body, header("webhook-signature"));
-    if !signed || !is_fresh(name, timestamp, now) {
-        return forged(name);
-    }
+    let Some(id) = signed_id(name, device, headers, body, now) else { return forged(name) };
     let generic: Generic = match serde_json::from_slice(body) {
         Ok(generic) => generic,
         Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", &error.to_string(), name),
@@ -480,6 +475,21 @@ async fn from_anybody(
         },
         Err(what) => refuse(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", what, name),
     }
+}
+
+/// The name of a delivery that is signed as Standard Webhooks, and fresh.
+pub(super) fn signed_id<'a>(
+    name: &str,
+    device: &crate::channel::HttpDevice,
+    headers: &'a HeaderMap,
+    body: &[u8],
+    now: i64,
+) -> Option<&'a str> {
+    let header = |key: &str| headers.get(key).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp").parse::<i64>().ok()?);
+    let signed =
+        (1..=128).contains(&id.len()) && device.secret.verify(id, timestamp, body, header("webhook-signature"));
+    (signed && is_fresh(name, timestamp, now)).then_some(id)
 }
 
 fn generic_message(name: &str, id: &str, m: Generic) -> Result<Incoming, &'static str> {
@@ -526,6 +536,7 @@ fn generic_message(name: &str, id: &str, m: Generic) -> Result<Incoming, &'stati
         phone: m.phone,
         silent: m.silent,
         is_ping: false,
+        case: None,
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A 2xx to a write means durable. Errors are application/problem+json with a GW code.
 
+pub mod agency;
 mod app;
 pub mod hook;
 pub mod idempotent;
@@ -80,6 +81,8 @@ pub struct Api {
     pub long: Arc<hook::Long>,
     /// Rings a sink to try its dead letters again.
     pub sinks: Arc<[Arc<Standing>]>,
+    pub paces: Arc<agency::Paces>,
+    pub ours: agency::Ours,
     pub channels: Channels,
     pub notices: Notices,
     /// Texts that a call taker sends by name.

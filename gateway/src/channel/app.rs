@@ -246,6 +246,7 @@ fn empty(channel: &str, user: String) -> Incoming {
         phone: None,
         silent: false,
         is_ping: false,
+        case: None,
     }
 }
 

@@ -306,6 +306,7 @@ impl Task {
             phone: d.pseudonym.then(String::new),
             silent: false,
             is_ping: false,
+            case: None,
         };
         let request = RequestId::of_delivery(self.number, self.next_token);
         let at = self.shared.clock.wall();

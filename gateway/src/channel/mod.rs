@@ -34,6 +34,8 @@ pub enum Kind {
     Qq(QqDevice),
     Weibo(WeiboDevice),
     Http(HttpDevice),
+    /// Another agency, in CloudEvents.
+    Agency(AgencyDevice),
     /// Our own app, over `/v1/app`.
     App,
     /// SIP MESSAGE over a trunk.
@@ -91,6 +93,12 @@ pub struct HttpDevice {
     pub secret: WebhookSecret,
     /// Lines of ours are POSTed there; none: the channel is one-way.
     pub send: Option<String>,
+}
+
+pub struct AgencyDevice {
+    pub http: HttpDevice,
+    /// Events a second that are taken, and as many more at once.
+    pub takes: u32,
 }
 
 /// A channel before it is opened.
@@ -270,7 +278,7 @@ impl Channels {
                 }
                 Kind::Sip { .. } => {}
                 Kind::App => drop(apps.insert(name.clone(), app::open(&name, shared.clone(), inbox, runtime))),
-                Kind::Wechat(_) | Kind::Qq(_) | Kind::Weibo(_) | Kind::Http(_) => {
+                Kind::Wechat(_) | Kind::Qq(_) | Kind::Weibo(_) | Kind::Http(_) | Kind::Agency(_) => {
                     let web =
                         web::Web::new(&name, Arc::clone(&kind), channel.rate, channel.media_hosts, shared.clone());
                     runtime.spawn(web.run(inbox));

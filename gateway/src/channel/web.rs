@@ -135,6 +135,7 @@ impl Web {
             Kind::Qq(device) => self.to_qq(device, outbound).await,
             Kind::Weibo(device) => self.to_weibo(device, outbound).await,
             Kind::Http(device) => self.to_http(device, outbound).await,
+            Kind::Agency(device) => self.to_http(&device.http, outbound).await,
             Kind::Carrier(_) | Kind::Sip { .. } | Kind::App => Ok(Sent::Never("not a web channel".into())),
         };
         result.unwrap_or_else(Sent::Later)
@@ -304,7 +305,7 @@ impl Web {
                 format!("{}/2/mss/msget?access_token={token}&fid={fid}", d.api)
             }
             // Their files are named by address: only from hosts that the configuration allows.
-            Kind::Qq(_) | Kind::Http(_) => self.allowed(&wanted.vendor_id)?,
+            Kind::Qq(_) | Kind::Http(_) | Kind::Agency(_) => self.allowed(&wanted.vendor_id)?,
             Kind::Carrier(_) | Kind::Sip { .. } | Kind::App => return Err("this channel carries no files".into()),
         };
         let (bytes, kind) = self.shared.client.get_file(&url).await?;

@@ -13,13 +13,15 @@ use serde::Deserialize;
 use sms::{CarrierConfig, Protocol};
 
 use super::{At, Problem, Secret, Span};
-use crate::channel::{CarrierDevice, HttpDevice, Kind, QqDevice, Template, WechatApp, WechatDevice, WeiboDevice};
+use crate::channel::{
+    AgencyDevice, CarrierDevice, HttpDevice, Kind, QqDevice, Template, WechatApp, WechatDevice, WeiboDevice,
+};
 
 /// One entry; which keys it needs depends on `kind`.
 #[derive(Deserialize, JsonSchema, Clone, Debug, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Channel {
-    /// `cmpp`, `sgip`, `smgp`, `smpp`, `wechat`, `wecom`, `qq`, `weibo`, `http`, `app` or `sip`.
+    /// `cmpp`, `sgip`, `smgp`, `smpp`, `wechat`, `wecom`, `qq`, `weibo`, `http`, `agency`, `app` or `sip`.
     pub kind: String,
     /// Whose seats read it.
     pub group: String,
@@ -99,6 +101,8 @@ pub struct Channel {
 
     /// Generic: where lines of ours are POSTed.
     pub send: Option<String>,
+    /// An agency: events a second that are taken, and as many more at once; 100 where nothing is said.
+    pub takes: Option<u32>,
     /// SIP MESSAGE: whose callers write.
     pub trunk: Option<String>,
 }
@@ -107,6 +111,8 @@ pub struct Channel {
 const WECHAT_REPLIES: (u32, Duration) = (5, Duration::from_secs(48 * 3600));
 const QQ_REPLIES: (u32, Duration) = (5, Duration::from_secs(3600));
 const WEIBO_REPLY_WITHIN: Duration = Duration::from_secs(48 * 3600);
+/// Events of an agency a second.
+const TAKES: u32 = 100;
 const RECEIPT: &str = "【110】已收到，编号{no}，请保持联系";
 
 impl Channel {
@@ -128,6 +134,8 @@ impl Channel {
     /// The text of the receipt; by default there is one.
     pub fn receipt_text(&self) -> Option<String> {
         match self.receipt.as_deref() {
+            // An agency has the number in the answer.
+            None if self.kind == "agency" => None,
             Some("") => None,
             Some(text) => Some(text.to_owned()),
             None => Some(RECEIPT.to_owned()),
@@ -155,14 +163,17 @@ impl Channel {
             "wechat" | "wecom" => entry.wechat(),
             "qq" => entry.qq(),
             "weibo" => entry.weibo(),
-            "http" => entry.http(),
+            "http" => entry.http().map(Kind::Http),
+            "agency" => entry.agency(),
             "app" => Some(Kind::App),
             "sip" => entry.text("trunk", self.trunk.as_deref()).map(|trunk| Kind::Sip { trunk }),
             other => {
                 entry.complain(
                     "GW-0232",
                     "kind",
-                    format!("`{other}` is none of cmpp, sgip, smgp, smpp, wechat, wecom, qq, weibo, http, app, sip"),
+                    format!(
+                        "`{other}` is none of cmpp, sgip, smgp, smpp, wechat, wecom, qq, weibo, http, agency, app, sip"
+                    ),
                 );
                 None
             }
@@ -334,10 +345,25 @@ impl Entry<'_> {
         Some(Kind::Weibo(WeiboDevice { secret, access_token, api: self.api("https://m.api.weibo.com") }))
     }
 
-    fn http(&mut self) -> Option<Kind> {
+    /// Of an agency that is no 110, 119, 120, 122 or hotline nobody would know whose word it is.
+    fn agency(&mut self) -> Option<Kind> {
+        use Recorded::{Agency110, Agency119, Agency120, Agency122, Hotline12345, Transferred};
+        let agencies = [Agency110, Agency119, Agency120, Agency122, Hotline12345, Transferred];
+        if !self.channel.record.is_some_and(|record| agencies.contains(&record)) {
+            let what = "is one of agency_110, agency_119, agency_120, agency_122, hotline_12345, transferred";
+            self.complain("GW-0234", "record", what.into());
+        }
+        let takes = self.channel.takes.unwrap_or(TAKES);
+        if takes == 0 {
+            self.complain("GW-0234", "takes", "is at least 1".into());
+        }
+        self.http().map(|http| Kind::Agency(AgencyDevice { http, takes }))
+    }
+
+    fn http(&mut self) -> Option<HttpDevice> {
         let secret = self.secret("secret", self.channel.secret.as_ref())?;
         match codecs::webhook::Secret::parse(&secret) {
-            Ok(secret) => Some(Kind::Http(HttpDevice { secret, send: self.channel.send.clone() })),
+            Ok(secret) => Some(HttpDevice { secret, send: self.channel.send.clone() }),
             Err(what) => {
                 self.complain("GW-0234", "secret", what.into());
                 None

@@ -3,6 +3,8 @@
 //! Frames leave in the order of the journal. A `Reply` and an `Outbound` leave only after `handle_durable` has
 //! covered every frame of their request: acknowledging, and telling the reporter, always wait for the disk.
 
+#[cfg(test)]
+mod agency_tests;
 mod intake;
 #[cfg(test)]
 mod joined_tests;

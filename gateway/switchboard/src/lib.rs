@@ -80,8 +80,8 @@ pub use casebook::{
     Casebook, CasebookConfig, ChannelRule, News, Notice, Orders, Outbound, Output as CasebookOutput, Patience,
 };
 pub use casework::{
-    CallFact, Fact, Fetch, HandlingFact, IncidentFact, Keyword, KeywordTable, Matter, Rule, Rules, TextFact, When,
-    is_call_unfinished,
+    CallFact, Case, Fact, Fetch, HandlingFact, IncidentFact, Keyword, KeywordTable, Matter, Rule, Rules, TextFact,
+    When, is_call_unfinished,
 };
 pub use desk::{Desk, DeskConfig, Gauges, Output as DeskOutput};
 pub use dispatch::approach::Approaching;
@@ -94,8 +94,8 @@ pub use dispatch::{CallKey, Policy};
 pub use media::negotiate::Own;
 pub use media::{Prompt, Stats as MediaStats, TICK};
 pub use message::{
-    Action, Body, Failure, Incoming, KeptBinding, OutgoingMessage, Reply, RequestId, SayRequest, SerialBlock,
-    ToCasebook, ToDesk, ToShard,
+    Action, AgencyCase, Body, Failure, Incoming, KeptBinding, OutgoingMessage, Reply, RequestId, SayRequest,
+    SerialBlock, ToCasebook, ToDesk, ToShard,
 };
 pub use shard::{Counts, Observed, Output as ShardOutput, Shard, ShardConfig, Subscriber, Trunk, track_name};
 pub use sip::{

@@ -344,6 +344,19 @@ pub struct Incoming {
     pub silent: bool,
     /// Told by their device by itself, and no word of theirs: where they are.
     pub is_ping: bool,
+    /// It is an agency's; its sender is the case, by the agency's number.
+    pub case: Option<Box<AgencyCase>>,
+}
+
+/// What an agency says of its case besides words.
+#[derive(Clone, Debug)]
+pub struct AgencyCase {
+    pub case: casework::Case,
+    /// The alert of ours that it is about.
+    pub about: Option<AlertNo>,
+    /// It is an event of ours that comes back: of this alert.
+    pub echo: Option<AlertNo>,
+    pub said: Assessment,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -220,6 +220,7 @@ impl Alerts {
             receipt: None,
             silent: record.reporter.channels.iter().any(|w| w.is(apart.sender) && w.asked_silence),
             marks: Vec::new(),
+            case: None,
         };
         Some((arrival, message))
     }

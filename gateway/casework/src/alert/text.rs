@@ -11,7 +11,10 @@ use super::{
     Alerts, Fetch, LINES_MAX, NAME_MAX, Output, Say, TEXT_MAX, WRITERS_MAX, advance, incident, join, lines, mark,
 };
 use crate::deadline::{self, is_call_up};
-use crate::fact::{Answer, Arrival, Message, TextFact};
+use crate::fact::{Answer, Arrival, Case, Message, TextFact};
+
+/// Cases of other agencies that an alert names at most.
+const EXTERNAL_MAX: usize = 32;
 
 impl Alerts {
     /// `was_over`: what is added to the alert begins nothing.
@@ -129,7 +132,13 @@ impl Alerts {
         // Whose number is only claimed says so of the alert that they began, and of nobody else's.
         let is_said = |m: &&&str| step == Step::Arrived || **m != "phone_unproven";
         message.marks.iter().filter(is_said).for_each(|m| mark(record, m));
-        if let Some(place) = message.place {
+        let order = message.case.as_ref().and_then(|case| case.order);
+        let is_late = is_late(record, &message.address, order);
+        if let Some(case) = message.case {
+            know_case(record, *case);
+        }
+        // Where they said that it is later than this stands.
+        if let Some(place) = message.place.filter(|_| !is_late) {
             incident::place_at(record, at, &place);
         }
         let fetches: Vec<_> = message.attachments.iter().map(|a| a.vendor_id.clone()).collect();
@@ -150,6 +159,7 @@ impl Alerts {
                 state: None,
                 instead_of: String::new(),
                 attachments: message.attachments,
+                order,
             },
         );
         let receipt = message.receipt.filter(|_| step == Step::Arrived && !silent);
@@ -324,6 +334,20 @@ impl Alerts {
     }
 }
 
+/// Whether a later word of the same sender is on record already.
+pub fn is_late(record: &codecs::record::AlertRecord, sender: &Address, order: Option<u64>) -> bool {
+    let theirs = record.text.iter().filter(|l| l.channel == sender.channel && l.user == sender.user);
+    order.is_some_and(|order| theirs.filter_map(|l| l.order).any(|later| later > order))
+}
+
+/// What an agency calls this, and through how many it came.
+fn know_case(record: &mut codecs::record::AlertRecord, case: Case) {
+    record.source.hops = record.source.hops.max(case.hops);
+    if !record.id.external.contains(&case.external) && record.id.external.len() < EXTERNAL_MAX {
+        record.id.external.push(case.external);
+    }
+}
+
 /// A human's line that may yet be the answer is on its way.
 pub(super) fn owes_an_answer(record: &codecs::record::AlertRecord) -> bool {
     // Joined, the other alert owes it.
@@ -388,6 +412,7 @@ fn queue_line(
             state: Some(LineState::Queued),
             instead_of: String::new(),
             attachments: Vec::new(),
+            order: None,
         },
     );
     let arrived = record.call.t.arrive.unwrap_or(at);

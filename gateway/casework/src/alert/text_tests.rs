@@ -29,6 +29,7 @@ fn message(body: &str, id: &str) -> Message {
         receipt: Some("收到 {no}".into()),
         silent: false,
         marks: vec![],
+        case: None,
     }
 }
 

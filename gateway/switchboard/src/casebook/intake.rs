@@ -3,7 +3,7 @@
 use codecs::chat::SharedLocation;
 use codecs::geo::to_wgs84;
 use codecs::record::{
-    Address, AlertNo, Location, LocationSource, Note, Original, Stamp, Subscriber as RecordSubscriber,
+    Address, AlertNo, Assessment, Location, LocationSource, Note, Original, Stamp, Subscriber as RecordSubscriber,
 };
 use codecs::sms::decode;
 use codecs::time::Wall;
@@ -14,7 +14,7 @@ use dispatch::nearest::Place;
 
 use super::{Casebook, ChannelRule, Output};
 use crate::limits::{self, Cutter};
-use crate::message::{Body, Failure, Incoming, RequestId};
+use crate::message::{AgencyCase, Body, Failure, Incoming, RequestId};
 use crate::{is_telephone, telephone};
 
 impl Casebook {
@@ -27,6 +27,11 @@ impl Casebook {
         if message.is_ping {
             self.ping(at, &message);
             return self.answer(request, Ok(None));
+        }
+        // Of ours, and back again: whoever hands it on for ever begins nothing here.
+        if let Some(echo) = message.case.as_ref().and_then(|case| case.echo) {
+            self.count(&channel, "echo");
+            return self.answer(request, Ok(Some(echo)));
         }
         let name = Seen::name(&channel, &message.from.user, &message.message_id);
         let known = match message.session {
@@ -124,6 +129,7 @@ impl Casebook {
             phone: None,
             silent: false,
             is_ping: false,
+            case: None,
         };
         let no = self.deliver(at, message, text, Vec::new());
         self.parts_belong(at, sender, &names, no);
@@ -164,6 +170,9 @@ impl Casebook {
         // Their own thread's alert; where that is long over, the one that their telephone is heard of in. A number that
         // is only claimed finds nobody.
         let known = self.talks.alert_of(&m.from, own_number.as_deref(), |no| self.alerts.is_within_reach(no));
+        // An agency names the alert of ours that its case is about.
+        let named = m.case.as_ref().and_then(|case| case.about).filter(|no| self.alerts.is_within_reach(*no));
+        let known = known.or(named.map(|no| self.alerts.goes_on_as(no)));
         let full = known.filter(|no| !self.alerts.has_room_for(*no, &m.from));
         let place = m.location.as_ref().map(|l| {
             let mut place = self.place_of(at, l);
@@ -187,6 +196,7 @@ impl Casebook {
             receipt: rule.receipt.clone().filter(|_| full.is_none()),
             silent: m.silent || full.is_some_and(|no| self.alerts.is_silent(no)),
             marks,
+            case: m.case.as_ref().map(|case| Box::new(case.case.clone())),
         };
         let no = match known.filter(|_| full.is_none()) {
             Some(no) => {
@@ -206,11 +216,32 @@ impl Casebook {
         };
         self.talks.note_thread(self.now, &address, own_number.as_deref(), no);
         self.heed_silence(at, no, &address);
+        if let Some(case) = m.case {
+            self.case_says(at, no, &address, *case);
+        }
         self.heard(at, no, &rule);
         if let Some(full) = full.filter(|no| self.alerts.is_full(*no)) {
             self.end_talk(at, full);
         }
         no
+    }
+
+    /// What an agency makes of its case, unless a later word of theirs said otherwise already.
+    fn case_says(&mut self, at: Wall, no: AlertNo, from: &Address, case: AgencyCase) {
+        let is_late = self.alerts.get(no).is_some_and(|record| casework::is_late(record, from, case.case.order));
+        if is_late || case.said == Assessment::default() {
+            return;
+        }
+        let before = self.act_as(format!("agency:{}", from.channel));
+        // What they may not say any more today is in their words.
+        let _ = self.triage(at, no, Box::new(case.said), None);
+        self.act_as(before);
+    }
+
+    /// Whose act what follows is; returns whose it was.
+    pub(super) fn act_as(&mut self, who: String) -> String {
+        self.alerts.set_actor(Some(who.clone()).filter(|who| !who.is_empty()));
+        std::mem::replace(&mut self.acting, who)
     }
 
     /// A record that has as many lines as it may gives its oldest up: the journal is to know its name all the same.
@@ -373,6 +404,9 @@ fn bound(message: &mut Incoming) -> Vec<&'static str> {
     }
     if let Some(location) = &mut message.location {
         cutter.cut(limits::LABEL, &mut location.label);
+    }
+    if let Some(case) = &mut message.case {
+        cutter.name(limits::USER, &mut case.case.external.no);
     }
     for file in &mut message.attachments {
         cutter.cut(limits::FILE_NAME, &mut file.vendor_id);

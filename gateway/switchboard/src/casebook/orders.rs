@@ -204,14 +204,11 @@ impl Casebook {
             (result_code, text) = (code.to_owned(), remark);
         }
         let (officer, text) = (officer.to_owned(), short(text, REMARK_MAX));
-        let by = format!("officer:{officer}");
-        let before = std::mem::replace(&mut self.acting, by.clone());
-        self.alerts.set_actor(Some(by));
+        let before = self.act_as(format!("officer:{officer}"));
         let fact =
             HandlingFact { step, target: String::new(), officer, to: String::new(), text, result_code, place: None };
         let taken = self.handle_step(at, no, fact);
-        self.alerts.set_actor((!before.is_empty()).then(|| before.clone()));
-        self.acting = before;
+        self.act_as(before);
         taken.map(drop).map_err(|why| match why {
             Failure::NotFound(what) | Failure::Conflict(what) => what.to_owned(),
             _ => "稍后再试".to_owned(),

@@ -119,6 +119,7 @@ impl Story {
             phone: None,
             silent: false,
             is_ping: false,
+            case: None,
         };
         self.sent.clear();
         let (at, request) = (self.at(), RequestId::default());

@@ -113,6 +113,7 @@ impl Story {
             phone: self.phone.clone(),
             silent: self.silent,
             is_ping: false,
+            case: None,
             from,
         };
         let (at, request) = (self.wall(), RequestId::default());

@@ -59,6 +59,7 @@ fn says(id: &str, body: Body) -> ToCasebook {
         phone: None,
         silent: false,
         is_ping: false,
+        case: None,
     };
     ToCasebook::Incoming { at: WALL, message: Box::new(message), request: RequestId::default() }
 }

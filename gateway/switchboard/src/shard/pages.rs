@@ -53,6 +53,7 @@ impl Shard {
             phone: None,
             silent: false,
             is_ping: false,
+            case: None,
         };
         let request = RequestId::of_page(page.0);
         let message = ToCasebook::Incoming { at: self.wall, message: Box::new(incoming), request };

@@ -1,0 +1,126 @@
+//! Cases of other agencies: what they repeat, correct, reorder or hand round does no harm.
+
+use codecs::record::{Assessment, External, Form};
+
+use super::person_tests::{Story, number};
+use super::tests::events;
+use super::*;
+use crate::message::{AgencyCase, Body, Incoming};
+
+/// One event of an agency.
+struct Event {
+    id: &'static str,
+    case: &'static str,
+    order: u64,
+    text: &'static str,
+    level: Option<u8>,
+    lon: Option<f64>,
+    about: Option<AlertNo>,
+    echo: Option<AlertNo>,
+}
+
+fn event(id: &'static str, case: &'static str, order: u64, text: &'static str) -> Event {
+    Event { id, case, order, text, level: None, lon: None, about: None, echo: None }
+}
+
+fn tell(s: &mut Story, e: &Event) {
+    s.second += 1;
+    let external = External { system: "kiosk".into(), no: e.case.into() };
+    let said = Assessment { level: e.level, ..Assessment::default() };
+    let case = casework::Case { external, order: Some(e.order), hops: 2 };
+    let location = e.lon.map(|lon| codecs::chat::SharedLocation {
+        point: codecs::geo::Point { lon, lat: 34.8 },
+        datum: codecs::geo::Datum::Wgs84,
+        label: String::new(),
+    });
+    let message = Incoming {
+        from: Address { channel: "kiosk".into(), user: e.case.into() },
+        message_id: e.id.into(),
+        session: None,
+        to: "kiosk".into(),
+        body: Body::Text(e.text.into()),
+        forms: vec![Form::Text],
+        attachments: Vec::new(),
+        location,
+        phone: None,
+        silent: false,
+        is_ping: false,
+        case: Some(Box::new(AgencyCase { case, about: e.about, echo: e.echo, said })),
+    };
+    let (at, request) = (s.wall(), RequestId::default());
+    s.tell(ToCasebook::Incoming { at, message: Box::new(message), request });
+}
+
+/// The alerts that there are, in their order.
+fn alerts(s: &Story) -> Vec<AlertNo> {
+    let mut all: Vec<AlertNo> = Vec::new();
+    for no in events(&s.kept).iter().filter_map(|e| AlertNo::parse(&e.subject)) {
+        if !all.contains(&no) {
+            all.push(no);
+        }
+    }
+    all
+}
+
+#[test]
+fn a_case_is_one_alert_with_their_number_and_a_repeated_event_adds_nothing_over_a_start_too() {
+    let mut s = Story::new();
+    tell(&mut s, &Event { level: Some(2), ..event("e1", "F1", 1, "仓库起火") });
+    let no = alerts(&s)[0];
+    let record = s.record(no);
+    assert_eq!(record.id.external, [External { system: "kiosk".into(), no: "F1".into() }]);
+    assert_eq!((record.source.hops, record.incident.level), (2, Some(2)));
+    assert_eq!(record.incident.triage[0].by, "agency:kiosk");
+    tell(&mut s, &event("e2", "F1", 2, "三楼有人"));
+    for restart in [false, true] {
+        if restart {
+            s.restart();
+        }
+        let rev = s.record(no).rev;
+        tell(&mut s, &Event { level: Some(4), ..event("e1", "F1", 1, "仓库起火") });
+        assert_eq!((alerts(&s), s.record(no).rev, s.record(no).incident.level), (vec![no], rev, Some(2)));
+    }
+    assert_eq!(s.words(no), [("F1", "仓库起火"), ("F1", "三楼有人")]);
+}
+
+#[test]
+fn what_comes_late_is_read_and_sets_nothing_back_over_a_start_too() {
+    let mut s = Story::new();
+    tell(&mut s, &Event { level: Some(3), lon: Some(117.1), ..event("e1", "F1", 1, "one") });
+    tell(&mut s, &Event { level: Some(1), lon: Some(117.3), ..event("e3", "F1", 3, "three") });
+    let no = alerts(&s)[0];
+    s.restart();
+    tell(&mut s, &Event { level: Some(4), lon: Some(117.2), ..event("e2", "F1", 2, "two") });
+    let record = s.record(no);
+    assert_eq!(record.incident.level, Some(1));
+    assert!(record.location.iter().any(|l| l.original.is_some_and(|o| (o.lon - 117.3).abs() < 1e-9)));
+    assert!(record.location.iter().all(|l| l.original.is_none_or(|o| (o.lon - 117.2).abs() > 1e-9)));
+    assert_eq!(s.words(no).len(), 3, "their words are read all the same");
+    tell(&mut s, &Event { level: Some(2), ..event("e4", "F1", 4, "four") });
+    assert_eq!(s.record(no).incident.level, Some(2), "a correction is one");
+}
+
+#[test]
+fn a_case_that_is_about_an_alert_of_ours_comes_into_it_and_one_of_nobody_s_begins_its_own() {
+    let mut s = Story::new();
+    let ours = s.writes("wechat", "alice", "着火了");
+    tell(&mut s, &Event { about: Some(ours), ..event("e1", "F1", 1, "已出动") });
+    assert_eq!(alerts(&s), [ours]);
+    assert_eq!(s.writers(ours), ["F1", "alice"]);
+    tell(&mut s, &Event { about: Some(number(99)), ..event("e2", "F2", 1, "另一起") });
+    assert_eq!(alerts(&s).len(), 2);
+    // What was joined goes on as what it was joined to.
+    let other = s.writes("wechat", "bob", "bob");
+    s.join(ours, other);
+    tell(&mut s, &Event { about: Some(ours), ..event("e3", "F3", 1, "还有伤员") });
+    assert!(s.writers(other).contains(&"F3"));
+}
+
+#[test]
+fn an_event_of_ours_that_comes_back_begins_nothing() {
+    let mut s = Story::new();
+    let ours = s.writes("wechat", "alice", "着火了");
+    let before = s.kept.len();
+    tell(&mut s, &Event { echo: Some(ours), ..event("e1", "F1", 1, "着火了") });
+    assert_eq!((alerts(&s), s.kept.len()), (vec![ours], before));
+}
