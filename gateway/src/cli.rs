@@ -37,7 +37,7 @@ enum Command {
     },
     /// Print a JSON Schema, or the tables of the alert database
     Schema {
-        #[arg(value_parser = ["alert", "event", "config", "postgres"])]
+        #[arg(value_parser = ["alert", "event", "config", "agency", "postgres"])]
         name: String,
     },
     /// What a code, a metric or a key of the configuration means, and what to do; without a name every code
@@ -177,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Schema { name } => {
             let schema = match name.as_str() {
                 "alert" => api::alert_schema(),
+                "agency" => schemars::schema_for!(codecs::chat::agency::Case).to_value(),
                 "config" => schemars::schema_for!(crate::config::Config).to_value(),
                 _ => api::event_schema(),
             };

@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_case_is_read_with_its_number_its_order_and_what_it_says() {
         let data = json!({"text": "仓库起火", "phone": "13800138000", "level": 2, "category": "400100",
-            "location": {"lon": 117.5, "lat": 34.8, "datum": "gcj02", "label": "城东路"}, "theirs": {"a": 1}});
+            "location": {"lon": 117.5, "lat": 34.8, "datum": "GCJ02", "label": "城东路"}, "theirs": {"a": 1}});
         let mut event = event(data);
         event["sequence"] = "3".into();
         event["hops"] = 1.into();

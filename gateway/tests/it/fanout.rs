@@ -17,22 +17,22 @@ const SECRET: &str = "whsec_cG9saWNlLTExMC1kZW1vLXNlY3JldC0zMi1ieXRlcyE=";
 const RULES: &str = "[[rule]]\nname = \"fraud\"\ncategory = [\"1007\"]\ntell = [[\"anti_fraud\"], [\"city\"]]\n\
                      signers = [\"city\"]\nsign_within = \"2s\"\n";
 
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address")
 }
 
-fn receiver(dir: &std::path::Path, name: &str, address: SocketAddr) -> Received {
+pub(crate) fn receiver(dir: &std::path::Path, name: &str, address: SocketAddr) -> Received {
     let secret = Secret::parse(SECRET).expect("a secret");
     receiver::start(address, secret, &dir.join(format!("{name}.ndjson"))).expect("it listens").1
 }
 
-fn events(received: &Received, no: &str) -> Vec<CloudEvent> {
+pub(crate) fn events(received: &Received, no: &str) -> Vec<CloudEvent> {
     let all = received.all();
     let read = all.iter().map(|(_, body)| CloudEvent::parse(body).expect("an event"));
     read.filter(|e| e.subject == no).collect()
 }
 
-fn wait<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     for _ in 0..400 {
         if let Some(found) = ask() {
             return found;
@@ -49,10 +49,21 @@ fn prepare(name: &str, rtp: u16, sinks: &[(&str, SocketAddr)]) -> Gateway {
 
 /// With further keys of each sink.
 fn prepare_each(name: &str, rtp: u16, sinks: &[(&str, SocketAddr, &str)]) -> Gateway {
+    prepare_with(name, rtp, sinks, KIOSK, RULES)
+}
+
+/// With this channel, and these rules.
+pub(crate) fn prepare_with(
+    name: &str,
+    rtp: u16,
+    sinks: &[(&str, SocketAddr, &str)],
+    channel: &str,
+    rules: &str,
+) -> Gateway {
     let dir = Gateway::prepare(name, rtp);
     let path = dir.join("city.toml");
     let mut text = std::fs::read_to_string(&path).expect("the example");
-    text = text.replacen("[tables]\n", "[tables]\nrules = \"rules.toml\"\n", 1) + "\n" + KIOSK;
+    text = text.replacen("[tables]\n", "[tables]\nrules = \"rules.toml\"\n", 1) + "\n" + channel;
     for (target, address, further) in sinks {
         text += &format!(
             "[sink.{target}]\ntarget = \"{target}\"\n{further}\
@@ -60,7 +71,7 @@ fn prepare_each(name: &str, rtp: u16, sinks: &[(&str, SocketAddr, &str)]) -> Gat
         );
     }
     std::fs::write(&path, text).expect("written");
-    std::fs::write(dir.join("rules.toml"), RULES).expect("written");
+    std::fs::write(dir.join("rules.toml"), rules).expect("written");
     Gateway::run(dir)
 }
 

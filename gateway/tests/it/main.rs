@@ -1,5 +1,6 @@
 //! Tests of the whole: what the tree must look like, and the binary on real sockets.
 
+mod agencies;
 mod app;
 mod edge;
 mod fanout;

@@ -64,10 +64,19 @@ pub(crate) fn signature_now(id: &str, body: &str) -> [(&'static str, String); 3]
 }
 
 fn signed_to(address: SocketAddr, id: &str, at: i64, body: &str) -> (u16, Value) {
+    signed_by(address, "kiosk", id, at, body)
+}
+
+/// A message of a channel that has the kiosk's secret.
+pub(crate) fn signed_as(address: SocketAddr, channel: &str, id: &str, body: &str) -> (u16, Value) {
+    signed_by(address, channel, id, now(), body)
+}
+
+fn signed_by(address: SocketAddr, channel: &str, id: &str, at: i64, body: &str) -> (u16, Value) {
     let signature = Secret::parse(SECRET).expect("a secret").sign(id, at, body.as_bytes());
     let headers =
         [("webhook-id", id.to_owned()), ("webhook-timestamp", at.to_string()), ("webhook-signature", signature)];
-    let (status, body) = post_to(address, "/hook/kiosk", &headers, body);
+    let (status, body) = post_to(address, &format!("/hook/{channel}"), &headers, body);
     (status, serde_json::from_str(&body).unwrap_or_default())
 }
 

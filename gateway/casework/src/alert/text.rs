@@ -134,6 +134,7 @@ impl Alerts {
         message.marks.iter().filter(is_said).for_each(|m| mark(record, m));
         let order = message.case.as_ref().and_then(|case| case.order);
         let is_late = is_late(record, &message.address, order);
+        let is_case = message.case.is_some();
         if let Some(case) = message.case {
             know_case(record, *case);
         }
@@ -167,6 +168,10 @@ impl Alerts {
             receipt.map(|text| queue_line(record, at, no, "gateway", fill(&text, no), message.address.clone()));
         self.emit(no, step, at, None);
         self.warn(no, at, &hits);
+        if is_case {
+            // What an agency knows is handed on at once, before anybody here has looked at it.
+            self.plan(at, no);
+        }
         if let Some(asker) = asker {
             self.withdraw_from(at, no, &asker);
         }
