@@ -1,5 +1,6 @@
 //! The unified alert number: 12 unit code, 8 Beijing date, 1 node, 8 serial, 1 check digit (ISO 7064 MOD 11,10).
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
@@ -7,8 +8,31 @@ use sha2::{Digest as _, Sha256};
 use crate::time::Wall;
 
 /// Thirty digits. Copied freely; never made any other way than by `mint` or `parse`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AlertNo([u8; 30]);
+
+impl AlertNo {
+    /// In the order of the digits: sixteen from the front, and sixteen up to the end.
+    fn halves(&self) -> (u128, u128) {
+        match (self.0.first_chunk(), self.0.last_chunk()) {
+            (Some(front), Some(back)) => (u128::from_be_bytes(*front), u128::from_be_bytes(*back)),
+            // Thirty are more than sixteen.
+            _ => (0, 0),
+        }
+    }
+}
+
+impl Ord for AlertNo {
+    fn cmp(&self, other: &AlertNo) -> Ordering {
+        self.halves().cmp(&other.halves())
+    }
+}
+
+impl PartialOrd for AlertNo {
+    fn partial_cmp(&self, other: &AlertNo) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl AlertNo {
     /// Before every number that can be minted: where a range begins.
@@ -93,6 +117,21 @@ pub fn alert_id(number: AlertNo, at: Wall) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_in_the_order_of_their_digits() {
+        let no = |unit, date, node, serial| AlertNo::mint(unit, date, node, serial);
+        let all = [
+            AlertNo::LOWEST,
+            no("370400000000", 20_261_122, 1, 9),
+            no("370400000000", 20_261_122, 1, 10),
+            no("370400000000", 20_261_122, 2, 0),
+            no("370400000000", 20_261_123, 1, 1),
+            no("370400000001", 20_250_101, 0, 0),
+        ];
+        assert!(all.is_sorted_by(|a, b| a < b && a.as_str() < b.as_str()));
+        assert!(all.iter().all(|no| no.cmp(no) == Ordering::Equal));
+    }
 
     #[test]
     fn a_number_carries_its_parts_and_refuses_any_single_wrong_digit() {

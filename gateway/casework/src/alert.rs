@@ -273,8 +273,10 @@ impl Alerts {
                 Some(Step::Updated)
             }),
         }
-        self.is_written_on(no);
-        if let Some(record) = self.open.get(&no) {
+        if let Some(record) = self.open.get_mut(&no) {
+            if record.state == State::Ended && self.talks.contains(&no) {
+                Arc::make_mut(record).state = State::Reopened;
+            }
             let is_as_before = record.incident.is_major() == was_major && sought(record).1 == before.1;
             let targets = if is_as_before { targets } else { 0 };
             self.deadlines.watch(now, at, no, record, (timers, targets));
@@ -284,15 +286,6 @@ impl Alerts {
         }
         self.lay_by(no);
         true
-    }
-
-    /// Whoever writes on it, though its call is over, has it open: a start goes by what the record says.
-    fn is_written_on(&mut self, no: AlertNo) {
-        if self.talks.contains(&no)
-            && let Some(record) = self.open.get_mut(&no).filter(|record| record.state == State::Ended)
-        {
-            Arc::make_mut(record).state = State::Reopened;
-        }
     }
 
     /// An ended alert takes what is added to it, and stays ended.
@@ -490,9 +483,13 @@ impl Alerts {
 
     /// The same, of a target of the fan-out.
     fn emit_of(&mut self, no: AlertNo, step: Step, at: Stamp, deadline: Option<&str>, target: &str) {
-        self.is_written_on(no);
         let Some(record) = self.open.get_mut(&no) else { return };
-        let sealed = Arc::make_mut(record).seal();
+        let record_now = Arc::make_mut(record);
+        // Whoever writes on it, though its call is over, has it open: a start goes by what the record says.
+        if record_now.state == State::Ended && self.talks.contains(&no) {
+            record_now.state = State::Reopened;
+        }
+        let sealed = record_now.seal();
         // As it was sealed: what is marked or given up below is the next revision's.
         let data = Arc::clone(record);
         if sealed.len() > RECORD_FULL && self.full.insert(no) {
