@@ -1,19 +1,7 @@
 //! What a sink gives of the record.
 
 use codecs::record::AlertRecord;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::Value;
-
-/// What a sink gives of who reports.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Gives {
-    #[default]
-    Whole,
-    /// Names, numbers and accounts of the reporter are made unreadable but for a few characters.
-    Masked,
-}
 
 /// Those names of parts that no record has.
 pub(super) fn unknown_parts(fields: &[String]) -> Vec<&String> {

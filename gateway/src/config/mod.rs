@@ -20,7 +20,6 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use gives::Gives;
 pub use parse::{parse, read};
 pub use sink::Sink;
 pub use source::Source;

@@ -7,12 +7,13 @@ use codecs::webhook;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::sink::excerpt::Gives;
 use crate::sink::nats::Nats;
 use crate::sink::postgres::Postgres;
 use crate::sink::spool::Spool;
 use crate::sink::way::{To, Way};
 
-use super::{Gives, Secret};
+use super::Secret;
 
 #[derive(Deserialize, JsonSchema, Clone, Debug)]
 #[serde(deny_unknown_fields)]

@@ -2,11 +2,21 @@
 //!
 //! The journal has the whole; an excerpt is made on the way out, for each delivery anew, and is signed as it leaves.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::config::Gives;
-
 use super::spelling;
+
+/// What a sink gives of who reports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Gives {
+    #[default]
+    Whole,
+    /// Names, numbers and accounts of the reporter are made unreadable but for a few characters.
+    Masked,
+}
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Excerpt {
