@@ -1,4 +1,5 @@
-//! What another agency tells us of a case of theirs: a CloudEvent, its data as they have it or an alert of this format.
+//! What another agency tells us of a case of theirs: a CloudEvent with the case in it. An alert of a front door is none: it
+//! would come round for ever, each time with all of its words.
 //!
 //! `subject` names their case unless the data does; `sequence` counts what they say about it, in whatever order it comes;
 //! `hops` counts the agencies that it came through.
@@ -8,7 +9,7 @@ use serde::Deserialize;
 
 use super::SharedLocation;
 use crate::geo::{Datum, Point};
-use crate::record::{AlertNo, AlertRecord, Assessment, Casualties, Direction, Hazards, IncidentKind, Stamp};
+use crate::record::{AlertNo, Assessment, Casualties, Hazards, IncidentKind, Stamp};
 
 /// Beyond, nobody hands it on in good faith.
 const HOPS_MAX: u8 = 8;
@@ -26,8 +27,6 @@ pub struct Told {
     pub case_no: String,
     pub order: Option<u64>,
     pub hops: u8,
-    /// The alert whose event comes back: its id is one of ours.
-    pub echo: Option<AlertNo>,
     /// The alert of ours that it is about.
     pub about: Option<AlertNo>,
     pub text: String,
@@ -125,10 +124,15 @@ pub fn read(body: &[u8]) -> Result<Told, String> {
         if text.is_empty() || text.len() > NAME_MAX {
             return Err(format!("{name} is 1 to {NAME_MAX} octets"));
         }
+        if text.contains(char::is_whitespace) {
+            return Err(format!("{name} has no blanks"));
+        }
     }
     let hops = u8::try_from(envelope.hops.unwrap_or(0)).unwrap_or(u8::MAX).saturating_add(1);
-    let is_record = envelope.data.pointer("/id/alert_no").is_some();
-    let told = if is_record { from_record(envelope, hops)? } else { from_case(envelope, hops)? };
+    if envelope.data.pointer("/id/alert_no").is_some() {
+        return Err("data is an alert of a front door, and no case".into());
+    }
+    let told = from_case(envelope, hops)?;
     if told.hops > HOPS_MAX {
         return Err(format!("it came through more than {HOPS_MAX} agencies"));
     }
@@ -167,7 +171,6 @@ fn from_case(envelope: Envelope, hops: u8) -> Result<Told, String> {
         ..Assessment::default()
     };
     Ok(Told {
-        echo: None,
         about,
         case_no: case.case_no.filter(|no| !no.is_empty()).unwrap_or(envelope.subject),
         id: envelope.id,
@@ -181,47 +184,6 @@ fn from_case(envelope: Envelope, hops: u8) -> Result<Told, String> {
             point: Point { lon: place.lon, lat: place.lat },
             datum: place.datum,
             label: place.label,
-        }),
-        said,
-    })
-}
-
-/// A revision of another front door of this kind: its number is the case, its revision the order.
-fn from_record(envelope: Envelope, hops: u8) -> Result<Told, String> {
-    let record: AlertRecord = serde_json::from_value(envelope.data).map_err(|e| format!("data: {e}"))?;
-    // What they call ours: the alert that theirs came of.
-    let about = record.id.external.iter().find_map(|external| AlertNo::parse(&external.no));
-    let echo = AlertNo::parse(&record.id.alert_no);
-    let mut heard = record.text.iter().filter(|line| line.dir == Some(Direction::In)).map(|line| line.body.as_str());
-    let incident = &record.incident;
-    let text = Some(&incident.text)
-        .filter(|text| !text.is_empty())
-        .map_or_else(|| heard.next_back().unwrap_or_default().to_owned(), |text| text.chars().take(TEXT_MAX).collect());
-    let said = Assessment {
-        kind: incident.kind,
-        category: incident.category.clone(),
-        level: incident.level,
-        occurred_at: incident.occurred_at,
-        casualties: incident.casualties,
-        hazards: incident.hazards,
-        name: Some(record.reporter.name.clone()).filter(|name| !name.is_empty()),
-        ..Assessment::default()
-    };
-    let place = record.location.first();
-    Ok(Told {
-        echo,
-        about,
-        case_no: record.id.alert_no.clone(),
-        id: envelope.id,
-        source: envelope.source,
-        order: Some(u64::from(record.rev)),
-        hops: hops.max(record.source.hops.saturating_add(1)),
-        text,
-        phone: Some(record.reporter.phone.clone()).filter(|phone| !phone.is_empty()),
-        silent: record.reporter.safety.silent,
-        location: place.and_then(|place| {
-            let point = place.wgs84?;
-            Some(SharedLocation { point, datum: Datum::Wgs84, label: place.civic.clone() })
         }),
         said,
     })
@@ -268,6 +230,8 @@ mod tests {
             (json!({"data": {"text": "x", "location": {"lon": 999, "lat": 0}}}), "degrees"),
             (json!({"data": {"text": "x".repeat(2001)}}), "2000"),
             (json!({"data": "text"}), "data"),
+            (json!({"source": "a b"}), "blanks"),
+            (json!({"data": {"id": {"alert_no": "1"}, "text": "x"}}), "front door"),
         ] {
             let mut event = event(json!({"text": "x"}));
             for (key, value) in change.as_object().expect("an object") {

@@ -34,6 +34,9 @@ pub struct Writer {
     /// Their words asked for silence: it ends when the last of them is taken out of the alert.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked_silence: bool,
+    /// An agency's: which of its words about its case was its latest, as it counts them; they may come in any order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<u64>,
 }
 
 impl Writer {
@@ -94,9 +97,6 @@ pub struct TextLine {
     pub instead_of: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attached>,
-    /// Which of its sender's words it is, as an agency counts them; they may come in any order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<u64>,
 }
 
 impl TextLine {
@@ -113,7 +113,6 @@ impl TextLine {
             state: None,
             instead_of: String::new(),
             attachments: Vec::new(),
-            order: None,
         }
     }
 }

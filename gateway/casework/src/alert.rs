@@ -10,7 +10,7 @@ mod text;
 
 pub use fanout::NotTaken;
 pub use lines::{Apart, Lost, NotWritten, Standing, is_written_to, proven_phone, unsent, untold_answer, writers};
-pub use text::{goes_next, is_late};
+pub use text::{goes_next, is_late, is_theirs};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -362,7 +362,9 @@ impl Alerts {
     fn call(&mut self, at: Stamp, no: AlertNo, fact: &CallFact) {
         if *fact == CallFact::Interrupted {
             // What the call owed it can keep no more.
-            let owed = self.open.get(&no).map(|record| deadline::owed(record));
+            // Whoever is written with has somebody who can keep it yet.
+            let is_over = |record: &&Arc<AlertRecord>| record.state != State::Reopened || !self.talks.contains(&no);
+            let owed = self.open.get(&no).filter(is_over).map(|record| deadline::owed(record));
             owed.into_iter().flatten().for_each(|promise| self.breach(at, no, promise));
         }
         self.timed_step(at, no, |record| call::apply(record, at, fact));
@@ -522,6 +524,11 @@ impl Alerts {
             CallFact::Interrupted => record.state == State::Abandoned && may_be_called_back(record),
             _ => false,
         };
+        let is_silent = record.reporter.safety.silent;
+        if is_silent && matches!(fact, CallFact::Abandoned { .. } | CallFact::Refused { .. } | CallFact::Unreached) {
+            self.withhold_call_back(no);
+        }
+        let Some(record) = self.open.get(&no) else { return };
         if call_back {
             let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
             self.outputs.push_back(Output::CallBack { no, number, trunk });

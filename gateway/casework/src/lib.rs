@@ -17,7 +17,7 @@ mod keyword;
 
 pub use alert::{
     Alerts, Apart, Fetch, Lost, NotTaken, NotWritten, Output, Say, Standing, goes_next, is_call_unfinished, is_late,
-    is_written_to, proven_phone, unsent, untold_answer, writers,
+    is_theirs, is_written_to, proven_phone, unsent, untold_answer, writers,
 };
 pub use deadline::is_call_up;
 pub use fact::{

@@ -131,6 +131,8 @@ impl Recording {
     /// What a crash has left is cut beside the calls that are going on: by a thread of its own, for it may be much.
     fn recover(&self, left: Left) {
         if left.is_empty() {
+            // What was interrupted without a recording is over all the same.
+            let _ = self.casebook.send(casebook::Input::AllRecovered);
             return;
         }
         let (disk, data) = (Arc::clone(&self.disk), self.data.clone());

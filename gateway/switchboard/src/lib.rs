@@ -46,23 +46,38 @@ fn dialled(c: char) -> Option<char> {
 }
 
 fn telephone_of_digits(number: &str) -> String {
-    let bare = number.strip_prefix('+').or_else(|| number.strip_prefix("00")).unwrap_or(number);
-    if number.starts_with("00") && !bare.starts_with("86") {
-        return number.to_owned();
+    let abroad = number.strip_prefix('+').or_else(|| number.strip_prefix("00").filter(|rest| rest.len() >= 7));
+    if let Some(abroad) = abroad.filter(|abroad| !abroad.starts_with("86")) {
+        // Another country's number is nobody's here, whatever its digits.
+        return format!("+{abroad}");
     }
+    let bare = abroad.unwrap_or(number);
     // A mobile number behind the nought of a long-distance call.
     let is_mobile = |n: &&str| n.len() == 11 && n.starts_with('1') && (b'3'..=b'9').contains(&n.as_bytes()[1]);
     if let Some(mobile) = bare.strip_prefix("086").filter(is_mobile) {
         return mobile.to_owned();
     }
     let national = bare.strip_prefix("86").filter(|_| bare.len() >= 12).unwrap_or(bare);
-    national.strip_prefix('0').filter(is_mobile).unwrap_or(national).to_owned()
+    let is_cut = national.len() < bare.len();
+    match national.strip_prefix('0').filter(is_mobile) {
+        Some(mobile) => mobile.to_owned(),
+        // Behind the country's code a town's stands without its nought; a mobile number and a service's have none.
+        None if is_cut && !is_mobile(&national) && !national.starts_with(['0', '*', '#']) && !is_service(national) => {
+            format!("0{national}")
+        }
+        None => national.to_owned(),
+    }
+}
+
+/// 400 and 800, and short numbers.
+fn is_service(national: &str) -> bool {
+    national.len() < 9 || national.len() == 10 && (national.starts_with("400") || national.starts_with("800"))
 }
 
 /// Whether it is a number that could be dialled: three to twenty digits, as `telephone` leaves them.
 pub(crate) fn is_telephone(number: &str) -> bool {
     let (mut digits, mut other_than_nought) = (0, false);
-    for b in number.bytes() {
+    for b in number.strip_prefix('+').unwrap_or(number).bytes() {
         match b {
             b'0'..=b'9' => {
                 digits += 1;
@@ -127,7 +142,13 @@ mod tests {
         for number in ["01012345678", "110", "400-8", "+4930123456"] {
             assert!(is_telephone(&telephone(number)), "{number}");
         }
-        assert_eq!((telephone("+4930123456"), telephone("004930123456")), ("4930123456".into(), "004930123456".into()));
+        for number in ["06325550011", "+86 632 5550011", "0086 632 5550011", "866325550011", "0632-5550011"] {
+            assert_eq!(telephone(number), "06325550011", "{number}");
+        }
+        assert_eq!(["01012345678", "+86 10 12345678"].map(telephone), ["01012345678", "01012345678"]);
+        assert_eq!(["4008001234", "+86 400 800 1234"].map(telephone), ["4008001234", "4008001234"]);
+        assert_eq!(["+49 30 123456", "0049 30 123456"].map(telephone), ["+4930123456", "+4930123456"]);
+        assert_ne!(telephone("+1 380 000 0051"), telephone("13800000051"), "another country's");
         for other in ["anonymous", "tel:138", "138a", "", "***"] {
             assert!(!is_telephone(&telephone(other)), "{other}");
         }

@@ -354,8 +354,6 @@ pub struct AgencyCase {
     pub case: casework::Case,
     /// The alert of ours that it is about.
     pub about: Option<AlertNo>,
-    /// It is an event of ours that comes back: of this alert.
-    pub echo: Option<AlertNo>,
     pub said: Assessment,
 }
 

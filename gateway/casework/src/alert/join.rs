@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use codecs::record::{
     Address, AlertNo, AlertRecord, Direction, Form, LineState, Location, LocationSource, Promise, Related, Relation,
-    Safety, Stamp, State, Step, TextLine, Writer,
+    Safety, Stamp, State, Step, TextLine, Validity, Writer,
 };
 use codecs::time::Mono;
 
@@ -233,33 +233,58 @@ impl Alerts {
 
     /// `tells`: it is a revision of its own, so that a start knows of it.
     fn be_silent(&mut self, at: Stamp, no: AlertNo, silent: bool, tells: bool) {
-        let is_withheld = |record: &AlertRecord| record.marks.iter().any(|m| m == CALL_BACK_WITHHELD);
-        if !silent && self.recent.get(&no).is_some_and(|record| is_withheld(record)) {
-            // It closed since nobody was to be rung: whoever hung up is owed a call again.
-            self.take_up(no);
-            self.record_mut(no).into_iter().for_each(|record| record.state = State::Abandoned);
-        }
-        if self.open.get(&no).is_none_or(|record| record.reporter.safety.silent == silent) {
-            return;
-        }
-        if let Some(record) = self.record_mut(no) {
-            if silent && record.state == State::Abandoned && may_be_called_back(record) {
-                mark(record, CALL_BACK_WITHHELD);
-            }
-            if !silent {
-                record.marks.retain(|m| m != CALL_BACK_WITHHELD);
-            }
+        let is_withheld = silent && self.withhold_call_back(no);
+        let is_owed = !silent && self.owe_call_back(no);
+        let changes = self.open.get(&no).is_some_and(|record| record.reporter.safety.silent != silent);
+        if changes && let Some(record) = self.record_mut(no) {
             record.reporter.safety = Safety { silent, no_reply_sms: silent };
         }
-        if tells {
+        if tells && changes || is_withheld || is_owed {
             self.emit(no, Step::Updated, at, None);
         }
-        let Some(record) = self.open.get(&no).filter(|_| !silent) else { return };
+        let Some(record) = self.open.get(&no).filter(|_| !silent && (changes || is_owed)) else { return };
         if record.state == State::Abandoned && may_be_called_back(record) {
             // Silence took the call-back away: it is owed again.
             let (number, trunk) = (record.reporter.phone.clone(), record.source.trunk.clone());
             self.outputs.push_back(Output::CallBack { no, number, trunk });
         }
+    }
+
+    /// Nobody rings whoever hung up unanswered, or is being called back; should that be over, they are owed it again.
+    /// `true`: that is new.
+    pub(super) fn withhold_call_back(&mut self, no: AlertNo) -> bool {
+        let Some(record) = self.record_mut(no) else { return false };
+        let is_owed = matches!(record.state, State::Abandoned | State::Callback | State::Unreached)
+            && record.call.t.answer.is_none()
+            && !record.reporter.phone.is_empty()
+            && record.source.validity != Validity::Test;
+        let is_new = is_owed && !record.marks.iter().any(|m| m == CALL_BACK_WITHHELD);
+        if is_new {
+            mark(record, CALL_BACK_WITHHELD);
+        }
+        is_new
+    }
+
+    /// Whoever asked for silence has left. `true`: a call-back that it took away is owed again, unless somebody has spoken
+    /// to that number since.
+    fn owe_call_back(&mut self, no: AlertNo) -> bool {
+        let is_withheld = |record: &AlertRecord| record.marks.iter().any(|m| m == CALL_BACK_WITHHELD);
+        let Some(record) = self.get(no).filter(|record| is_withheld(record)) else { return false };
+        let (phone, arrived) = (record.reporter.phone.as_str(), record.call.t.arrive);
+        let later = |other: &AlertRecord| {
+            other.call.t.answer > arrived && proven_phone(other) == Some(phone) && other.call.t.answer.is_some()
+        };
+        let held = self.open.values().chain(self.recent.values());
+        let is_owed = !held.into_iter().any(|other| later(other));
+        self.take_up(no);
+        let Some(record) = self.record_mut(no) else { return false };
+        record.marks.retain(|m| m != CALL_BACK_WITHHELD);
+        let is_over = matches!(record.state, State::Abandoned | State::Unreached | State::Ended | State::Closed);
+        if is_owed && is_over {
+            record.state = State::Abandoned;
+        }
+        self.lay_by(no);
+        is_owed && is_over
     }
 
     /// A human has spoken to this writer: what was promised to them where they came from is kept.

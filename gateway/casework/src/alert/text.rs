@@ -88,6 +88,8 @@ impl Alerts {
         }
         let writers = &mut record.reporter.channels;
         match writers.iter().position(|w| w.is(&message.address)) {
+            // Whoever is in need is written to first, and not who helps.
+            Some(_) if message.case.is_some() && writers.len() > 1 => {}
             Some(at) => {
                 writers[..=at].rotate_right(1);
                 // What they prove later is theirs from then on.
@@ -104,8 +106,9 @@ impl Alerts {
                 }
                 let Address { channel, user } = message.address.clone();
                 let (phone, began) = (message.phone.clone(), no.to_string());
-                let writer = Writer { channel, user, phone, began, since, asked_silence: false };
-                record.reporter.channels.insert(0, writer);
+                let writer = Writer { channel, user, phone, began, since, asked_silence: false, order: None };
+                let place = if message.case.is_some() { record.reporter.channels.len() } else { 0 };
+                record.reporter.channels.insert(place, writer);
             }
         }
         let writers = &record.reporter.channels;
@@ -118,7 +121,9 @@ impl Alerts {
         let source = format!("message:{}", message.address.channel);
         let (hits, wants_silence) = incident::note_keywords(record, at, &self.keywords, &message.body, source);
         let was_silent = record.reporter.safety.silent;
-        let asks = message.silent || wants_silence;
+        // An agency asks for whom it speaks of, and for nobody who speaks for themselves.
+        let may_ask = message.case.is_none() || is_theirs(record, &message.address);
+        let asks = (message.silent || wants_silence) && may_ask;
         let is_asker = |w: &Writer| w.asked_silence && w.is(&message.address);
         let asker = asks.then(|| message.address.clone()).filter(|_| !record.reporter.channels.iter().any(is_asker));
         if asks {
@@ -136,10 +141,11 @@ impl Alerts {
         let is_late = is_late(record, &message.address, order);
         let is_case = message.case.is_some();
         if let Some(case) = message.case {
-            know_case(record, *case);
+            know_case(record, &message.address, *case);
         }
-        // Where they said that it is later than this stands.
-        if let Some(place) = message.place.filter(|_| !is_late) {
+        // Where they said that it is later than this stands; where somebody else is they do not say.
+        let may_place = !is_late && (!is_case || is_theirs(record, &message.address));
+        if let Some(place) = message.place.filter(|_| may_place) {
             incident::place_at(record, at, &place);
         }
         let fetches: Vec<_> = message.attachments.iter().map(|a| a.vendor_id.clone()).collect();
@@ -160,7 +166,6 @@ impl Alerts {
                 state: None,
                 instead_of: String::new(),
                 attachments: message.attachments,
-                order,
             },
         );
         let receipt = message.receipt.filter(|_| step == Step::Arrived && !silent);
@@ -341,13 +346,23 @@ impl Alerts {
 
 /// Whether a later word of the same sender is on record already.
 pub fn is_late(record: &codecs::record::AlertRecord, sender: &Address, order: Option<u64>) -> bool {
-    let theirs = record.text.iter().filter(|l| l.channel == sender.channel && l.user == sender.user);
-    order.is_some_and(|order| theirs.filter_map(|l| l.order).any(|later| later > order))
+    let latest = record.reporter.channels.iter().find(|w| w.is(sender)).and_then(|w| w.order);
+    order.zip(latest).is_some_and(|(order, latest)| order < latest)
 }
 
-/// What an agency calls this, and through how many it came.
-fn know_case(record: &mut codecs::record::AlertRecord, case: Case) {
-    record.source.hops = record.source.hops.max(case.hops);
+/// Whether nobody but this sender has written on it, or called.
+pub fn is_theirs(record: &codecs::record::AlertRecord, sender: &Address) -> bool {
+    record.call.legs.is_empty() && record.reporter.channels.iter().all(|w| w.is(sender))
+}
+
+/// What an agency calls this, and through how many it came where it is the agency's own.
+fn know_case(record: &mut codecs::record::AlertRecord, sender: &Address, case: Case) {
+    if is_theirs(record, sender) {
+        record.source.hops = record.source.hops.max(case.hops);
+    }
+    if let Some(writer) = record.reporter.channels.iter_mut().find(|w| w.is(sender)) {
+        writer.order = writer.order.max(case.order);
+    }
     if !record.id.external.contains(&case.external) && record.id.external.len() < EXTERNAL_MAX {
         record.id.external.push(case.external);
     }
@@ -417,7 +432,6 @@ fn queue_line(
             state: Some(LineState::Queued),
             instead_of: String::new(),
             attachments: Vec::new(),
-            order: None,
         },
     );
     let arrived = record.call.t.arrive.unwrap_or(at);

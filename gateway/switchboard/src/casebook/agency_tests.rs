@@ -16,11 +16,12 @@ struct Event {
     level: Option<u8>,
     lon: Option<f64>,
     about: Option<AlertNo>,
-    echo: Option<AlertNo>,
+    silent: bool,
+    phone: Option<&'static str>,
 }
 
 fn event(id: &'static str, case: &'static str, order: u64, text: &'static str) -> Event {
-    Event { id, case, order, text, level: None, lon: None, about: None, echo: None }
+    Event { id, case, order, text, level: None, lon: None, about: None, silent: false, phone: None }
 }
 
 fn tell(s: &mut Story, e: &Event) {
@@ -42,12 +43,12 @@ fn tell(s: &mut Story, e: &Event) {
         forms: vec![Form::Text],
         attachments: Vec::new(),
         location,
-        phone: None,
-        silent: false,
+        phone: e.phone.map(str::to_owned),
+        silent: e.silent,
         is_ping: false,
-        case: Some(Box::new(AgencyCase { case, about: e.about, echo: e.echo, said })),
+        case: Some(Box::new(AgencyCase { case, about: e.about, said })),
     };
-    let (at, request) = (s.wall(), RequestId::default());
+    let (at, request) = (s.wall(), RequestId(12));
     s.tell(ToCasebook::Incoming { at, message: Box::new(message), request });
 }
 
@@ -106,7 +107,7 @@ fn a_case_that_is_about_an_alert_of_ours_comes_into_it_and_one_of_nobody_s_begin
     let ours = s.writes("wechat", "alice", "着火了");
     tell(&mut s, &Event { about: Some(ours), ..event("e1", "F1", 1, "已出动") });
     assert_eq!(alerts(&s), [ours]);
-    assert_eq!(s.writers(ours), ["F1", "alice"]);
+    assert_eq!(s.writers(ours), ["alice", "F1"]);
     tell(&mut s, &Event { about: Some(number(99)), ..event("e2", "F2", 1, "另一起") });
     assert_eq!(alerts(&s).len(), 2);
     // What was joined goes on as what it was joined to.
@@ -117,10 +118,78 @@ fn a_case_that_is_about_an_alert_of_ours_comes_into_it_and_one_of_nobody_s_begin
 }
 
 #[test]
-fn an_event_of_ours_that_comes_back_begins_nothing() {
+fn an_agency_takes_nothing_from_whoever_speaks_for_themselves() {
     let mut s = Story::new();
-    let ours = s.writes("wechat", "alice", "着火了");
-    let before = s.kept.len();
-    tell(&mut s, &Event { echo: Some(ours), ..event("e1", "F1", 1, "着火了") });
-    assert_eq!((alerts(&s), s.kept.len()), (vec![ours], before));
+    let call = number(1);
+    s.calls_and_hangs_up(call, "13800000001");
+    tell(&mut s, &Event { about: Some(call), silent: true, ..event("e1", "F1", 1, "已派车") });
+    let record = s.record(call);
+    assert!(!record.reporter.safety.silent && record.state == codecs::record::State::Abandoned, "they are rung");
+    // A citizen's own alert: its answers, its place and what the desk made of it stay theirs.
+    s.place = Some((117.1, 34.8));
+    let alice = s.writes("wechat", "alice", "着火了");
+    s.place = None;
+    let said = Assessment { level: Some(1), ..Assessment::default() };
+    let (at, place, request) = (s.wall(), None, RequestId(11));
+    s.tell(ToCasebook::Triage { at, no: alice, said: Box::new(said), place, request });
+    let told = Event { about: Some(alice), level: Some(4), lon: Some(117.9), ..event("e2", "F2", 1, "已派车") };
+    tell(&mut s, &Event { silent: true, phone: Some("13900000119"), ..told });
+    let record = s.record(alice);
+    assert_eq!((record.incident.level, record.reporter.safety.silent), (Some(1), false));
+    assert!(record.location.iter().all(|l| l.original.is_none_or(|o| o.lon < 117.5)));
+    assert_eq!(record.source.hops, 0, "it came to us first");
+    assert!(s.words(alice).contains(&("F2", "已派车 [电话 13900000119]")), "{:?}", s.words(alice));
+    s.given(alice);
+    let (at, request) = (s.wall(), RequestId(9));
+    let line = crate::message::SayRequest {
+        at,
+        no: alice,
+        seat: "1101".into(),
+        body: "你安全吗".into(),
+        channel: None,
+        answers: None,
+        done: false,
+        despite_silence: false,
+        request,
+    };
+    s.sent.clear();
+    s.tell(ToCasebook::Say(Box::new(line)));
+    s.durable();
+    assert!(s.sent.iter().any(|(to, body)| to == "alice" && body == "你安全吗"), "{:?} {:?}", s.sent, s.refused);
+    assert!(s.sent.iter().all(|(to, _)| to != "F2"), "{:?}", s.sent);
+}
+
+#[test]
+fn more_agencies_than_may_begin_alerts_of_their_own_that_name_ours() {
+    let mut s = Story::new();
+    let alice = s.writes("wechat", "alice", "着火了");
+    let cases: Vec<(&'static str, &'static str)> = (0..20)
+        .map(|n| (&*format!("e{n}").leak(), &*format!("F{n}").leak()))
+        .map(|(id, case): (&'static str, &'static str)| (id, case))
+        .collect();
+    for (id, case) in cases {
+        tell(&mut s, &Event { about: Some(alice), ..event(id, case, 1, "已派车") });
+    }
+    assert_eq!((s.writers(alice).len(), alerts(&s).len()), (17, 5));
+    let last = *alerts(&s).last().expect("one");
+    assert!(s.words(last)[0].1.contains(&alice.to_string()), "{:?}", s.words(last));
+}
+
+#[test]
+fn an_agency_that_has_said_as_much_as_it_may_is_told_so_and_says_it_again() {
+    let mut s = Story::new();
+    let names: Vec<&'static str> = (0..30).map(|n| &*format!("e{n}").leak()).collect();
+    for (n, name) in (0..).zip(&names) {
+        s.second = 1;
+        tell(&mut s, &Event { level: Some(1 + (n % 4) as u8), ..event(name, "F1", n, "x") });
+    }
+    s.durable();
+    let no = alerts(&s)[0];
+    let kept = s.record(no).incident.triage.len();
+    assert!(s.refused.len() >= 5 && s.refused.iter().all(|f| *f == Failure::Quota), "{:?}", s.refused);
+    assert_eq!(kept + s.refused.len(), 30, "what was not kept was not taken");
+    s.second += 120;
+    let n = 29;
+    tell(&mut s, &Event { level: Some(3), ..event(names[29], "F1", n, "x") });
+    assert_eq!(s.record(no).incident.level, Some(3), "it comes again");
 }

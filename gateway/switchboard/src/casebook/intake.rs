@@ -3,7 +3,8 @@
 use codecs::chat::SharedLocation;
 use codecs::geo::to_wgs84;
 use codecs::record::{
-    Address, AlertNo, Assessment, Location, LocationSource, Note, Original, Stamp, Subscriber as RecordSubscriber,
+    Address, AlertNo, AlertRecord, Assessment, Location, LocationSource, Note, Original, Stamp,
+    Subscriber as RecordSubscriber,
 };
 use codecs::sms::decode;
 use codecs::time::Wall;
@@ -17,6 +18,9 @@ use crate::limits::{self, Cutter};
 use crate::message::{AgencyCase, Body, Failure, Incoming, RequestId};
 use crate::{is_telephone, telephone};
 
+/// Cases of agencies in one alert; a further one begins its own.
+const AGENCIES_MAX: usize = 16;
+
 impl Casebook {
     pub(super) fn incoming(&mut self, at: Wall, mut message: Incoming, request: RequestId) {
         let Some(rule) = self.channel(&message.from.channel) else {
@@ -28,11 +32,6 @@ impl Casebook {
             self.ping(at, &message);
             return self.answer(request, Ok(None));
         }
-        // Of ours, and back again: whoever hands it on for ever begins nothing here.
-        if let Some(echo) = message.case.as_ref().and_then(|case| case.echo) {
-            self.count(&channel, "echo");
-            return self.answer(request, Ok(Some(echo)));
-        }
         let name = Seen::name(&channel, &message.from.user, &message.message_id);
         let known = match message.session {
             Some(session) => self.seen_lately.note(self.now, name, session, self.durable),
@@ -42,7 +41,7 @@ impl Casebook {
             self.count(&channel, "duplicate");
             return self.answer(request, Ok(no));
         }
-        if self.is_spent(at, &message.from) {
+        if self.is_spent(at, &message.from) || self.says_too_much(at, &message) {
             self.seen.forget(name);
             self.count(&channel, "quota");
             return self.answer(request, Err(Failure::Quota));
@@ -171,8 +170,11 @@ impl Casebook {
         // is only claimed finds nobody.
         let known = self.talks.alert_of(&m.from, own_number.as_deref(), |no| self.alerts.is_within_reach(no));
         // An agency names the alert of ours that its case is about.
-        let named = m.case.as_ref().and_then(|case| case.about).filter(|no| self.alerts.is_within_reach(*no));
-        let known = known.or(named.map(|no| self.alerts.goes_on_as(no)));
+        let about = m.case.as_ref().and_then(|case| case.about);
+        let named = about.filter(|no| self.alerts.is_within_reach(*no)).map(|no| self.alerts.goes_on_as(no));
+        let has_room = |no: &AlertNo| self.alerts.get(*no).is_some_and(|r| r.id.external.len() < AGENCIES_MAX);
+        let known = known.or(named.filter(has_room));
+        let text = case_text(text, &m, known.is_some(), about.filter(|_| known.is_none() || known != named));
         let full = known.filter(|no| !self.alerts.has_room_for(*no, &m.from));
         let place = m.location.as_ref().map(|l| {
             let mut place = self.place_of(at, l);
@@ -226,16 +228,31 @@ impl Casebook {
         no
     }
 
-    /// What an agency makes of its case, unless a later word of theirs said otherwise already.
+    /// What an agency makes of its case, unless a later word of theirs said otherwise already. What somebody of the house
+    /// has said stands, and of an alert that is not the agency's alone it says only what nobody has.
     fn case_says(&mut self, at: Wall, no: AlertNo, from: &Address, case: AgencyCase) {
-        let is_late = self.alerts.get(no).is_some_and(|record| casework::is_late(record, from, case.case.order));
-        if is_late || case.said == Assessment::default() {
+        let who = format!("agency:{}", from.channel);
+        let Some(record) = self.alerts.get(no) else { return };
+        let is_late = casework::is_late(record, from, case.case.order);
+        let is_theirs = casework::is_theirs(record, from) && record.incident.triage.iter().all(|t| t.by == who);
+        let said = if is_theirs { case.said } else { unsaid(record, case.said) };
+        if is_late || said == Assessment::default() {
             return;
         }
-        let before = self.act_as(format!("agency:{}", from.channel));
-        // What they may not say any more today is in their words.
-        let _ = self.triage(at, no, Box::new(case.said), None);
+        let before = self.act_as(who);
+        let _ = self.triage(at, no, Box::new(said), None);
         self.act_as(before);
+    }
+
+    /// An agency has said as much of this case as may be said in a minute: it is told so, and says it again.
+    fn says_too_much(&mut self, at: Wall, message: &Incoming) -> bool {
+        let thread = || self.talks.threads().get(&message.from).map(|thread| thread.alert);
+        let says = message.case.as_ref().filter(|case| case.said != Assessment::default());
+        let Some(no) = says.and_then(|case| thread().or(case.about)) else { return false };
+        let before = self.act_as(format!("agency:{}", message.from.channel));
+        let may = self.alerts.may_triage(at, self.alerts.goes_on_as(no));
+        self.act_as(before);
+        !may
     }
 
     /// Whose act what follows is; returns whose it was.
@@ -391,6 +408,31 @@ impl Casebook {
             }
         }
     }
+}
+
+/// Of what is said what nobody has said yet.
+fn unsaid(record: &AlertRecord, said: Assessment) -> Assessment {
+    let known = &record.incident;
+    Assessment {
+        kind: said.kind.filter(|_| known.kind.is_none()),
+        category: said.category.filter(|_| known.category.is_none()),
+        level: said.level.filter(|_| known.level.is_none()),
+        occurred_at: said.occurred_at.filter(|_| known.occurred_at.is_none()),
+        casualties: said.casualties.filter(|_| known.casualties.is_none()),
+        hazards: said.hazards.filter(|_| known.hazards.is_none()),
+        ..Assessment::default()
+    }
+}
+
+/// An agency's words, with what of them would stand nowhere else: a number for an alert that has its own, the alert that
+/// they are about where they do not come into it.
+fn case_text(text: String, m: &Incoming, is_known: bool, about: Option<AlertNo>) -> String {
+    if m.case.is_none() {
+        return text;
+    }
+    let phone = m.phone.as_deref().filter(|_| is_known).map(|phone| format!(" [电话 {phone}]"));
+    let about = about.map(|no| format!(" [关于警情 {no}]"));
+    text + &phone.unwrap_or_default() + &about.unwrap_or_default()
 }
 
 /// Cuts what is too long; the marks of what was.

@@ -32,6 +32,8 @@ pub struct Orders {
 const ANSWERED_WITHIN_S: i64 = 24 * 3600;
 /// Characters of a remark, and of what an order says of an alert.
 const REMARK_MAX: usize = 1000;
+/// Digits that may have been meant for the code of a result.
+const CODE_MAX: usize = 6;
 const ORDER_TEXT_MAX: usize = 80;
 
 /// The steps by their digits, as the order names them.
@@ -154,7 +156,8 @@ impl Casebook {
         let no = self.called_lately(at, &officer)?;
         let taken = self.step_by_message(at, no, step, (&officer, rest), &orders);
         // Words that no step has taken, or not all of them, are heard as anybody's report.
-        let is_heard = taken.is_err() && rest.chars().any(char::is_alphabetic) || rest.chars().count() > REMARK_MAX;
+        let is_code = |word: &str| word.len() <= CODE_MAX && word.bytes().all(|b| b.is_ascii_digit());
+        let is_heard = taken.is_err() && !is_code(rest) || rest.chars().count() > REMARK_MAX;
         let answer = match taken {
             Ok(()) => format!("已记录:{name} …{}", &no.as_str()[21..]),
             Err(why) if is_heard => format!("未能记录:{why}。已转接警员"),

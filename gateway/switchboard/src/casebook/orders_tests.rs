@@ -243,7 +243,9 @@ fn words_that_no_step_takes_are_heard_as_anybody_s_report() {
     s.tell(ToCasebook::Triage { at, no, said, place, request });
     s.writes("sms", OFFICER, "4 我受伤了,请求支援");
     assert!(is_heard(&s, "4 我受伤了,请求支援"));
-    // What has no words is told, and is no report.
+    s.writes("sms", OFFICER, "6 🆘");
+    assert!(is_heard(&s, "6 🆘"));
+    // A wrong code alone is told, and is no report.
     let before = s.alerts();
     s.writes("sms", OFFICER, "6 99");
     assert_eq!(s.alerts(), before);

@@ -161,3 +161,88 @@ fn nobody_is_written_to_by_a_name_that_is_none() {
     s.durable();
     assert_eq!((s.refused.len(), s.sent.len()), (4, 0));
 }
+
+#[test]
+fn a_call_back_that_silence_takes_away_is_owed_again_whenever_it_came_unless_somebody_spoke_since() {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum When {
+        WhileItRang,
+        WhileCalledBack,
+        IntoTheCall,
+        SpokenSince,
+    }
+    for when in [When::WhileItRang, When::WhileCalledBack, When::IntoTheCall, When::SpokenSince] {
+        let mut s = Story::new();
+        let call = number(1);
+        s.calls(call, HER);
+        if when != When::WhileItRang {
+            s.hangs_up(call);
+        }
+        if when == When::WhileCalledBack {
+            s.fact(call, casework::Fact::Call(casework::CallFact::CallingBack));
+        }
+        s.silent = true;
+        let silent = s.writes("wechat", "bob", "hush");
+        s.silent = false;
+        s.join(silent, call);
+        if when == When::WhileItRang {
+            s.hangs_up(call);
+        }
+        if when == When::WhileCalledBack {
+            s.fact(call, casework::Fact::Call(casework::CallFact::Unreached));
+        }
+        s.given(call);
+        s.done(call);
+        for _ in 0..2 {
+            s.fact(call, casework::Fact::Call(casework::CallFact::Recorded { media: Vec::new() }));
+        }
+        if when == When::SpokenSince {
+            let again = number(2);
+            s.calls(again, HER);
+            call_is_over(&mut s, again);
+            s.fact(again, casework::Fact::Call(casework::CallFact::Ended));
+        }
+        s.restart();
+        s.rung.clear();
+        s.split(call, "wechat", "bob");
+        let is_rung = s.record(call).state == State::Abandoned && s.rung.contains(&"1 nowhere".to_owned());
+        assert_eq!(is_rung, when != When::SpokenSince, "{when:?}: {:?} {:?}", s.rung, s.record(call).state);
+    }
+}
+
+#[test]
+fn a_complaint_reaches_what_a_follow_up_went_on_as() {
+    let mut s = Story::new();
+    let first = s.writes("wechat", "alice", "alice");
+    let long = "城东所打人".repeat(380);
+    let next = (0..300).map(|n| s.writes("wechat", "alice", &format!("{n} {long}"))).find(|no| *no != first);
+    let next = next.expect("the record is full at some time");
+    let other = s.writes("sms", HER, "here");
+    s.join(next, other);
+    let said = Box::new(Assessment { complaint_of: Some("370402510000".into()), ..Assessment::default() });
+    let (at, place, request) = (s.wall(), None, RequestId(11));
+    s.tell(ToCasebook::Triage { at, no: first, said, place, request });
+    assert!([first, next, other].iter().all(|no| s.record(*no).incident.complaint_of.is_some()));
+}
+
+#[test]
+fn a_start_breaks_no_promise_that_whoever_is_written_with_can_keep() {
+    let mut s = Story::new();
+    let call = number(1);
+    s.calls(call, HER);
+    s.hangs_up(call);
+    s.fact(call, casework::Fact::Call(casework::CallFact::CallingBack));
+    s.fact(call, casework::Fact::Call(casework::CallFact::Unreached));
+    for _ in 0..2 {
+        s.fact(call, casework::Fact::Call(casework::CallFact::Recorded { media: Vec::new() }));
+    }
+    assert_eq!(s.record(call).state, State::Closed);
+    let before = events_broken(&s);
+    assert_eq!(s.writes("sms", HER, "help"), call);
+    s.restart();
+    assert_eq!(events_broken(&s), before, "there is time yet");
+}
+
+fn events_broken(s: &Story) -> usize {
+    super::tests::events(&s.kept).iter().filter(|e| e.deadline.is_some()).count()
+}

@@ -50,13 +50,25 @@ impl Casebook {
 
     /// A complaint is about the matter: every alert that is one with this one hears of it, and of its being taken back.
     pub(super) fn spread_complaint(&mut self, at: Wall, no: AlertNo, unit: &str) {
-        let root = self.alerts.goes_on_as(no);
-        let members = self.alerts.members(root);
-        let following = self.alerts.that_follow(&members);
-        for other in members.iter().copied().chain(following).filter(|other| *other != no) {
-            self.complain(at, other, unit);
+        // What it is one with, what goes on from there, and what that is one with.
+        let mut all = vec![no];
+        let mut looked_at = 0;
+        while let Some(next) = all.get(looked_at).copied() {
+            looked_at += 1;
+            let one = self.alerts.members(self.alerts.goes_on_as(next));
+            let following = self.alerts.that_follow(&one);
+            for other in one.into_iter().chain(following) {
+                if !all.contains(&other) {
+                    all.push(other);
+                }
+            }
         }
-        members.into_iter().for_each(|member| self.withdraw_orders(at, member));
+        for other in all {
+            if other != no {
+                self.complain(at, other, unit);
+            }
+            self.withdraw_orders(at, other);
+        }
     }
 
     /// This alert complains of this unit, of which it may know already; empty: of nobody.
