@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 use codecs::audio::chunk::pieces;
 use codecs::audio::wav::Wav;
-use codecs::chat::{qq, wechat, weibo};
+use codecs::chat::{agency, qq, wechat, weibo};
 use codecs::record::{AlertNo, AlertRecord, CloudEvent, Duty, Note, Stamp};
 use codecs::rtp::{Packet, TelephoneEvent, is_rtcp};
 use codecs::sip::auth::{Algorithm, DigestFields};
@@ -181,6 +181,15 @@ pub(crate) fn qq(data: &[u8]) {
 pub(crate) fn weibo(data: &[u8]) {
     if let Ok(message) = weibo::read(data) {
         assert!(message.location.is_none_or(|l| l.point.is_sane()));
+    }
+}
+
+/// What is read of a case can be kept.
+pub(crate) fn agency(data: &[u8]) {
+    if let Ok(told) = agency::read(data) {
+        assert!((1..=128).contains(&told.id.len()) && (1..=128).contains(&told.case_no.len()));
+        assert!(told.hops <= 8 && told.text.chars().count() <= 2000);
+        assert!(told.location.is_none_or(|l| l.point.is_sane()) && told.said.fault().is_none());
     }
 }
 

@@ -34,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "wechat", run: codec::wechat, seeds: seeds::wechats },
     Target { name: "qq", run: codec::qq, seeds: seeds::qqs },
     Target { name: "weibo", run: codec::weibo, seeds: seeds::weibos },
+    Target { name: "agency", run: codec::agency, seeds: seeds::agencies },
     Target { name: "app_frame", run: app::frame, seeds: seeds::app_frames },
     Target { name: "app_sessions", run: app::sessions, seeds: seeds::app_sessions },
     Target { name: "webhook", run: codec::webhook, seeds: seeds::webhooks },

@@ -166,6 +166,18 @@ pub(crate) fn weibos() -> Vec<Vec<u8>> {
     ])
 }
 
+/// Cases of another agency, and a revision of another front door.
+pub(crate) fn agencies() -> Vec<Vec<u8>> {
+    let mut out = texts(&[
+        "{\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"/119\",\"type\":\"t\",\"subject\":\"F1\",\"sequence\":\"3\",\"hops\":1,\
+         \"data\":{\"text\":\"x\",\"level\":2,\"category\":\"400100\",\"location\":{\"lon\":117.5,\"lat\":34.8,\"datum\":\"GCJ02\"}}}",
+        "{\"specversion\":\"1.0\",\"id\":\"e\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"case_no\":\"1\",\"alert_no\":\
+         \"370400000000202611291000000079\",\"text\":\"x\",\"hazards\":{\"weapons\":true},\"silent\":true}}",
+    ]);
+    out.extend(crate::shard::events_of(&shards()[0]).into_iter().take(3));
+    out
+}
+
 pub(crate) fn webhooks() -> Vec<Vec<u8>> {
     texts(&["v1,AAAA v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use codecs::chat::agency::{self, Told};
-use codecs::record::{Address, AlertNo, External, Form};
+use codecs::record::{Address, External, Form};
 use codecs::time::Mono;
 use serde_json::json;
 use switchboard::{AgencyCase, Body as Words, Case, Incoming};
@@ -30,20 +30,6 @@ impl Paces {
         let takes = *left >= 1.0;
         *left -= f64::from(u8::from(takes));
         takes
-    }
-}
-
-/// Whose alert numbers are ours.
-#[derive(Clone, Debug)]
-pub struct Ours {
-    pub unit: String,
-    pub node: u8,
-}
-
-impl Ours {
-    fn has(&self, no: &AlertNo) -> bool {
-        let (unit, node) = (&no.as_str()[..12], no.as_str().as_bytes()[20]);
-        unit == self.unit && node == b'0' + self.node
     }
 }
 
@@ -70,29 +56,24 @@ pub(super) async fn message(
         Err(what) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", &what, name),
     };
     let id = told.id.clone();
-    match report(api, case_of(api, name, told)).await {
+    match report(api, case_of(name, told)).await {
         Ok(no) => axum::Json(json!({"id": id, "alert_no": no})).into_response(),
         Err(problem) => problem.into_response(),
     }
 }
 
-fn case_of(api: &Api, name: &str, told: Told) -> Incoming {
+fn case_of(name: &str, told: Told) -> Incoming {
     let mut forms = vec![Form::Text];
     if told.location.is_some() {
         forms.push(Form::Location);
     }
     let external = External { system: name.to_owned(), no: told.case_no.clone() };
-    let case = AgencyCase {
-        case: Case { external, order: told.order, hops: told.hops },
-        about: told.about,
-        // Another front door of this kind has numbers of its own.
-        echo: told.echo.filter(|no| api.ours.has(no)),
-        said: told.said,
-    };
+    let case =
+        AgencyCase { case: Case { external, order: told.order, hops: told.hops }, about: told.about, said: told.said };
     Incoming {
         from: Address { channel: name.to_owned(), user: told.case_no },
-        // Two sources may name theirs alike.
-        message_id: format!("{}:{}", told.source, told.id),
+        // Two sources may name theirs alike; neither has blanks.
+        message_id: format!("{} {}", told.source, told.id),
         session: None,
         to: name.to_owned(),
         body: Words::Text(told.text),
@@ -117,13 +98,5 @@ mod tests {
         assert!(paces.takes("120", 10, at(0)));
         assert!(!paces.takes("119", 10, at(50)) && paces.takes("119", 10, at(150)));
         assert_eq!((0..100).filter(|_| paces.takes("119", 10, at(60_000))).count(), 20, "no more is saved up");
-    }
-
-    #[test]
-    fn a_number_of_ours_is_told_from_that_of_another_front_door() {
-        let ours = Ours { unit: "370400000000".into(), node: 1 };
-        let no = |unit, node| AlertNo::mint(unit, 20_261_130, node, 7);
-        assert!(ours.has(&no("370400000000", 1)));
-        assert!(!ours.has(&no("370400000000", 2)) && !ours.has(&no("370500000000", 1)));
     }
 }

@@ -82,7 +82,6 @@ pub struct Api {
     /// Rings a sink to try its dead letters again.
     pub sinks: Arc<[Arc<Standing>]>,
     pub paces: Arc<agency::Paces>,
-    pub ours: agency::Ours,
     pub channels: Channels,
     pub notices: Notices,
     /// Texts that a call taker sends by name.

@@ -106,7 +106,6 @@ pub(super) fn serve(
         templates: Arc::new(std::mem::take(&mut city.templates)),
         sinks: sinks.clone().into(),
         paces: Arc::default(),
-        ours: api::agency::Ours { unit: settings.unit.clone(), node: settings.node },
         seen: Arc::default(),
         long: Arc::default(),
         installation: installation.clone(),

@@ -197,7 +197,7 @@ fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
             complain(format!("group.{name}.overflow"), "GW-0210", what);
         }
     }
-    let mut told = BTreeMap::new();
+    let (mut told, mut dirs) = (BTreeMap::new(), BTreeMap::new());
     for (name, sink) in &config.sink {
         let odd = |c: char| !(c.is_alphanumeric() || c == '_' || c == '-');
         if name.is_empty() || name.len() > 64 || name.contains(odd) {
@@ -225,6 +225,12 @@ fn names_wrong(config: &Config, all: &mut Vec<Wrong>) {
         for field in super::gives::unknown_parts(&sink.fields) {
             let what = format!("sink.{name}: no record has a part `{field}`");
             complain(format!("sink.{name}.fields"), "GW-0253", what);
+        }
+        if let Some(spool) = &sink.spool
+            && let Some(other) = dirs.insert(&spool.dir, name)
+        {
+            let what = format!("sink.{name}.spool.dir: it is sink.{other}'s too");
+            complain(format!("sink.{name}.spool.dir"), "GW-0256", what);
         }
         for (key, code, why) in sink.mistakes() {
             let key = if key.is_empty() { format!("sink.{name}") } else { format!("sink.{name}.{key}") };

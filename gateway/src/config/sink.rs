@@ -6,6 +6,7 @@ use std::str::FromStr as _;
 use codecs::webhook;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio_postgres::config::SslMode;
 
 use crate::sink::excerpt::Gives;
 use crate::sink::nats::Nats;
@@ -89,6 +90,8 @@ pub struct SpoolSink {
     pub most: usize,
 }
 
+const NO_PASSWORD: &str = "a password stands in a file or a variable, and not in the address";
+
 fn default_tries() -> u32 {
     20
 }
@@ -117,16 +120,27 @@ impl Sink {
             if !http.url.starts_with("http://") && !http.url.starts_with("https://") {
                 mistakes.push(("http.url", "GW-0230", "an address begins with http:// or https://".into()));
             }
+            let authority = http.url.split('/').nth(2).unwrap_or_default();
+            if authority.contains('@') {
+                mistakes.push(("http.url", "GW-0230", NO_PASSWORD.into()));
+            }
             if !(1..=64).contains(&http.at_once) {
                 mistakes.push(("http.at_once", "GW-0256", "1 to 64 requests are made at once".into()));
             }
         }
         if let Some(nats) = &self.nats {
-            if let Err(error) = nats.servers() {
-                mistakes.push(("nats.url", "GW-0230", error));
+            match nats.servers() {
+                Err(error) => mistakes.push(("nats.url", "GW-0230", error)),
+                Ok(servers) if servers.iter().any(|s| s.username().is_some() || s.password().is_some()) => {
+                    mistakes.push(("nats.url", "GW-0230", NO_PASSWORD.into()));
+                }
+                Ok(_) => {}
             }
             let odd = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-');
-            if nats.stream.is_empty() || nats.stream.contains(odd) {
+            if !(1..=5).contains(&nats.replicas) {
+                mistakes.push(("nats.replicas", "GW-0256", "a stream has 1 to 5 copies".into()));
+            }
+            if nats.stream.is_empty() || nats.stream.len() > 64 || nats.stream.contains(odd) {
                 mistakes.push(("nats.stream", "GW-0256", "a stream is named by letters, digits, - and _".into()));
             }
             if nats.user.is_some() != nats.password.is_some() {
@@ -138,8 +152,13 @@ impl Sink {
         {
             mistakes.push(("postgres.url", "GW-0230", error));
         }
-        if self.spool.as_ref().is_some_and(|spool| spool.most == 0) {
-            mistakes.push(("spool.most", "GW-0256", "one file may lie there at least".into()));
+        if let Some(spool) = &self.spool {
+            if spool.most == 0 {
+                mistakes.push(("spool.most", "GW-0256", "one file may lie there at least".into()));
+            }
+            if spool.dir.as_os_str().is_empty() {
+                mistakes.push(("spool.dir", "GW-0256", "files appear in a directory".into()));
+            }
         }
         mistakes
     }
@@ -193,7 +212,14 @@ impl PostgresSink {
         let mut config =
             read.ok_or_else(|| "an address is postgres://USER@HOST/DATABASE".to_owned())?.map_err(|e| e.to_string())?;
         if config.get_password().is_some() {
-            return Err("a password stands in a file or a variable, and not in the address".into());
+            return Err(NO_PASSWORD.into());
+        }
+        // Whoever names an authority wants to know whom they speak to.
+        if self.ca.is_some() {
+            match config.get_ssl_mode() {
+                SslMode::Disable => return Err("with `ca` there is TLS, and the address turns it off".into()),
+                _ => _ = config.ssl_mode(SslMode::Require),
+            }
         }
         if let Some(password) = password {
             config.password(password);
@@ -229,6 +255,9 @@ mod tests {
             ),
             ("[nats]\nurl = \"http://a:4222\"\nstream = \"a.b\"", &["GW-0230 nats.url", "GW-0256 nats.stream"]),
             ("[nats]\nurl = \"nats://a\"\nuser = \"me\"", &["GW-0256 nats.user"]),
+            ("[nats]\nurl = \"nats://me:secret@a\"\nreplicas = 0", &["GW-0230 nats.url", "GW-0256 nats.replicas"]),
+            ("[http]\nurl = \"http://me:secret@a/\"\nsecret = { env = \"A\" }", &["GW-0230 http.url"]),
+            ("[postgres]\nurl = \"postgres://a@b/c?sslmode=disable\"\nca = \"ca.pem\"", &["GW-0230 postgres.url"]),
             ("[postgres]\nurl = \"mysql://a/b\"", &["GW-0230 postgres.url"]),
             ("[postgres]\nurl = \"postgres://a:secret@b/c\"", &["GW-0230 postgres.url"]),
             ("[spool]\ndir = \"a\"\nmost = 0", &["GW-0256 spool.most"]),

@@ -4,6 +4,7 @@
 //! not fit, a page that is not found) is waited out, however long it takes. What is wrong with one event goes to the
 //! dead letters, and later events of its alert with it.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use super::way::{Outcome, Told, Way};
 
 /// After the last event has become durable a sink has so long to take what is left.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+/// Whoever says "at once" is asked again after this.
+const WAIT_LEAST: Duration = Duration::from_millis(200);
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Tries after which a way that does not work is an alarm.
@@ -231,7 +234,7 @@ impl Sink {
                 self.health.worse("sink", "GW-3306", format!("{}: {why}", self.name));
             }
             let jittered = wait.mul_f64(0.5 + f64::from(crate::clock::random::<1>()[0]) / 256.0);
-            tokio::time::sleep(asked.unwrap_or(jittered).min(WAIT_MAX)).await;
+            tokio::time::sleep(asked.unwrap_or(jittered).clamp(WAIT_LEAST, WAIT_MAX)).await;
             wait = (wait * 2).min(WAIT_MAX);
         }
         false
@@ -259,15 +262,17 @@ impl Sink {
     /// Of each what it is given, on its way.
     async fn attempt(&mut self, events: &[&Event]) -> Vec<Outcome> {
         let excerpts: Vec<_> = events.iter().map(|e| self.excerpt.of(&e.body)).collect();
-        let told: Vec<Told<'_>> = events
-            .iter()
-            .zip(&excerpts)
-            .map(|(event, excerpt)| {
-                let body = excerpt.as_deref().unwrap_or(&event.body);
-                let id = CloudEvent::parts(body).map(|(id, _)| id).unwrap_or_default();
-                Told { sequence: event.sequence, id, body }
-            })
-            .collect();
+        let readable = events.iter().zip(&excerpts).filter_map(|(event, excerpt)| {
+            // It is the whole event's, whatever of it leaves.
+            let id = CloudEvent::parts(&event.body)?.0;
+            Some(Told { sequence: event.sequence, id, body: excerpt.as_deref().ok()? })
+        });
+        let told: Vec<Told<'_>> = readable.collect();
+        if told.len() < events.len() {
+            // One by one then: whichever it is goes to the dead letters, and the others their way.
+            let never = || Outcome::Never("it is no event, or damaged".into());
+            return events.iter().map(|_| never()).collect();
+        }
         self.way.tell(&told).await
     }
 
@@ -280,10 +285,16 @@ impl Sink {
             Ok(lines) => lines,
             Err(error) => return tracing::error!(sink = %self.name, %error, "GW-3304 the dead letters cannot be read"),
         };
-        // Until all were tried, later events of their alerts wait behind them.
+        // Until all were tried, later events of their alerts wait behind them; and behind one that is refused again.
+        let mut refused = BTreeSet::new();
         for line in lines {
             match line {
-                Ok(body) => self.try_again(&Event::new(0, body), dead).await,
+                Ok(body) => {
+                    let event = Event::new(0, body);
+                    if !self.try_again(&event, dead, refused.contains(&event.no)).await {
+                        refused.insert(event.no);
+                    }
+                }
                 Err(error) => {
                     return tracing::error!(sink = %self.name, %error, "GW-3304 the dead letters cannot be read");
                 }
@@ -292,24 +303,30 @@ impl Sink {
         dead.finish();
     }
 
-    /// A dead letter: delivered, or put back.
-    async fn try_again(&mut self, event: &Event, dead: &mut DeadLetters) {
+    /// A dead letter: delivered, or put back, as it is when an earlier one of its alert was. `false`: it was put back.
+    async fn try_again(&mut self, event: &Event, dead: &mut DeadLetters, is_behind: bool) -> bool {
         if self.is_withheld(&event.body) {
-            return;
+            return true;
         }
-        let why = match self.attempt_one(event).await {
+        let outcome = match is_behind {
+            true => Outcome::Never("an earlier one lies there".into()),
+            false => self.attempt_one(event).await,
+        };
+        let why = match outcome {
             Outcome::Done => {
                 if let Some(receipts) = &mut self.receipts
                     && let ForTarget::First(no) = for_target(&event.body, &receipts.target)
                 {
                     receipts.note(no);
                 }
-                return metrics::counter!("gateway_sink_delivered_total", "sink" => self.name.clone()).increment(1);
+                metrics::counter!("gateway_sink_delivered_total", "sink" => self.name.clone()).increment(1);
+                return true;
             }
             Outcome::Later(_, why) | Outcome::Failed(why) | Outcome::Never(why) => why,
         };
         while !self.bury(&event.body, dead, &why) {
             tokio::time::sleep(WAIT_FIRST).await;
         }
+        false
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The journal has the whole; an excerpt is made on the way out, for each delivery anew, and is signed as it leaves.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -62,14 +64,21 @@ const FREE: [&str; 8] = [
 const TELLING: usize = 5;
 const NAME: usize = 2;
 
+/// An event that is no event of ours, or is damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unreadable;
+
 impl Excerpt {
-    /// What leaves for the target; none: the event as it is.
-    pub fn of(&self, event: &[u8]) -> Option<Vec<u8>> {
+    /// What leaves for the target.
+    ///
+    /// # Errors
+    /// It cannot be read: nobody knows what is in it, and nothing of it leaves.
+    pub fn of<'a>(&self, event: &'a [u8]) -> Result<Cow<'a, [u8]>, Unreadable> {
         if *self == Excerpt::default() {
-            return None;
+            return Ok(Cow::Borrowed(event));
         }
-        let mut event: Value = serde_json::from_slice(event).ok()?;
-        let record = event.get_mut("data").filter(|data| data.is_object())?;
+        let mut event: Value = serde_json::from_slice(event).map_err(|_| Unreadable)?;
+        let record = event.get_mut("data").filter(|data| data.is_object()).ok_or(Unreadable)?;
         if self.gives == Gives::Masked {
             mask(record);
         }
@@ -81,7 +90,7 @@ impl Excerpt {
             (Gives::Masked, false) => "masked_parts".into(),
             (Gives::Whole, _) => "parts".into(),
         };
-        serde_json::to_vec(&event).ok()
+        serde_json::to_vec(&event).map(Cow::Owned).map_err(|_| Unreadable)
     }
 
     fn parts(&self, record: &Value) -> Value {
@@ -202,7 +211,8 @@ mod tests {
 
     fn excerpt(gives: Gives, fields: &[&str]) -> Value {
         let fields = fields.iter().map(|f| (*f).to_owned()).collect();
-        let body = Excerpt { gives, fields }.of(&event()).expect("an excerpt");
+        let event = event();
+        let body = Excerpt { gives, fields }.of(&event).expect("an excerpt");
         serde_json::from_slice(&body).expect("JSON")
     }
 
@@ -248,6 +258,16 @@ mod tests {
             })
         );
         assert_eq!(told["excerpt"], "parts");
-        assert!(Excerpt::default().of(&event()).is_none(), "whoever is given all is given the very octets");
+        assert_eq!(
+            Excerpt::default().of(&event()).as_deref(),
+            Ok(&event()[..]),
+            "whoever is given all is given the very octets"
+        );
+        // Half an event, and two that ran together.
+        let (half, two) = (&event()[..200], [event(), event()].concat());
+        for damaged in [half, &two] {
+            let masked = Excerpt { gives: Gives::Masked, fields: Vec::new() };
+            assert_eq!(masked.of(damaged), Err(Unreadable), "nobody knows what is in it");
+        }
     }
 }

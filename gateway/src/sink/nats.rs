@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::{self, stream};
+use async_nats::jetstream::{self, ErrorCode, stream};
 use async_nats::{ConnectOptions, HeaderMap, ServerAddr};
 use futures_util::future::join_all;
 
@@ -35,7 +35,7 @@ impl Nats {
             Ok(jetstream) => jetstream,
             Err(why) => return all(events, &Outcome::Later(None, why)),
         };
-        let receipts = join_all(events.iter().map(|event| publish(&jetstream, event))).await;
+        let receipts = join_all(events.iter().map(|event| publish(&jetstream, &self.stream, event))).await;
         if receipts.iter().any(|r| r.as_ref().is_err_and(|e| e.kind() == PublishErrorKind::StreamNotFound)) {
             // Somebody has deleted it: it is made anew.
             self.jetstream = None;
@@ -68,15 +68,22 @@ impl Nats {
             duplicate_window: DUPLICATES,
             ..stream::Config::default()
         };
-        jetstream.get_or_create_stream(wanted).await.map_err(|e| format!("stream {}: {e}", self.stream))?;
+        let stream =
+            jetstream.get_or_create_stream(wanted).await.map_err(|e| format!("stream {}: {e}", self.stream))?;
+        let takes = |subject: &String| ["alert.v1.>", "alert.>", ">"].contains(&subject.as_str());
+        if !stream.cached_info().config.subjects.iter().any(takes) {
+            return Err(format!("stream {} is there, and takes no alert.v1.>", self.stream));
+        }
         self.jetstream = Some(jetstream.clone());
         Ok(jetstream)
     }
 }
 
-async fn publish(jetstream: &jetstream::Context, event: &Told<'_>) -> Result<(), PublishError> {
+async fn publish(jetstream: &jetstream::Context, stream: &str, event: &Told<'_>) -> Result<(), PublishError> {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", event.id);
+    // None of another name that happens to take these subjects.
+    headers.insert("Nats-Expected-Stream", stream);
     headers.insert("Content-Type", "application/cloudevents+json; charset=UTF-8");
     let body = bytes::Bytes::copy_from_slice(event.body);
     jetstream.publish_with_headers(subject(event), headers, body).await?.await.map(|_| ())
@@ -85,9 +92,18 @@ async fn publish(jetstream: &jetstream::Context, event: &Told<'_>) -> Result<(),
 fn judge(receipt: Result<(), PublishError>) -> Outcome {
     match receipt {
         Ok(()) => Outcome::Done,
-        Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => Outcome::Never(error.to_string()),
+        Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded || is_too_large(&error) => {
+            Outcome::Never(error.to_string())
+        }
         Err(error) => Outcome::Later(None, error.to_string()),
     }
+}
+
+/// More than the stream takes in one message.
+fn is_too_large(error: &PublishError) -> bool {
+    let why = std::error::Error::source(error).and_then(|source| source.downcast_ref::<jetstream::Error>());
+    let too_large = [ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM];
+    why.is_some_and(|why| too_large.contains(&why.error_code()))
 }
 
 /// The district is that of the unit whose number it bears.

@@ -18,6 +18,8 @@ use super::way::{Outcome, Told, all};
 pub(super) const AT_ONCE: usize = 256;
 /// Until a transaction that does not end is given up: the connection with it.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// What is acknowledged is on the disk. Whatever keeps a transaction waiting ends it there before it is given up here.
+const SESSION: &str = "SET synchronous_commit = on; SET statement_timeout = '12s'; SET lock_timeout = '10s'";
 /// The tables and views.
 pub const SCHEMA: &str = include_str!("postgres.sql");
 const VERSION: i32 = 1;
@@ -48,6 +50,10 @@ ON CONFLICT (alert_no) DO UPDATE SET rev = excluded.rev, state = excluded.state,
     arrived_at = excluded.arrived_at, answer_ms = excluded.answer_ms, officer_ms = excluded.officer_ms,
     updated_at = excluded.updated_at, record = excluded.record
 WHERE a.rev < excluded.rev";
+
+const MAY_TELL: &str = "\
+SELECT current_setting('transaction_read_only') = 'off' AND has_table_privilege('gateway.event', 'INSERT')
+    AND has_table_privilege('gateway.alert', 'INSERT') AND has_table_privilege('gateway.alert', 'UPDATE')";
 
 pub struct Postgres {
     pub config: Config,
@@ -96,8 +102,9 @@ impl Postgres {
         match tokio::time::timeout(PATIENCE, self.connect()).await {
             Err(_) => Err("no answer within 15 s".into()),
             Ok(Ok(connected)) => {
+                let may = connected.client.query_one(MAY_TELL, &[]).await.map_err(|e| said(&e))?.get::<_, bool>(0);
                 self.connected = Some(connected);
-                Ok(())
+                may.then_some(()).ok_or_else(|| "the tables are there, and cannot be written".into())
             }
             Ok(Err(why)) => Err(why),
         }
@@ -107,7 +114,7 @@ impl Postgres {
         let tls = MakeRustlsConnect::new(believing(self.ca.as_deref())?);
         let (client, connection) = self.config.connect(tls).await.map_err(|e| said(&e))?;
         tokio::spawn(connection);
-        client.batch_execute("SET synchronous_commit = on").await.map_err(|e| said(&e))?;
+        client.batch_execute(SESSION).await.map_err(|e| said(&e))?;
         match version(&client).await.map_err(|e| said(&e))? {
             Some(VERSION) => {}
             Some(other) if other > VERSION => {
@@ -163,8 +170,9 @@ fn judge(error: &Error) -> Outcome {
     match class {
         // Data exceptions, and constraints that somebody has added.
         Some("22" | "23") => Outcome::Never(said(error)),
-        // Limits of the server that an event is beyond.
-        Some("54") => Outcome::Never(said(error)),
+        // Limits of the server that an event is beyond; what a trigger or a policy of theirs says against it.
+        Some("54" | "P0") => Outcome::Never(said(error)),
+        Some("42") if said(error).contains("row-level security") => Outcome::Never(said(error)),
         _ => Outcome::Later(None, said(error)),
     }
 }

