@@ -286,3 +286,21 @@ fn what_is_acknowledged_while_the_data_directory_is_moved_away_is_there_after_a_
         kept.iter().all(|n| told.contains(&format!("moved {n}.").as_str())).then_some(())
     });
 }
+
+#[test]
+fn a_call_that_a_kill_cut_off_with_no_recording_of_anybody_comes_to_its_end() {
+    let gateway = Gateway::start("nothing-recorded", 24_000);
+    let mut world = World::new(&gateway);
+    let party = world.peers.call(world.trunk, "13800000092", "110", 9).expect("a call");
+    world.until(|s| s.contains(&Happening::Ringing { party }) || s.contains(&Happening::Answered { party }));
+    // It rings on: nobody moves meanwhile.
+    crate::fanout::wait("it is on record", || (alerts(&gateway).len() == 1).then_some(()));
+    let sip = gateway.sip;
+    let again = run_again(gateway.kill(), sip);
+    let mut world = World::new(&again);
+    // They are owed a call, which cannot be made for want of a trunk.
+    eventually(&mut world, || {
+        let all = alerts(&again);
+        (all.len() == 1 && all[0]["state"] == "closed").then_some(())
+    });
+}
