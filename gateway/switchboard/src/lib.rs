@@ -27,6 +27,8 @@ mod shard;
 pub(crate) fn telephone(number: &str) -> String {
     let is_plain = |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b'*' | b'#');
     if !number.bytes().all(is_plain) {
+        let number = number.strip_prefix("tel:").unwrap_or(number);
+        let number = number.split_once(';').map_or(number, |(number, _)| number);
         let said = number.chars().filter_map(dialled);
         return telephone_of_digits(&said.collect::<String>());
     }
@@ -38,7 +40,7 @@ fn dialled(c: char) -> Option<char> {
     match c {
         '０'..='９' => char::from_u32(u32::from(c) - 0xFEE0),
         '＋' => Some('+'),
-        '(' | ')' | '（' | '）' | '.' | '·' | '/' | '-' => None,
+        '(' | ')' | '（' | '）' | '.' | '·' | '/' | '-' | '_' => None,
         c if c.is_whitespace() || ('\u{2010}'..='\u{2015}').contains(&c) => None,
         '－' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' => None,
         c => Some(c),
@@ -136,6 +138,7 @@ mod tests {
             "（138）0000－0021",
             "１３８００００００２１",
             "138\u{200b}00000021",
+            "tel:+86-138-0000-0021;phone-context=+86",
         ] {
             assert_eq!(telephone(number), "13800000021", "{number}");
         }
@@ -149,7 +152,7 @@ mod tests {
         assert_eq!(["4008001234", "+86 400 800 1234"].map(telephone), ["4008001234", "4008001234"]);
         assert_eq!(["+49 30 123456", "0049 30 123456"].map(telephone), ["+4930123456", "+4930123456"]);
         assert_ne!(telephone("+1 380 000 0051"), telephone("13800000051"), "another country's");
-        for other in ["anonymous", "tel:138", "138a", "", "***"] {
+        for other in ["anonymous", "tel:", "138a", "", "***"] {
             assert!(!is_telephone(&telephone(other)), "{other}");
         }
     }
