@@ -221,12 +221,8 @@ pub struct Source {
     pub message_id: String,
     pub validity: Validity,
     /// Through how many agencies it came: one that brings its own event back, or hands it on for ever, is told by it.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub hops: u8,
-}
-
-fn is_none(hops: &u8) -> bool {
-    *hops == 0
 }
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -488,8 +484,8 @@ pub struct AlertRecord {
     pub marks: Vec<String>,
 }
 
-fn is_zero(n: &u32) -> bool {
-    *n == 0
+fn is_zero<T: Default + PartialEq>(n: &T) -> bool {
+    *n == T::default()
 }
 
 impl AlertRecord {

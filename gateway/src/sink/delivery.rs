@@ -24,7 +24,7 @@ use crate::thread::Saboteur;
 use super::Standing;
 use super::excerpt::Excerpt;
 use super::receipts::{ForTarget, Receipts, for_target};
-use super::way::{Outcome, Told, Way};
+use super::way::{Outcome, Told, Way, step_of};
 
 /// After the last event has become durable a sink has so long to take what is left.
 const LAST_WORDS: Duration = Duration::from_millis(300);
@@ -265,7 +265,7 @@ impl Sink {
         let readable = events.iter().zip(&excerpts).filter_map(|(event, excerpt)| {
             // It is the whole event's, whatever of it leaves.
             let id = CloudEvent::parts(&event.body)?.0;
-            Some(Told { sequence: event.sequence, id, body: excerpt.as_deref().ok()? })
+            Some(Told { sequence: event.sequence, id, step: step_of(&event.body), body: excerpt.as_deref().ok()? })
         });
         let told: Vec<Told<'_>> = readable.collect();
         if told.len() < events.len() {

@@ -35,7 +35,7 @@ impl Http {
         let now = self.clock.wall().0 / 1_000_000_000;
         let (id, kind) = (format!("test:{now}"), "cn.gov.police110.sink.test.v1");
         let body = serde_json::json!({"specversion": "1.0", "type": kind, "source": "/gw/test", "id": id, "data": {}});
-        match self.post(&Told { sequence: 0, id: &id, body: body.to_string().as_bytes() }).await {
+        match self.post(&Told { sequence: 0, id: &id, step: "test", body: body.to_string().as_bytes() }).await {
             Outcome::Done => Ok(()),
             Outcome::Later(_, why) | Outcome::Failed(why) | Outcome::Never(why) => Err(why),
         }

@@ -108,18 +108,22 @@ fn is_too_large(error: &PublishError) -> bool {
 
 /// The district is that of the unit whose number it bears.
 fn subject(event: &Told<'_>) -> String {
-    format!("alert.v1.{}.{}", event.id.get(..6).unwrap_or("000000"), event.step())
+    format!("alert.v1.{}.{}", event.id.get(..6).unwrap_or("000000"), event.step)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::way::step_of;
     use super::*;
 
     #[test]
     fn an_event_is_found_by_its_district_and_its_step() {
         let body = br#"{"specversion":"1.0","type":"cn.gov.police110.alert.deadline.breach.v1","source":"/gw","id":"x:1","data":{}}"#;
-        let told = Told { sequence: 1, id: "370400000000202611301000000078:2", body };
+        let told = Told { sequence: 1, id: "370400000000202611301000000078:2", step: step_of(body), body };
         assert_eq!(subject(&told), "alert.v1.370400.deadline.breach");
-        assert_eq!(subject(&Told { sequence: 1, id: "", body: b"{}" }), "alert.v1.000000.unknown");
+        assert_eq!(
+            subject(&Told { sequence: 1, id: "", step: step_of(b"{}"), body: b"{}" }),
+            "alert.v1.000000.unknown"
+        );
     }
 }

@@ -92,7 +92,7 @@ impl Postgres {
         };
         let Connected { client, tell } = self.connected.insert(connected);
         let ids: Vec<&str> = events.iter().map(|e| e.id).collect();
-        let steps: Vec<&str> = events.iter().map(Told::step).collect();
+        let steps: Vec<&str> = events.iter().map(|e| e.step).collect();
         let bodies: Vec<Cow<'_, str>> = events.iter().map(|e| text(e.body)).collect();
         client.execute(&*tell, &[&ids, &steps, &bodies]).await.map_err(|e| judge(&e))?;
         Ok(())

@@ -79,7 +79,7 @@ mod tests {
     }
 
     fn told(sequence: u64, body: &str) -> Told<'_> {
-        Told { sequence, id: "1:1", body: body.as_bytes() }
+        Told { sequence, id: "1:1", step: "arrived", body: body.as_bytes() }
     }
 
     #[test]

@@ -30,16 +30,16 @@ pub enum Outcome {
 pub struct Told<'a> {
     pub sequence: u64,
     pub id: &'a str,
+    /// `answered`, `deadline.breach`: the middle of its type.
+    pub step: &'a str,
     pub body: &'a [u8],
 }
 
-impl Told<'_> {
-    /// `answered`, `deadline.breach`: the middle of its type.
-    pub fn step(&self) -> &str {
-        CloudEvent::kind_of(self.body)
-            .and_then(|kind| kind.strip_prefix("cn.gov.police110.alert.")?.strip_suffix(".v1"))
-            .unwrap_or("unknown")
-    }
+/// The step that a whole event tells of, whatever of it leaves.
+pub fn step_of(event: &[u8]) -> &str {
+    let kind = CloudEvent::kind_of(event).unwrap_or_default();
+    let step = kind.strip_prefix("cn.gov.police110.alert.").and_then(|rest| rest.strip_suffix(".v1"));
+    step.unwrap_or("unknown")
 }
 
 /// How much goes out together.
