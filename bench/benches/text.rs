@@ -11,7 +11,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use sms::{Carrier, CarrierConfig, Line, LinkId, Output as LinkOutput, Protocol, Verdict};
 use store::disk::Files;
 use store::journal::{Config, Door as _, Journal};
-use switchboard::{Body, Casebook, CasebookOutput, Incoming, RequestId, ToCasebook};
+use switchboard::{
+    Body, Casebook, CasebookOutput, Clue, Incoming, Keyword, KeywordTable, RequestId, Sounds, Suggestions, ToCasebook,
+};
 
 const TEXT: &[u8] = &[0x67, 0x09, 0x4e, 0xba, 0x62, 0x53, 0x67, 0xb6];
 const WALL: Wall = Wall(1_795_302_900_000_000_000);
@@ -174,5 +176,23 @@ fn through(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, through);
+/// A text of 500 characters with 10,000 words of danger, a tenth of them by their sound, and as many that speak for
+/// categories.
+fn read(c: &mut Criterion) {
+    let ideograph = |n: u32| char::from_u32(0x4E00 + n * 7919 % 0x5000).unwrap_or('一');
+    let word = |n: u32| (0..2 + n % 3).map(|k| ideograph(n * 13 + k)).collect::<String>();
+    let mut sounds = Sounds::default();
+    (0..400).for_each(|n| sounds.add(&(0..8).map(|k| ideograph(n * 31 + k * 3)).collect::<String>()));
+    let keyword = |n| Keyword { word: word(n), level: 2, by_sound: n % 10 == 0, ..Keyword::default() };
+    let keywords = KeywordTable::new((0..10_000).map(keyword).collect(), &sounds).expect("a table");
+    let clue = |n: u32| Clue { word: word(n + 7), category: "100700".into(), percent: 40, by_sound: false };
+    let suggestions = Suggestions::new((0..10_000).map(clue).collect(), Default::default(), &sounds).expect("a table");
+    let text: String = (0..500).map(|n| if n % 40 == 39 { '，' } else { ideograph(n * 3 + 5) }).collect();
+    let mut group = c.benchmark_group("a text of 500 characters read with 10,000 words");
+    group.bench_function("of danger", |b| b.iter(|| keywords.find(std::hint::black_box(&text)).len()));
+    group.bench_function("for categories", |b| b.iter(|| suggestions.of(std::hint::black_box(&text)).len()));
+    group.finish();
+}
+
+criterion_group!(benches, through, read);
 criterion_main!(benches);

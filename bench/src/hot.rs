@@ -222,6 +222,7 @@ fn casebook_telling(at: Wall, rules: switchboard::Rules) -> Casebook {
         shards: 1,
         luck: 0,
         keywords: KeywordTable::empty(),
+        suggestions: switchboard::Suggestions::none(),
         channels: vec![rule],
         grids: Arc::new(GridMap::new(Vec::new())),
         subscribers: Arc::default(),

@@ -11,10 +11,10 @@
 pub mod address;
 pub mod audio;
 pub mod chat;
+pub mod fold;
 pub mod geo;
 pub mod journal;
 pub mod record;
-pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;

@@ -13,7 +13,8 @@ mod number;
 pub use envelope::{CloudEvent, SealedJson, Step};
 pub use handling::{Handling, HandlingStep, Limit, Promise, Push, Signature, Timer};
 pub use incident::{
-    Assessment, Casualties, Flag, Fraud, Hazards, Incident, IncidentKind, KeywordHit, Major, Triage, Vehicle,
+    Assessment, Casualties, Flag, Fraud, Hazards, Incident, IncidentKind, KeywordHit, Major, Suggestion, Triage,
+    Vehicle,
 };
 pub use message::{Address, Attached, Direction, LineState, Safety, TextLine, Writer};
 pub use note::{Duty, Note};

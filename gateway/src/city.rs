@@ -2,6 +2,8 @@
 //!
 //! Made from a configuration and its tables, or synthesized for the demo.
 
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use codecs::geo::{self, Point, parse_geojson};
 use codecs::record::Role;
 use codecs::sip::auth::ha1;
 use switchboard::{
-    Account, ChannelRule, Grid, GridMap, Group, GroupId, Keyword, Orders, Patience, Policy, RegistrarRules, Responder,
-    Rules, Seat, Subscriber, Trunk,
+    Account, Category, ChannelRule, Grid, GridMap, Group, GroupId, Keyword, Orders, Patience, Policy, RegistrarRules,
+    Responder, Rules, Seat, Sounds, Subscriber, Suggestions, Trunk,
 };
 
 use crate::channel;
@@ -31,6 +33,11 @@ pub struct City {
     pub trunks: Vec<Trunk>,
     pub subscribers: Arc<BTreeMap<String, Subscriber>>,
     pub keywords: Vec<Keyword>,
+    /// Characters that sound alike, where it matters.
+    pub sounds: Sounds,
+    pub suggestions: Suggestions,
+    /// The kinds of incidents, by code; none: any six digits are one.
+    pub categories: BTreeMap<String, Category>,
     /// What came of an alert, by code; none: whoever reports back says what they like.
     pub result_codes: BTreeMap<String, String>,
     /// Who is told of an alert.
@@ -197,7 +204,7 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
     let subscribers = config.tables.subscribers.as_ref().map(|f| subscribers(&base.join(f), p)).unwrap_or_default();
     let codes = config.tables.result_codes.as_ref();
     let result_codes = codes.map(|f| self::result_codes(&base.join(f), p)).unwrap_or_default();
-    let keywords = config.tables.keywords.as_ref().map(|f| keywords(&base.join(f), p)).unwrap_or_default();
+    let words::Words { keywords, sounds, suggestions, categories } = words::read(config, base, p);
     let chain = |unit: &String| grids.chain(unit).map(str::to_owned).collect();
     let units = |s: &Sink| s.unit.as_ref().map(chain).unwrap_or_default();
     let targets = config.sink.values().filter_map(|s| Some((s.target.as_deref()?, units(s)))).collect();
@@ -224,6 +231,9 @@ pub fn load(config: &Config, base: &Path) -> Result<City, Vec<Problem>> {
         trunks,
         subscribers: Arc::new(subscribers),
         keywords,
+        sounds,
+        suggestions,
+        categories,
         orders: config.orders.as_ref().map(|o| Orders::new(o.channel.clone(), telephones, result_codes.clone())),
         result_codes,
         rules,
@@ -624,24 +634,6 @@ fn result_codes(file: &Path, p: &mut Vec<Problem>) -> BTreeMap<String, String> {
         let (code, name) = (table.cell(row, "code").to_owned(), table.cell(row, "name").to_owned());
         if code.is_empty() || code.chars().count() > 64 || name.is_empty() || all.insert(code, name).is_some() {
             p.push(table.problem(row, "GW-0246", "a result needs a code of its own and a name".into()));
-        }
-    }
-    all
-}
-
-fn keywords(file: &Path, p: &mut Vec<Problem>) -> Vec<Keyword> {
-    let text = read(file, p);
-    let table = Table::parse(file, &text, &["word", "level", "category"], p);
-    let mut all = Vec::new();
-    for row in &table.rows {
-        let cell = |c| table.cell(row, c);
-        match cell("level").parse::<u8>() {
-            Ok(level @ 1..=4) if !cell("word").is_empty() => {
-                let category = Some(cell("category")).filter(|c| !c.is_empty()).map(str::to_owned);
-                let silent = table.flag(row, "silent", p);
-                all.push(Keyword { word: cell("word").into(), level, category, silent });
-            }
-            _ => p.push(table.problem(row, "GW-0229", "a keyword needs a word and a level from 1 to 4".into())),
         }
     }
     all

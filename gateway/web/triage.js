@@ -41,10 +41,32 @@ function now() {
   return said;
 }
 
+/** Categories that the words speak for: one is taken by a press, and nothing is said before the form is sent. */
+function offer(suggested) {
+  const place = document.getElementById("suggested");
+  const told = JSON.stringify(suggested || []);
+  if (place.dataset.told === told) return;
+  place.dataset.told = told;
+  place.hidden = !suggested?.length;
+  const buttons = (suggested || []).map(({ category, name, percent, words: said }) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = `${category} ${name || ""} ${percent} % (${said.join(", ")})`;
+    button.addEventListener("click", () => {
+      field("category").value = category;
+      document.getElementById("saved").textContent = "";
+      field("category").focus();
+    });
+    return button;
+  });
+  place.replaceChildren(...buttons);
+}
+
 /** Shows an alert: what somebody is filling in stays, the rest follows. */
 export function fill(no, alert) {
   form.hidden = !alert;
   if (!alert) return;
+  offer(alert.suggested);
   const fresh = read(alert);
   const mine = shown === no ? now() : fresh;
   const kept = (name) => shown === no && mine[name] !== known[name];

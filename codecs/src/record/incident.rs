@@ -73,9 +73,34 @@ pub struct Incident {
     /// 情指勤舆: it is led as a major alert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub major: Option<Major>,
+    /// Words of the dictionary that were found in what was said and written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clues: Vec<String>,
+    /// What they speak for, the surest first; nothing is decided by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suggested: Vec<Suggestion>,
     /// Every triage with its author, oldest first: what two of them say against each other stays to be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub triage: Vec<Triage>,
+}
+
+/// A category that the words of a report speak for, and whose it would be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Suggestion {
+    #[schemars(regex(pattern = r"^[0-9]{6}$"))]
+    pub category: String,
+    /// As the city calls it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// How sure the words make it: 20 to 99.
+    pub percent: u8,
+    pub words: Vec<String>,
+    /// 办理单位.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub handling: String,
+    /// 督办单位.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub supervising: String,
 }
 
 /// Since when an alert is led as a major one, and why.

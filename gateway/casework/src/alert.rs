@@ -25,6 +25,7 @@ use crate::deadline::{self, Deadlines};
 use crate::fact::{Arrival, CallFact, Fact, IncidentFact, JoinFact, TextFact};
 use crate::fanout::Rules;
 use crate::keyword::KeywordTable;
+use crate::suggest::Suggestions;
 
 /// The longest text of a report (BJNR).
 const TEXT_MAX: usize = 2000;
@@ -98,6 +99,7 @@ pub struct Alerts {
     source: String,
     node: String,
     keywords: KeywordTable,
+    suggestions: Suggestions,
     rules: Rules,
     /// Shared with the events that tell of them; whoever changes one makes it its own.
     open: BTreeMap<AlertNo, Arc<AlertRecord>>,
@@ -123,6 +125,7 @@ impl Alerts {
             source,
             node,
             keywords,
+            suggestions: Suggestions::none(),
             rules: Rules::default(),
             open: BTreeMap::new(),
             recordings: BTreeMap::new(),
@@ -135,6 +138,11 @@ impl Alerts {
             actor: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// What is suggested from now on is suggested by these.
+    pub fn set_suggestions(&mut self, suggestions: Suggestions) {
+        self.suggestions = suggestions;
     }
 
     /// Whoever is told of an alert from now on is told by these.
@@ -379,10 +387,12 @@ impl Alerts {
                 let by = self.actor.as_deref().unwrap_or("gateway");
                 incident::note_triage(record, at, by, said);
                 let text = said.text.as_deref().unwrap_or_default();
+                incident::note_clues(record, &self.suggestions, text);
                 incident::note_keywords(record, at, &self.keywords, text, "triage".into()).0
             }
             IncidentFact::Located(_) | IncidentFact::Tracked { .. } => Vec::new(),
         };
+        incident::place_suggestions(record, &self.suggestions);
         let complaint = matches!(fact, IncidentFact::Triaged(said) if said.complaint_of.is_some());
         if complaint {
             self.past_the_complained(at, no);

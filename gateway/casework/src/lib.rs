@@ -14,6 +14,7 @@ mod deadline;
 mod fact;
 mod fanout;
 mod keyword;
+mod suggest;
 
 pub use alert::{
     Alerts, Apart, Fetch, Lost, NotTaken, NotWritten, Output, Say, Standing, goes_next, is_call_unfinished, is_late,
@@ -25,4 +26,5 @@ pub use fact::{
     Place, TextFact,
 };
 pub use fanout::{Matter, Planned, Rule, Rules, When};
-pub use keyword::{Keyword, KeywordTable};
+pub use keyword::{Keyword, KeywordTable, Sounds, is_word};
+pub use suggest::{Category, Clue, Suggestions, UnitFor};

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use codecs::audio::chunk::pieces;
 use codecs::audio::wav::Wav;
 use codecs::chat::{agency, qq, wechat, weibo};
+use codecs::geo;
 use codecs::record::{AlertNo, AlertRecord, CloudEvent, Duty, Note, Stamp};
+use codecs::rtp::rtcp as rtcp_codec;
 use codecs::rtp::{Packet, TelephoneEvent, is_rtcp};
 use codecs::sip::auth::{Algorithm, DigestFields};
 use codecs::sip::{
@@ -14,7 +16,6 @@ use codecs::sip::{
     peek_call_id, split_commas, token_list, unquote,
 };
 use codecs::sms::{Alphabet, decode, split, user_data};
-use codecs::{geo, rtcp as rtcp_codec};
 use media::negotiate::{Agreed, Local, Own, Refusal, accept, answer};
 
 const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), 5060);

@@ -129,9 +129,9 @@ pub(crate) fn rtps() -> Vec<Vec<u8>> {
 
 pub(crate) fn rtcps() -> Vec<Vec<u8>> {
     let mut bytes = [0; 256];
-    let sender = codecs::rtcp::Sender { ntp: 1, rtp_timestamp: 2, packets: 3, octets: 4 };
-    let report = codecs::rtcp::Report { ssrc: 9, ..Default::default() };
-    let len = codecs::rtcp::write(&mut bytes, 7, Some(sender), Some(report), "cname");
+    let sender = codecs::rtp::rtcp::Sender { ntp: 1, rtp_timestamp: 2, packets: 3, octets: 4 };
+    let report = codecs::rtp::rtcp::Report { ssrc: 9, ..Default::default() };
+    let len = codecs::rtp::rtcp::write(&mut bytes, 7, Some(sender), Some(report), "cname");
     vec![bytes[..len].to_vec(), unhex("80c90001000000078 1cb000100000007")]
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use codecs::audio::FRAME;
 use codecs::audio::g711::Law;
-use codecs::rtcp::{Report, Sender};
+use codecs::rtp::rtcp::{Report, Sender};
 use codecs::rtp::{Packet, TelephoneEvent};
 use codecs::time::{Mono, Wall};
 
@@ -209,7 +209,7 @@ impl Stream {
             self.strangers += 1;
             return;
         }
-        let Some(heard) = codecs::rtcp::parse(bytes) else { return };
+        let Some(heard) = codecs::rtp::rtcp::parse(bytes) else { return };
         if let Some((ssrc, sender)) = heard.sender
             && Some(ssrc) == self.ssrc_in
         {
@@ -232,7 +232,7 @@ impl Stream {
             octets: self.packets_out * FRAME as u32,
         });
         let report = self.ssrc_in.map(|ssrc| self.reception(now, ssrc));
-        codecs::rtcp::write(target, self.ssrc, sender, report, "gw@110")
+        codecs::rtp::rtcp::write(target, self.ssrc, sender, report, "gw@110")
     }
 
     fn reception(&mut self, now: Mono, ssrc: u32) -> Report {

@@ -13,7 +13,7 @@ use switchboard::replay::Front;
 use switchboard::route::{Route, Router};
 use switchboard::{
     Casebook, CasebookConfig, ChannelRule, Desk, DeskConfig, Grid, GridMap, Group, GroupId, Keyword, KeywordTable, Own,
-    Patience, Policy, QuotaRule, Responder, Seat, SerialBlock, Shard, ShardConfig, ToShard, Trunk,
+    Patience, Policy, QuotaRule, Responder, Seat, SerialBlock, Shard, ShardConfig, Sounds, Suggestions, ToShard, Trunk,
 };
 
 use crate::cast::{OFFICERS, PARTIES, SEATS, SELF};
@@ -71,9 +71,10 @@ fn accounts() -> Vec<Account> {
 }
 
 fn casebook_config(grids: &Arc<GridMap>, (shards, luck): (u16, u32), broken: Option<Rule>) -> CasebookConfig {
-    let keyword = |word: &str, level, silent| Keyword { word: word.into(), level, category: None, silent };
+    let keyword = |word: &str, level, silent| Keyword { word: word.into(), level, silent, ..Keyword::default() };
     let silence = broken != Some(Rule::Silence);
-    let keywords = KeywordTable::new(vec![keyword("持刀", 2, false), keyword(SILENT_WORD, 1, silence)]);
+    let keywords =
+        KeywordTable::new(vec![keyword("持刀", 2, false), keyword(SILENT_WORD, 1, silence)], &Sounds::default());
     let channel = |name: &str, channel, user_is_phone| ChannelRule {
         name: name.into(),
         channel,
@@ -94,6 +95,7 @@ fn casebook_config(grids: &Arc<GridMap>, (shards, luck): (u16, u32), broken: Opt
         node: 1,
         shards,
         luck,
+        suggestions: Suggestions::none(),
         keywords: keywords.expect("builds"),
         channels: vec![channel(CHANNELS[0], Channel::Sms12110, true), channel(CHANNELS[1], Channel::Wechat, false)],
         grids: Arc::clone(grids),

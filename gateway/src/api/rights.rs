@@ -76,6 +76,8 @@ pub struct Places {
     pub linkages: BTreeMap<String, Vec<String>>,
     /// What may have come of an alert; none: whatever is said.
     pub result_codes: BTreeMap<String, String>,
+    /// Kinds of incidents by code; none: any six digits are one.
+    pub categories: BTreeMap<String, String>,
 }
 
 impl Places {

@@ -73,7 +73,7 @@ pub(super) async fn act(
         "answer" => Action::Ready,
         "three-way" => Action::ThreeWay,
         "triage" => {
-            let (said, place) = work::assessment(&body, |unit| state.places.is_unit(unit))?;
+            let (said, place) = work::assessment(&body, &state.places)?;
             Action::Triage { said: Box::new(said), place }
         }
         "drop" => Action::Drop { party: parse_body::<Drop>(&body)?.party },

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use switchboard::{HandlingFact, Place, ToCasebook};
 
+use super::rights::Places;
 use super::who::{Principal, Role};
 use super::{Api, Problem, ask, number, parse_body};
 
@@ -40,7 +41,7 @@ struct Where {
 }
 
 /// What a triage says. A field that no triage has is refused: whoever wrote it believes that it was taken.
-pub(super) fn assessment(body: &Bytes, is_unit: impl Fn(&str) -> bool) -> Result<(Assessment, Option<Place>), Problem> {
+pub(super) fn assessment(body: &Bytes, places: &Places) -> Result<(Assessment, Option<Place>), Problem> {
     let mut whole: Value = parse_body(body)?;
     let at: Where = parse_body(body)?;
     let fields = whole.as_object_mut().ok_or_else(|| unprocessable("a triage is an object"))?;
@@ -62,7 +63,12 @@ pub(super) fn assessment(body: &Bytes, is_unit: impl Fn(&str) -> bool) -> Result
     if let Some(fault) = said.fault() {
         return Err(unprocessable(fault));
     }
-    if said.complaint_of.as_ref().is_some_and(|unit| !unit.is_empty() && !is_unit(unit)) {
+    let known = &places.categories;
+    if said.category.as_ref().is_some_and(|code| !known.is_empty() && !known.contains_key(code)) {
+        let all = known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(unprocessable(format!("category: there are {all}")));
+    }
+    if said.complaint_of.as_ref().is_some_and(|unit| !unit.is_empty() && !places.is_unit(unit)) {
         return Err(unprocessable("complaint_of is the code of a unit, or empty"));
     }
     if at.grid.as_ref().is_some_and(|grid| grid.trim().is_empty() || grid.len() > WORD_MAX) {
@@ -101,7 +107,7 @@ pub(super) async fn triage(
     Path(no): Path<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let (said, place) = assessment(&body, |unit| state.places.is_unit(unit))?;
+    let (said, place) = assessment(&body, &state.places)?;
     let no = number(&state, &who, no).await?;
     let (at, request, said) = (state.clock.wall(), state.new_request(), Box::new(said));
     ask(&state, request, || state.tell(&who, ToCasebook::Triage { at, no, said, place, request })).await
@@ -213,7 +219,9 @@ mod tests {
     use super::*;
 
     fn said(json: &str) -> Result<(Assessment, Option<Place>), String> {
-        assessment(&Bytes::from(json.to_owned()), |unit| unit == "370402510000").map_err(|p| format!("{p:?}"))
+        let categories = BTreeMap::from([("100200".to_owned(), "抢劫".to_owned())]);
+        let places = Places { unit: "370402510000".into(), categories, ..Places::default() };
+        assessment(&Bytes::from(json.to_owned()), &places).map_err(|p| format!("{p:?}"))
     }
 
     #[test]
@@ -229,6 +237,7 @@ mod tests {
             (r#"{"vehicles":[{"plate":"A","colour":"red"}]}"#, "unknown field `colour`"),
             (r#"{"kind":"murder"}"#, "murder"),
             (r#"{"category":"12"}"#, "six digits"),
+            (r#"{"category":"100201"}"#, "there are 100200"),
             (r#"{"fraud":{"paid_at":"yesterday"}}"#, "fraud/paid_at: no RFC 3339"),
             (r#"{"lon":117.5}"#, "both or neither"),
             (r#"{}"#, "names nothing"),

@@ -20,7 +20,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use store::disk::Disk;
 use store::journal::Config as JournalConfig;
 use switchboard::replay::Front;
-use switchboard::{CasebookConfig, KeywordTable};
+use switchboard::{CasebookConfig, KeywordTable, Suggestions};
 use tokio::sync::watch;
 
 use crate::api::rights::Places;
@@ -158,7 +158,8 @@ fn casebook_config(city: &mut City, settings: &Settings) -> anyhow::Result<Caseb
         node: settings.node,
         shards: settings.shards,
         luck: u32::from_le_bytes(random()),
-        keywords: KeywordTable::new(keywords).map_err(|e| anyhow::anyhow!("keywords: {e}"))?,
+        keywords: KeywordTable::new(keywords, &city.sounds).map_err(|e| anyhow::anyhow!("keywords: {e}"))?,
+        suggestions: std::mem::replace(&mut city.suggestions, Suggestions::none()),
         rules: std::mem::take(&mut city.rules),
         channels: std::mem::take(&mut city.channel_rules),
         grids: Arc::clone(&city.grids),
@@ -262,6 +263,7 @@ fn places(city: &City, unit: &str) -> Places {
         agencies: city.responders.iter().filter(agency).map(|r| (r.no.clone(), r.name.clone())).collect(),
         linkages: city.linkages.clone(),
         result_codes: city.result_codes.clone(),
+        categories: city.categories.iter().map(|(code, c)| (code.clone(), c.name.clone())).collect(),
     }
 }
 

@@ -428,8 +428,16 @@ pub struct Tables {
     pub grids: PathBuf,
     /// Telephone subscribers: `number,name,address,lon,lat`.
     pub subscribers: Option<PathBuf>,
-    /// Words that raise a level: `word,level,category`.
+    /// Words of danger, which raise a level: `word,level,category`, and `silent,by_sound` where they are wanted. They are
+    /// found however they are spelt: in traditional characters, in full width, with blanks or marks between.
     pub keywords: Option<PathBuf>,
+    /// Words that speak for a category: `word,category,percent`, and `by_sound`. Suggested, and never decided.
+    pub clues: Option<PathBuf>,
+    /// Characters that sound alike, for words that are found by their sound too: `sound,characters`.
+    pub sounds: Option<PathBuf>,
+    /// Kinds of incidents and whose they are: `code,name,handled_by,supervised_by`, the last two `city`, `county`,
+    /// `station` or the code of a unit. Where it is there no triage names another code.
+    pub categories: Option<PathBuf>,
     /// What came of an alert, as those who act report it: `code,name`. A step that reports back names one of them.
     pub result_codes: Option<PathBuf>,
     /// Who is told of an alert, in which order, what is expected of them by when: `[[rule]]`, and `[[case]]` to prove it.

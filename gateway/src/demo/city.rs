@@ -8,7 +8,8 @@ use std::time::Duration;
 use codecs::geo::{Point, Polygon};
 use codecs::record::{Channel, Role};
 use switchboard::{
-    Grid, GridMap, Group, GroupId, Keyword, Patience, Policy, RegistrarRules, Responder, Seat, Subscriber, Trunk,
+    Category, Clue, Grid, GridMap, Group, GroupId, Keyword, Patience, Policy, RegistrarRules, Responder, Seat, Sounds,
+    Subscriber, Suggestions, Trunk, UnitFor,
 };
 
 use super::channels::{self, Platforms};
@@ -135,8 +136,39 @@ fn keywords() -> Vec<Keyword> {
         level,
         category: Some(category.into()),
         silent: word == "绑架",
+        by_sound: false,
     })
     .collect()
+}
+
+/// Kinds of incidents, with the words that speak for them.
+fn categories() -> BTreeMap<String, Category> {
+    let whose = |name: &str, handled_by, supervised_by| Category { name: name.into(), handled_by, supervised_by };
+    BTreeMap::from([
+        ("100200".into(), whose("抢劫", UnitFor::Station, UnitFor::County)),
+        ("100700".into(), whose("诈骗", UnitFor::Station, UnitFor::City)),
+        ("200100".into(), whose("交通事故", UnitFor::Station, UnitFor::County)),
+        ("400100".into(), whose("火灾", UnitFor::Station, UnitFor::County)),
+    ])
+}
+
+fn suggestions() -> Suggestions {
+    let clue = |(word, category, percent): (&str, &str, u8)| Clue {
+        word: word.into(),
+        category: category.into(),
+        percent,
+        by_sound: false,
+    };
+    let clues = [
+        ("转账", "100700", 60),
+        ("验证码", "100700", 70),
+        ("客服", "100700", 40),
+        ("刷单", "100700", 80),
+        ("撞车", "200100", 80),
+        ("追尾", "200100", 90),
+        ("浓烟", "400100", 80),
+    ];
+    Suggestions::new(clues.map(clue).into(), categories(), &Sounds::default()).unwrap_or_else(|_| Suggestions::none())
 }
 
 /// Seats of the call takers.
@@ -223,6 +255,9 @@ pub(super) fn city(outbound: SocketAddr, script: Platforms, load: Platforms) -> 
         subscribers: Arc::new(subscribers(&grids)),
         grids: Arc::new(grids),
         keywords: keywords(),
+        sounds: Sounds::default(),
+        suggestions: suggestions(),
+        categories: BTreeMap::new(),
         result_codes: BTreeMap::new(),
         rules: super::fraud::rules(),
         channel_rules,

@@ -113,6 +113,7 @@ pub fn alert_text(record: &AlertRecord) -> String {
         "kind": incident.kind,
         "category": incident.category,
         "level": incident.level,
+        "suggested": incident.suggested,
         "keywords": incident.keywords.iter().map(|k| &k.word).collect::<Vec<_>>(),
         "description": incident.text,
         "casualties": incident.casualties,

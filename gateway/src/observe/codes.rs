@@ -72,8 +72,8 @@ codes! {
         "nobody can be called there: give the row one of the two";
     "0228": "a subscriber's place is not on this earth",
         "lon and lat are degrees, WGS-84";
-    "0229": "a keyword's row cannot be used",
-        "a word, and a level from 1 to 4";
+    "0229": "a row of a table of words cannot be used",
+        "the message says which column: a word that can be read, a level, a category that there is, percent, characters";
     "0230": "a sink's address cannot be",
         "it begins with http:// or https://";
     "0232": "a channel's kind is unknown",
@@ -118,6 +118,8 @@ codes! {
         "orders.channel is the name of a channel whose users are telephone numbers";
     "0256": "the way of a sink cannot be",
         "give it one of http, nats, postgres and spool; the message says what is wrong with it";
+    "0257": "a row of categories cannot be used",
+        "each has six digits of its own, a name, and whose it is: city, county, station or the code of a unit";
     "1001": "a shard cannot wait for its sockets",
         "the operating system refuses; look into the kernel's log and restart";
     "1002": "an address cannot be listened on",

@@ -34,7 +34,7 @@ use codecs::journal::Kind;
 use codecs::record::{Address, AlertNo, AlertRecord, Channel, CloudEvent, LineState, Location, LocationSource, Note};
 use codecs::time::{Mono, Wall};
 
-use casework::{Alerts, DispatchFact, Fetch, KeywordTable, Output as AlertOutput};
+use casework::{Alerts, DispatchFact, Fetch, KeywordTable, Output as AlertOutput, Suggestions};
 use dispatch::approach::Approaching;
 use dispatch::callback::CallBack;
 use dispatch::conversation::{Assembly, Conversations, Lately, Outlet, QuotaRule, Rules, Seen};
@@ -130,6 +130,7 @@ pub struct CasebookConfig {
     /// Where unreserved numbers begin: chance.
     pub luck: u32,
     pub keywords: KeywordTable,
+    pub suggestions: Suggestions,
     /// Who is told of an alert.
     pub rules: casework::Rules,
     pub channels: Vec<ChannelRule>,
@@ -279,6 +280,7 @@ impl Casebook {
         let keywords = std::mem::replace(&mut config.keywords, KeywordTable::empty());
         let mut alerts = Alerts::new(config.source.clone(), config.node.to_string(), keywords);
         alerts.set_rules(std::mem::take(&mut config.rules));
+        alerts.set_suggestions(std::mem::replace(&mut config.suggestions, Suggestions::none()));
         Casebook {
             alerts,
             talks: Conversations::new(Rules {

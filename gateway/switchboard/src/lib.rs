@@ -97,8 +97,8 @@ pub use casebook::{
     Casebook, CasebookConfig, ChannelRule, News, Notice, Orders, Outbound, Output as CasebookOutput, Patience,
 };
 pub use casework::{
-    CallFact, Case, Fact, Fetch, HandlingFact, IncidentFact, Keyword, KeywordTable, Matter, Rule, Rules, TextFact,
-    When, is_call_unfinished,
+    CallFact, Case, Category, Clue, Fact, Fetch, HandlingFact, IncidentFact, Keyword, KeywordTable, Matter, Rule,
+    Rules, Sounds, Suggestions, TextFact, UnitFor, When, is_call_unfinished, is_word,
 };
 pub use desk::{Desk, DeskConfig, Gauges, Output as DeskOutput};
 pub use dispatch::approach::Approaching;

@@ -33,10 +33,9 @@ impl Gateway {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a directory");
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/example");
-        for table in
-            ["seats.csv", "officers.csv", "subscribers.csv", "keywords.csv", "result_codes.csv", "grids.geojson"]
-        {
-            std::fs::copy(example.join(table), dir.join(table)).expect("a table");
+        let tables = std::fs::read_dir(&example).expect("the example").map(|file| file.expect("a file").file_name());
+        for table in tables.filter(|name| !name.to_string_lossy().ends_with(".toml")) {
+            std::fs::copy(example.join(&table), dir.join(&table)).expect("a table");
         }
         let text = std::fs::read_to_string(example.join("city.toml")).expect("the example");
         let text = text

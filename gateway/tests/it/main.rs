@@ -12,3 +12,4 @@ mod small;
 mod storage;
 mod text;
 mod tidy;
+mod words;

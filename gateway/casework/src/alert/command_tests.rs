@@ -186,3 +186,31 @@ fn whoever_turns_out_to_be_complained_of_is_told_nothing_from_that_revision_on_a
     mistake(&mut s);
     assert!(station(&s).sent.is_some(), "{:?}", station(&s));
 }
+
+#[test]
+fn a_suggestion_names_units_of_the_place_and_never_one_that_is_complained_of() {
+    let mut s = Story::new();
+    let clue = crate::Clue { word: "转账".into(), category: "100700".into(), percent: 60, by_sound: false };
+    let whose = crate::Category {
+        name: "诈骗".into(),
+        handled_by: crate::UnitFor::Station,
+        supervised_by: crate::UnitFor::County,
+    };
+    let categories = [("100700".to_owned(), whose)].into();
+    let table = crate::Suggestions::new(vec![clue], categories, &crate::Sounds::default());
+    s.alerts.set_suggestions(table.expect("builds"));
+    let said = |text: &str| Assessment { text: Some(text.into()), ..Assessment::default() };
+    s.fact(Fact::Incident(IncidentFact::Triaged(Box::new(said("让我转账")))));
+    let of = |s: &Story| {
+        let one = s.record().incident.suggested[0].clone();
+        (one.handling, one.supervising)
+    };
+    assert_eq!(of(&s), (CITY.into(), CITY.into()), "before a place is known there is the city");
+    s.fact(here(&CHAIN));
+    assert_eq!(of(&s), (STATION.into(), COUNTY.into()));
+    let complaint = Assessment { complaint_of: Some(STATION.into()), ..Assessment::default() };
+    s.fact(Fact::Incident(IncidentFact::Triaged(Box::new(complaint))));
+    assert_eq!(of(&s), (COUNTY.into(), COUNTY.into()));
+    assert_eq!(s.record().incident.category, None);
+    assert_eq!(s.record().incident.clues, ["转账"]);
+}

@@ -40,9 +40,12 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) fn new() -> Story {
-        let word = crate::Keyword { word: "持刀".into(), level: 2, category: None, silent: false };
-        let mut alerts =
-            Alerts::new("/gw/370400000000/1".into(), "1".into(), KeywordTable::new(vec![word]).expect("builds"));
+        let word = crate::Keyword { word: "持刀".into(), level: 2, ..crate::Keyword::default() };
+        let mut alerts = Alerts::new(
+            "/gw/370400000000/1".into(),
+            "1".into(),
+            KeywordTable::new(vec![word], &crate::Sounds::default()).expect("builds"),
+        );
         alerts.set_rules(rules());
         let mut story = Story { alerts, now: Duration::ZERO, told: Vec::new() };
         let seat = SeatInfo { no: "1101".into(), taker_name: "王".into() };

@@ -7,6 +7,7 @@ use super::fanout::make_room;
 use super::{LEGS_MAX, LOCATIONS_MAX, advance, bound};
 use crate::fact::{IncidentFact, Place};
 use crate::keyword::KeywordTable;
+use crate::suggest::{Suggestions, UnitFor};
 
 /// Moves the record; the step to publish, if the fact makes a revision of its own.
 pub(super) fn apply(record: &mut AlertRecord, at: Stamp, fact: &IncidentFact) -> Option<Step> {
@@ -189,6 +190,31 @@ fn above_the_complaint<'a>(record: &'a AlertRecord, unit: &'a str) -> &'a str {
         (None, _) if unit == complained => units.first().unwrap_or(complained),
         _ => unit,
     }
+}
+
+/// Words that speak for a category are kept, and what they suggest.
+pub(super) fn note_clues(record: &mut AlertRecord, table: &Suggestions, text: &str) {
+    if table.note(record, text) {
+        place_suggestions(record, table);
+    }
+}
+
+/// Whose the suggested categories are, as its place and its complaint have it by now.
+pub(super) fn place_suggestions(record: &mut AlertRecord, table: &Suggestions) {
+    table.place(record, |record, whose| unit_for(record, whose).to_owned());
+}
+
+/// The unit that this means; never one that is complained of.
+fn unit_for<'a>(record: &'a AlertRecord, desk: &'a UnitFor) -> &'a str {
+    let units = units(record);
+    let below = |top: usize| units.get(top.min(units.len().saturating_sub(1))).map_or("", String::as_str);
+    let unit = match desk {
+        UnitFor::City => below(0),
+        UnitFor::County => below(units.len().saturating_sub(2)),
+        UnitFor::Station => below(usize::MAX),
+        UnitFor::Unit(code) => code,
+    };
+    above_the_complaint(record, unit)
 }
 
 /// Whether this unit is complained of, or one above it is.

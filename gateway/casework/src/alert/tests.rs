@@ -4,15 +4,19 @@ use codecs::record::{AnswerMode, Assessment, Channel, IncidentKind, Media, SeatI
 
 use super::*;
 use crate::fact::DispatchFact;
-use crate::keyword::Keyword;
+use crate::keyword::{Keyword, Sounds};
 
 /// As long as a reporter has been on the line when an officer is asked for.
 const WAITED: Duration = Duration::from_secs(2);
 pub(super) const T0: i64 = 1_795_276_800_000_000_000;
 
 fn alerts() -> Alerts {
-    let knife = Keyword { word: "持刀".into(), level: 2, category: Some("100200".into()), silent: false };
-    Alerts::new("/gw/370400000000/1".into(), "1".into(), KeywordTable::new(vec![knife]).expect("builds"))
+    let knife = Keyword { word: "持刀".into(), level: 2, category: Some("100200".into()), ..Keyword::default() };
+    Alerts::new(
+        "/gw/370400000000/1".into(),
+        "1".into(),
+        KeywordTable::new(vec![knife], &Sounds::default()).expect("builds"),
+    )
 }
 
 fn no() -> AlertNo {

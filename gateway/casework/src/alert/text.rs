@@ -61,6 +61,7 @@ impl Alerts {
         } else {
             mark(record, "transcript_full");
         }
+        incident::note_clues(record, &self.suggestions, body);
         let hits = incident::note_keywords(record, at, &self.keywords, body, format!("transcript:{by}")).0;
         if is_kept {
             self.emit(no, Step::Transcript, at, None);
@@ -119,6 +120,7 @@ impl Alerts {
     fn take_message(&mut self, at: Stamp, no: AlertNo, message: Message, step: Step) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let source = format!("message:{}", message.address.channel);
+        incident::note_clues(record, &self.suggestions, &message.body);
         let (hits, wants_silence) = incident::note_keywords(record, at, &self.keywords, &message.body, source);
         let was_silent = record.reporter.safety.silent;
         // An agency asks for whom it speaks of, and for nobody who speaks for themselves.
@@ -147,6 +149,7 @@ impl Alerts {
         let may_place = !is_late && (!is_case || is_theirs(record, &message.address));
         if let Some(place) = message.place.filter(|_| may_place) {
             incident::place_at(record, at, &place);
+            incident::place_suggestions(record, &self.suggestions);
         }
         let fetches: Vec<_> = message.attachments.iter().map(|a| a.vendor_id.clone()).collect();
         let body: String = message.body.chars().take(TEXT_MAX).collect();

@@ -5,11 +5,11 @@ use codecs::record::{Address, Attached, Channel, Direction, LineState, SeatInfo}
 use super::tests::{arrival, feed_to};
 use super::*;
 use crate::fact::{Belongings, Message};
-use crate::keyword::Keyword;
+use crate::keyword::{Keyword, Sounds};
 
 fn alerts() -> Alerts {
-    let word = |w: &str, silent| Keyword { word: w.into(), level: 1, category: None, silent };
-    let table = KeywordTable::new(vec![word("着火", false), word("绑架", true)]).expect("builds");
+    let word = |w: &str, silent| Keyword { word: w.into(), level: 1, silent, ..Keyword::default() };
+    let table = KeywordTable::new(vec![word("着火", false), word("绑架", true)], &Sounds::default()).expect("builds");
     Alerts::new("/gw/370400000000/1".into(), "1".into(), table)
 }
 

@@ -288,7 +288,7 @@ fn reports_go_out_every_five_seconds() {
         engine.tick(Mono::from_millis(tick * 20), Wall(1_700_000_000_000_000_000));
         reports += engine
             .packets()
-            .filter(|p| p.rtcp && codecs::rtcp::parse(p.bytes).is_some_and(|h| h.sender.is_some()))
+            .filter(|p| p.rtcp && codecs::rtp::rtcp::parse(p.bytes).is_some_and(|h| h.sender.is_some()))
             .count();
     }
     assert_eq!(reports, 3);

@@ -24,8 +24,8 @@ fn orders() -> Orders {
 }
 
 fn house() -> Casebook {
-    let danger = casework::Keyword { word: "杀人".into(), level: 1, category: None, silent: false };
-    let keywords = KeywordTable::new(vec![danger]).expect("builds");
+    let danger = casework::Keyword { word: "杀人".into(), level: 1, ..Default::default() };
+    let keywords = KeywordTable::new(vec![danger], &casework::Sounds::default()).expect("builds");
     let mut book = casebook_with(&[("sms", true), ("wechat", false)], keywords);
     book.config.orders = Some(Arc::new(orders()));
     book

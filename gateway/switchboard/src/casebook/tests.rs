@@ -37,6 +37,7 @@ pub(super) fn casebook_with(channels: &[(&str, bool)], keywords: KeywordTable) -
         shards: 1,
         luck,
         keywords,
+        suggestions: casework::Suggestions::none(),
         channels: channels.iter().map(channel).collect(),
         grids: Arc::new(GridMap::new(Vec::new())),
         subscribers: Arc::default(),

@@ -1,5 +1,7 @@
 //! RTP packets by the crate rtp-rs (RFC 3550), and telephone-event payloads (RFC 4733).
 
+pub mod rtcp;
+
 use rtp_rs::{RtpPacketBuilder, RtpReader, Seq};
 
 /// Whether a payload type may stand in a packet: seven bits, and none that with its marker reads as RTCP (RFC 5761 4).
