@@ -25,6 +25,9 @@ pub struct Writer {
     /// The telephone number that is theirs for certain, where it is not the alert's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub phone: String,
+    /// Others that were theirs for certain before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// The alert that their first word began, where it went on as this one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub began: String,
@@ -39,6 +42,9 @@ pub struct Writer {
     pub order: Option<u64>,
 }
 
+/// Numbers of one writer that are kept beside the last.
+const NUMBERS_MAX: usize = 8;
+
 impl Writer {
     pub fn address(&self) -> Address {
         Address { channel: self.channel.clone(), user: self.user.clone() }
@@ -46,6 +52,21 @@ impl Writer {
 
     pub fn is(&self, address: &Address) -> bool {
         self.channel == address.channel && self.user == address.user
+    }
+
+    /// This number is theirs too, and the one that they showed last.
+    pub fn shows(&mut self, number: &str) {
+        if number.is_empty() || number == self.phone {
+            return;
+        }
+        self.also.retain(|other| other != number);
+        let before = std::mem::replace(&mut self.phone, number.to_owned());
+        if !before.is_empty() {
+            self.also.push(before);
+        }
+        if self.also.len() > NUMBERS_MAX {
+            self.also.remove(0);
+        }
     }
 }
 

@@ -187,6 +187,21 @@ impl<'a> Uri<'a> {
         let end = self.user.iter().position(|b| matches!(b, b':' | b';')).unwrap_or(self.user.len());
         &self.user[..end]
     }
+
+    /// The same with its %-escapes undone (RFC 3261 19.1.2): some border controllers escape the plus. What is no UTF-8 is
+    /// marked.
+    pub fn number_text(&self) -> String {
+        let number = self.number();
+        let (mut octets, mut at) = (Vec::with_capacity(number.len()), 0);
+        while let Some(&octet) = number.get(at) {
+            let hex = number.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+            let hex = hex.filter(|hex| octet == b'%' && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+            let escaped = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+            octets.push(escaped.unwrap_or(octet));
+            at += if escaped.is_some() { 3 } else { 1 };
+        }
+        String::from_utf8_lossy(&octets).into_owned()
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +214,20 @@ mod tests {
         assert_eq!(uri.user, b"user;par=u%40example.net");
         assert_eq!((uri.host, uri.port), (Host::Name(b"example.com"), Some(5070)));
         assert_eq!((uri.params.get("transport"), uri.headers), (Some(&b"tcp"[..]), &b"x=y"[..]));
+    }
+
+    #[test]
+    fn an_escaped_number_is_the_number() {
+        for (uri, number) in [
+            (&b"sip:%2B8613900000001@h"[..], "+8613900000001"),
+            (b"sip:138%2000000021@h", "138 00000021"),
+            (b"sip:138%2@h", "138%2"),
+            (b"sip:138%zz;a=b@h", "138%zz"),
+            (b"sip:138%+f@h", "138%+f"),
+            (b"sip:%ff1@h", "\u{fffd}1"),
+        ] {
+            assert_eq!(Uri::parse(uri).expect("parses").number_text(), number);
+        }
     }
 
     #[test]

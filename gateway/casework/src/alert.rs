@@ -214,6 +214,11 @@ impl Alerts {
         !self.keywords.find(text).is_empty()
     }
 
+    /// Whether a text has a word that asks for silence.
+    pub fn asks_for_silence(&self, text: &str) -> bool {
+        self.keywords.find(text).iter().any(|word| word.silent)
+    }
+
     pub fn is_silent(&self, no: AlertNo) -> bool {
         self.get(no).is_some_and(|r| r.reporter.safety.silent)
     }
@@ -383,7 +388,7 @@ impl Alerts {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let step = incident::apply(record, at, fact);
         let hits = match fact {
-            IncidentFact::Triaged(said) => {
+            IncidentFact::Triaged(said) | IncidentFact::Told(said) => {
                 let by = self.actor.as_deref().unwrap_or("gateway");
                 incident::note_triage(record, at, by, said);
                 let text = said.text.as_deref().unwrap_or_default();
@@ -401,6 +406,10 @@ impl Alerts {
             self.emit(no, step, at, None);
         }
         self.warn(no, at, &hits);
+        if let IncidentFact::Told(_) = fact {
+            self.plan(at, no);
+            self.lead(at, no, None);
+        }
         if let IncidentFact::Triaged(said) = fact {
             if hits.is_empty() {
                 self.plan(at, no);
@@ -535,8 +544,13 @@ impl Alerts {
             _ => false,
         };
         let is_silent = record.reporter.safety.silent;
-        if is_silent && matches!(fact, CallFact::Abandoned { .. } | CallFact::Refused { .. } | CallFact::Unreached) {
-            self.withhold_call_back(no);
+        // A kill ends a call as its caller does: what was owed is owed again once the silence leaves.
+        let gave_up = matches!(
+            fact,
+            CallFact::Abandoned { .. } | CallFact::Refused { .. } | CallFact::Unreached | CallFact::Interrupted
+        );
+        if is_silent && gave_up && self.withhold_call_back(no) && matches!(fact, CallFact::Interrupted) {
+            self.emit(no, Step::Updated, at, None);
         }
         let Some(record) = self.open.get(&no) else { return };
         if call_back {
@@ -614,7 +628,7 @@ fn sought(record: &AlertRecord) -> (Option<(Stamp, Option<codecs::geo::Point>)>,
 fn adds(fact: &Fact) -> bool {
     matches!(
         fact,
-        Fact::Incident(IncidentFact::Triaged(_) | IncidentFact::Located(_))
+        Fact::Incident(IncidentFact::Triaged(_) | IncidentFact::Told(_) | IncidentFact::Located(_))
             | Fact::Handling(_)
             | Fact::Acknowledged { .. }
             | Fact::Join(JoinFact::JoinedTo { .. } | JoinFact::SplitOff { .. } | JoinFact::CalledBackAs { .. })

@@ -221,6 +221,8 @@ pub enum IncidentFact {
     Tracked { location: Location },
     /// What it does not name stays as it was.
     Triaged(Box<Assessment>),
+    /// Said by somebody who overrules nobody: all of it stands on record, and of it what nobody has said yet holds.
+    Told(Box<Assessment>),
     /// The reporter is here, as somebody established.
     Located(Box<Place>),
 }

@@ -3,6 +3,8 @@
 //! A number is digits of any script, written out ones too, with whatever stands between them but letters. What is spelt
 //! by letters between its digits, or told in a riddle, is not found.
 
+use codecs::fold::fold_char;
+
 /// Digits of a telephone with its area, a mobile, an account; a date and most addresses have fewer.
 const NUMBER: usize = 9;
 /// Characters that stand between two digits of one number, at most.
@@ -51,7 +53,8 @@ pub(super) fn bare(text: &str) -> Vec<char> {
 fn folded(c: char) -> char {
     match digit(c) {
         Some(d) if d < 10 => char::from(b'0' + d),
-        _ => c.to_lowercase().next().unwrap_or(c),
+        // In traditional characters it is the same name.
+        _ => fold_char(c).unwrap_or(c),
     }
 }
 
@@ -176,6 +179,7 @@ mod tests {
         let known: Vec<Vec<char>> = ["欧阳小伟", "John Smith", "55512345"].map(bare).into();
         for (text, told) in [
             ("我是欧阳小伟", "我是欧***"),
+            ("我是歐陽小偉", "我是歐***"),
             ("欧 阳 小 伟 报警", "欧 * * * 报警"),
             ("JOHN SMITH here", "JO** ***TH here"),
             ("电话 5551-2345", "电话 55**-**45"),

@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod agency_tests;
+#[cfg(test)]
+mod below_tests;
 mod intake;
 #[cfg(test)]
 mod joined_tests;

@@ -27,12 +27,21 @@ mod shard;
 pub(crate) fn telephone(number: &str) -> String {
     let is_plain = |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b'*' | b'#');
     if !number.bytes().all(is_plain) {
-        let number = number.strip_prefix("tel:").unwrap_or(number);
-        let number = number.split_once(';').map_or(number, |(number, _)| number);
-        let said = number.chars().filter_map(dialled);
+        let said = bare_address(number).chars().filter_map(dialled);
         return telephone_of_digits(&said.collect::<String>());
     }
     telephone_of_digits(number)
+}
+
+/// What an address of a telephone names: its number, without scheme, host and parameters.
+fn bare_address(text: &str) -> &str {
+    let scheme = |text: &str, name: &str| text.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
+    let (number, is_sip) = match ["tel:", "sip:", "sips:"].into_iter().find(|name| scheme(text, name)) {
+        Some(name) => (&text[name.len()..], name != "tel:"),
+        None => (text, false),
+    };
+    let number = number.split_once('@').filter(|_| is_sip).map_or(number, |(user, _)| user);
+    number.split_once(';').map_or(number, |(number, _)| number)
 }
 
 /// A character as it is dialled; none: it only stands between others. What is neither spoils the number.
@@ -40,14 +49,26 @@ fn dialled(c: char) -> Option<char> {
     match c {
         '０'..='９' => char::from_u32(u32::from(c) - 0xFEE0),
         '＋' => Some('+'),
-        '(' | ')' | '（' | '）' | '.' | '·' | '/' | '-' | '_' => None,
+        '(' | ')' | '（' | '）' | '.' | '·' | '/' | '-' | '_' | ',' | '、' | '。' | '，' | '・' | '．' => None,
         c if c.is_whitespace() || ('\u{2010}'..='\u{2015}').contains(&c) => None,
-        '－' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' => None,
+        '－' | '\u{2212}' | '\u{fe63}' | '\u{ad}' => None,
+        // Unseen: joiners, and what turns the writing's direction, as it comes with a copied contact.
+        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => None,
         c => Some(c),
     }
 }
 
 fn telephone_of_digits(number: &str) -> String {
+    // A long-distance carrier's prefix in front, and what ends dialling behind, are no part of it.
+    let is_long = |rest: &&str| rest.trim_end_matches('#').len() >= 10;
+    let number = ["17951", "17911", "17909", "12593"]
+        .into_iter()
+        .find_map(|p| number.strip_prefix(p).filter(is_long))
+        .unwrap_or(number);
+    let number = Some(number.trim_end_matches('#')).filter(|n| n.len() >= 10).unwrap_or(number);
+    // The plus and the noughts say the same: one of them is too much.
+    let number =
+        number.strip_prefix('+').filter(|rest| rest.starts_with("00") || rest.starts_with("086")).unwrap_or(number);
     let abroad = number.strip_prefix('+').or_else(|| number.strip_prefix("00").filter(|rest| rest.len() >= 7));
     if let Some(abroad) = abroad.filter(|abroad| !abroad.starts_with("86")) {
         // Another country's number is nobody's here, whatever its digits.
@@ -139,6 +160,17 @@ mod tests {
             "１３８００００００２１",
             "138\u{200b}00000021",
             "tel:+86-138-0000-0021;phone-context=+86",
+            "Tel:13800000021",
+            "sip:+8613800000021@ims.example",
+            "\u{202a}138 0000 0021\u{202c}",
+            "138\u{2212}0000\u{fe63}0021",
+            "138、0000，0021。",
+            "+008613800000021",
+            "+0086 138 0000 0021",
+            "+086 138 0000 0021",
+            "1795113800000021",
+            "12593138-0000-0021",
+            "13800000021#",
         ] {
             assert_eq!(telephone(number), "13800000021", "{number}");
         }

@@ -1,7 +1,9 @@
 //! What happened, and where: the incident, location and transcript sections of the record.
 
 use codecs::geo::distance_m;
-use codecs::record::{AlertRecord, Assessment, KeywordHit, Location, Major, Ownership, Stamp, State, Step, Triage};
+use codecs::record::{
+    AlertRecord, Assessment, Casualties, Hazards, KeywordHit, Location, Major, Ownership, Stamp, State, Step, Triage,
+};
 
 use super::fanout::make_room;
 use super::{LEGS_MAX, LOCATIONS_MAX, advance, bound};
@@ -13,6 +15,7 @@ use crate::suggest::{Suggestions, UnitFor};
 pub(super) fn apply(record: &mut AlertRecord, at: Stamp, fact: &IncidentFact) -> Option<Step> {
     match fact {
         IncidentFact::Triaged(said) => triaged(record, said),
+        IncidentFact::Told(said) => triaged(record, &unsaid(record, said)),
         IncidentFact::Located(place) => located(record, at, place),
         IncidentFact::Tracked { location } => tracked(record, location),
     }
@@ -74,6 +77,32 @@ fn triaged(record: &mut AlertRecord, said: &Assessment) -> Option<Step> {
     put(&mut reporter.disability, &said.disability);
     command(record);
     Some(Step::Classified)
+}
+
+/// Of what is said what nobody has said yet. Who reports is another's to say, and of whom they complain.
+pub(crate) fn unsaid(record: &AlertRecord, said: &Assessment) -> Assessment {
+    fn new<T: Clone>(said: &Option<T>, known: &Option<T>) -> Option<T> {
+        said.clone().filter(|_| known.is_none())
+    }
+    let known = &record.incident;
+    let (counted, told) = (known.casualties.unwrap_or_default(), known.hazards.unwrap_or_default());
+    Assessment {
+        kind: new(&said.kind, &known.kind),
+        category: new(&said.category, &known.category),
+        level: new(&said.level, &known.level),
+        occurred_at: new(&said.occurred_at, &known.occurred_at),
+        casualties: said.casualties.map(|said| Casualties {
+            trapped: new(&said.trapped, &counted.trapped),
+            injured: new(&said.injured, &counted.injured),
+            dead: new(&said.dead, &counted.dead),
+        }),
+        hazards: said.hazards.map(|said| Hazards {
+            weapons: new(&said.weapons, &told.weapons),
+            explosives: new(&said.explosives, &told.explosives),
+            suspect_present: new(&said.suspect_present, &told.suspect_present),
+        }),
+        ..Assessment::default()
+    }
 }
 
 /// Whoever has not been answered yet is still waited for, however much is known of the matter.

@@ -231,6 +231,14 @@ impl Alerts {
         }
     }
 
+    /// The same for an alert that goes on as one that is not silent.
+    fn speak_again_below(&mut self, at: Stamp, no: AlertNo) {
+        let is_silent = |no: &AlertNo| self.get(*no).is_some_and(|record| record.reporter.safety.silent);
+        for member in self.members(no).into_iter().filter(is_silent).collect::<Vec<_>>() {
+            self.be_silent(at, member, false, true);
+        }
+    }
+
     /// `tells`: it is a revision of its own, so that a start knows of it.
     fn be_silent(&mut self, at: Stamp, no: AlertNo, silent: bool, tells: bool) {
         let is_withheld = silent && self.withhold_call_back(no);
@@ -378,6 +386,9 @@ impl Alerts {
         self.withdraw(at, no, withdrawn);
         if falls_silent {
             self.fall_silent(at, no);
+        } else {
+            // What comes from under somebody's silence is silent no more.
+            self.speak_again_below(at, other);
         }
         self.moved(no);
         if was_over && !self.talks.contains(&no) {
@@ -411,6 +422,8 @@ impl Alerts {
             match record.reporter.channels.iter_mut().find(|w| w.is(&writer.address())) {
                 Some(known) => {
                     known.asked_silence |= writer.asked_silence;
+                    let last = known.phone.clone();
+                    writer.also.iter().chain([&writer.phone, &last]).for_each(|number| known.shows(number));
                     known.since = [known.since, writer.since].into_iter().flatten().min();
                 }
                 None => record.reporter.channels.push(writer),

@@ -124,6 +124,11 @@ impl Alerts {
         if channel.is_none_or(writes_by) { Ok(()) } else { Err(NotWritten::OtherChannel) }
     }
 
+    /// Whom a line that a taker writes would go to.
+    pub fn reader(&self, no: AlertNo, channel: Option<&str>, answers: Option<&str>) -> Option<Address> {
+        reader(self.get(no)?, channel, answers)
+    }
+
     /// The alerts in which a line stands: the one that it was written in, and those that this went on as.
     pub fn holders(&self, no: AlertNo, line: &str) -> Vec<AlertNo> {
         let has = |no: &AlertNo| self.get(*no).is_some_and(|r| r.text.iter().any(|l| l.message_id == line));
@@ -243,6 +248,14 @@ pub fn writers(record: &AlertRecord) -> impl Iterator<Item = Address> + '_ {
 
 fn is_writer(record: &AlertRecord, address: &Address) -> bool {
     record.reporter.channels.iter().any(|w| w.is(address))
+}
+
+/// To whoever wrote the line that it answers, else to whoever writes by the channel named, else to whoever wrote last.
+pub(super) fn reader(record: &AlertRecord, channel: Option<&str>, answers: Option<&str>) -> Option<Address> {
+    let writers = &record.reporter.channels;
+    let named = || writers.iter().find(|w| Some(w.channel.as_str()) == channel);
+    let wrote = answers.and_then(|line| wrote(record, line));
+    wrote.or_else(|| named().or(writers.first()).map(Writer::address))
 }
 
 /// The reporter's telephone number, unless it was only claimed: then it may be anybody's.

@@ -7,9 +7,8 @@ use codecs::record::{
     Writer,
 };
 
-use super::{
-    Alerts, Fetch, LINES_MAX, NAME_MAX, Output, Say, TEXT_MAX, WRITERS_MAX, advance, incident, join, lines, mark,
-};
+use super::lines::{proven_phone, reader};
+use super::{Alerts, Fetch, LINES_MAX, NAME_MAX, Output, Say, TEXT_MAX, WRITERS_MAX, advance, incident, join, mark};
 use crate::deadline::{self, is_call_up};
 use crate::fact::{Answer, Arrival, Case, Message, TextFact};
 
@@ -87,15 +86,18 @@ impl Alerts {
                 record.source.forms.push(*form);
             }
         }
+        let proven = proven_phone(record).filter(|phone| !phone.is_empty()).map(str::to_owned);
         let writers = &mut record.reporter.channels;
         match writers.iter().position(|w| w.is(&message.address)) {
             // Whoever is in need is written to first, and not who helps.
             Some(_) if message.case.is_some() && writers.len() > 1 => {}
             Some(at) => {
                 writers[..=at].rotate_right(1);
-                // What they prove later is theirs from then on.
-                if writers[0].phone.is_empty() && !message.phone.is_empty() && message.phone != record.reporter.phone {
-                    writers[0].phone.clone_from(&message.phone);
+                // What they prove later is theirs from then on, and what they proved before stays so.
+                let first = proven.filter(|_| writers[0].began.is_empty() && writers[0].phone.is_empty());
+                if !message.phone.is_empty() && first.as_deref() != Some(&message.phone) {
+                    first.iter().for_each(|number| writers[0].shows(number));
+                    writers[0].shows(&message.phone);
                 }
             }
             None => {
@@ -107,7 +109,7 @@ impl Alerts {
                 }
                 let Address { channel, user } = message.address.clone();
                 let (phone, began) = (message.phone.clone(), no.to_string());
-                let writer = Writer { channel, user, phone, began, since, asked_silence: false, order: None };
+                let writer = Writer { channel, user, phone, began, since, ..Writer::default() };
                 let place = if message.case.is_some() { record.reporter.channels.len() } else { 0 };
                 record.reporter.channels.insert(place, writer);
             }
@@ -124,7 +126,7 @@ impl Alerts {
         let (hits, wants_silence) = incident::note_keywords(record, at, &self.keywords, &message.body, source);
         let was_silent = record.reporter.safety.silent;
         // An agency asks for whom it speaks of, and for nobody who speaks for themselves.
-        let may_ask = message.case.is_none() || is_theirs(record, &message.address);
+        let may_ask = message.case.is_none() || is_agencies(record, &message.address);
         let asks = (message.silent || wants_silence) && may_ask;
         let is_asker = |w: &Writer| w.asked_silence && w.is(&message.address);
         let asker = asks.then(|| message.address.clone()).filter(|_| !record.reporter.channels.iter().any(is_asker));
@@ -206,11 +208,7 @@ impl Alerts {
         answers: Option<String>,
     ) {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
-        let wrote = answers.and_then(|line| lines::wrote(record, &line));
-        let writers = &record.reporter.channels;
-        let named = channel.and_then(|c| writers.iter().find(|w| w.channel == c)).map(Writer::address);
-        let address = wrote.or(named).or(writers.first().map(Writer::address));
-        let Some(address) = address else { return };
+        let Some(address) = reader(record, channel.as_deref(), answers.as_deref()) else { return };
         let first = record.call.t.answer.is_none();
         record.call.seat = Some(seat);
         let say = queue_line(record, at, no, "seat", body, address);
@@ -356,6 +354,12 @@ pub fn is_late(record: &codecs::record::AlertRecord, sender: &Address, order: Op
 /// Whether nobody but this sender has written on it, or called.
 pub fn is_theirs(record: &codecs::record::AlertRecord, sender: &Address) -> bool {
     record.call.legs.is_empty() && record.reporter.channels.iter().all(|w| w.is(sender))
+}
+
+/// Whether nobody but this agency and others has written on it, or called.
+fn is_agencies(record: &codecs::record::AlertRecord, sender: &Address) -> bool {
+    let is_agency = |w: &Writer| w.order.is_some() || record.id.external.iter().any(|case| case.system == w.channel);
+    record.call.legs.is_empty() && record.reporter.channels.iter().all(|w| w.is(sender) || is_agency(w))
 }
 
 /// What an agency calls this, and through how many it came where it is the agency's own.

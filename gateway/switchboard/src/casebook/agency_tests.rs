@@ -193,3 +193,63 @@ fn an_agency_that_has_said_as_much_as_it_may_is_told_so_and_says_it_again() {
     tell(&mut s, &Event { level: Some(3), ..event(names[29], "F1", n, "x") });
     assert_eq!(s.record(no).incident.level, Some(3), "it comes again");
 }
+
+#[test]
+fn what_an_agency_says_of_a_citizens_alert_stands_on_record_and_fills_what_nobody_has_said() {
+    let mut s = Story::new();
+    let alice = s.writes("wechat", "alice", "着火了");
+    let counted = codecs::record::Casualties { injured: Some(1), ..Default::default() };
+    let seen = codecs::record::Hazards { suspect_present: Some(true), ..Default::default() };
+    let said = Assessment { casualties: Some(counted), hazards: Some(seen), ..Assessment::default() };
+    let (at, request) = (s.wall(), RequestId(11));
+    s.tell(ToCasebook::Triage { at, no: alice, said: Box::new(said), place: None, request });
+    let told = Assessment {
+        casualties: Some(codecs::record::Casualties { trapped: Some(3), injured: Some(9), dead: Some(2) }),
+        hazards: Some(codecs::record::Hazards { explosives: Some(true), ..Default::default() }),
+        name: Some("周强".into()),
+        ..Assessment::default()
+    };
+    s.second += 1;
+    let external = External { system: "kiosk".into(), no: "F1".into() };
+    let case = casework::Case { external, order: Some(1), hops: 1 };
+    let message = Incoming {
+        from: Address { channel: "kiosk".into(), user: "F1".into() },
+        message_id: "e1".into(),
+        session: None,
+        to: "kiosk".into(),
+        body: Body::Text("仓库".into()),
+        forms: vec![Form::Text],
+        attachments: Vec::new(),
+        location: None,
+        phone: None,
+        silent: false,
+        is_ping: false,
+        case: Some(Box::new(AgencyCase { case, about: Some(alice), said: told.clone() })),
+    };
+    let (at, request) = (s.wall(), RequestId(12));
+    s.tell(ToCasebook::Incoming { at, message: Box::new(message), request });
+    for restart in [false, true] {
+        if restart {
+            s.restart();
+        }
+        let incident = &s.record(alice).incident;
+        let counted = incident.casualties.expect("counted");
+        assert_eq!((counted.trapped, counted.injured, counted.dead), (Some(3), Some(1), Some(2)));
+        let seen = incident.hazards.expect("seen");
+        assert_eq!((seen.explosives, seen.suspect_present), (Some(true), Some(true)));
+        assert!(s.record(alice).reporter.name.is_empty(), "who reports is not theirs to say");
+        let last = incident.triage.last().expect("a triage");
+        assert_eq!((last.by.as_str(), &last.said), ("agency:kiosk", &told), "all of it stands by its author");
+    }
+}
+
+#[test]
+fn an_agency_asks_for_silence_for_its_case_beside_another_agencys() {
+    let mut s = Story::new();
+    tell(&mut s, &Event { phone: Some("13900000007"), ..event("e1", "M1", 1, "有人受伤") });
+    let no = alerts(&s)[0];
+    tell(&mut s, &Event { about: Some(no), ..event("e2", "F1", 1, "已派车") });
+    assert_eq!(s.writers(no), ["M1", "F1"]);
+    tell(&mut s, &Event { silent: true, ..event("e3", "M1", 2, "歹徒还在屋内") });
+    assert!(s.record(no).reporter.safety.silent);
+}

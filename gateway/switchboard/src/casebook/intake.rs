@@ -3,8 +3,7 @@
 use codecs::chat::SharedLocation;
 use codecs::geo::to_wgs84;
 use codecs::record::{
-    Address, AlertNo, AlertRecord, Assessment, Location, LocationSource, Note, Original, Stamp,
-    Subscriber as RecordSubscriber,
+    Address, AlertNo, Assessment, Location, LocationSource, Note, Original, Stamp, Subscriber as RecordSubscriber,
 };
 use codecs::sms::decode;
 use codecs::time::Wall;
@@ -182,6 +181,7 @@ impl Casebook {
             place
         });
         let address = m.from.clone();
+        let asks = m.silent;
         if claimed.is_some() {
             marks.push("phone_unproven");
         } else if m.phone.as_deref().is_some_and(|phone| !phone.is_empty()) && own_number.is_none() {
@@ -196,7 +196,8 @@ impl Casebook {
             attachments: m.attachments,
             place,
             receipt: rule.receipt.clone().filter(|_| full.is_none()),
-            silent: m.silent || full.is_some_and(|no| self.alerts.is_silent(no)),
+            // What they asked for holds where they go on; another's silence is not theirs.
+            silent: m.silent || full.is_some_and(|no| self.is_silent_writer(no, &address)),
             marks,
             case: m.case.as_ref().map(|case| Box::new(case.case.clone())),
         };
@@ -217,7 +218,7 @@ impl Casebook {
             }
         };
         self.talks.note_thread(self.now, &address, own_number.as_deref(), no);
-        self.heed_silence(at, no, &address);
+        self.heed_silence(at, no, &address, asks);
         if let Some(case) = m.case {
             self.case_says(at, no, &address, *case);
         }
@@ -235,12 +236,15 @@ impl Casebook {
         let Some(record) = self.alerts.get(no) else { return };
         let is_late = casework::is_late(record, from, case.case.order);
         let is_theirs = casework::is_theirs(record, from) && record.incident.triage.iter().all(|t| t.by == who);
-        let said = if is_theirs { case.said } else { unsaid(record, case.said) };
-        if is_late || said == Assessment::default() {
+        if is_late || case.said == Assessment::default() {
             return;
         }
         let before = self.act_as(who);
-        let _ = self.triage(at, no, Box::new(said), None);
+        if is_theirs {
+            let _ = self.triage(at, no, Box::new(case.said), None);
+        } else {
+            self.told(at, no, Box::new(case.said));
+        }
         self.act_as(before);
     }
 
@@ -407,20 +411,6 @@ impl Casebook {
                 self.partial(at, long);
             }
         }
-    }
-}
-
-/// Of what is said what nobody has said yet.
-fn unsaid(record: &AlertRecord, said: Assessment) -> Assessment {
-    let known = &record.incident;
-    Assessment {
-        kind: said.kind.filter(|_| known.kind.is_none()),
-        category: said.category.filter(|_| known.category.is_none()),
-        level: said.level.filter(|_| known.level.is_none()),
-        occurred_at: said.occurred_at.filter(|_| known.occurred_at.is_none()),
-        casualties: said.casualties.filter(|_| known.casualties.is_none()),
-        hazards: said.hazards.filter(|_| known.hazards.is_none()),
-        ..Assessment::default()
     }
 }
 

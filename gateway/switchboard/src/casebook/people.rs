@@ -85,17 +85,19 @@ impl Casebook {
         let leaves = leaves.ok_or(Failure::NotFound("no such sender here"))?;
         let rule = self.channel(&sender.channel).ok_or(Failure::NotFound("no such channel"))?.clone();
         let belongings = self.alerts.belongings_of(no, sender).ok_or(Failure::NotFound("no such sender here"))?;
-        let number = belongings.writers.first().map(|(writer, _)| self.number_of(&rule, sender, &writer.phone));
-        let number = number.unwrap_or_default();
-        self.may_leave(no, leaves, &number)?;
+        let known = belongings.writers.first().map(|(w, _)| std::iter::once(&w.phone).chain(&w.also));
+        let known = known.into_iter().flatten().map(|known| self.number_of(&rule, sender, known));
+        // The one that they showed last stands in front.
+        let numbers: Vec<String> = known.filter(|number| !number.is_empty()).collect();
+        self.may_leave(no, leaves, &numbers)?;
         let to = match leaves {
-            Return::Own(own) => self.theirs_above(own, no, &number),
-            Return::New => match self.call_in(no, &number) {
+            Return::Own(own) => self.theirs_above(own, no, &numbers),
+            Return::New => match self.call_in(no, &numbers) {
                 Some(call) => call,
-                None => self.new_from(at, no, sender, (&rule, number.clone()))?,
+                None => self.new_from(at, no, sender, (&rule, numbers.first().cloned().unwrap_or_default()))?,
             },
         };
-        let stay = self.not_theirs(to, leaves, &number);
+        let stay = self.not_theirs(to, leaves, &numbers);
         self.talks.split(sender, to);
         self.fact(at, no, Fact::Join(JoinFact::SplitOff { other: to, address: sender.clone() }));
         self.fact(at, to, Fact::Join(JoinFact::SplitFrom { other: no, belongings: Box::new(belongings) }));
@@ -104,7 +106,7 @@ impl Casebook {
             self.fact(at, other, Fact::Join(JoinFact::JoinedTo { other: no }));
             self.fact(at, no, Fact::Join(JoinFact::Absorbed { other, belongings: Box::default() }));
         }
-        self.heed_silence(at, to, sender);
+        self.heed_silence(at, to, sender, false);
         if self.alerts.get(no).is_some_and(|r| r.reporter.channels.is_empty()) {
             // Everybody has left.
             self.end_talk(at, no);
@@ -123,10 +125,10 @@ impl Casebook {
     }
 
     /// Nobody is taken out of what is theirs alone.
-    fn may_leave(&self, no: AlertNo, leaves: Return, number: &str) -> Result<(), Failure> {
+    fn may_leave(&self, no: AlertNo, leaves: Return, numbers: &[String]) -> Result<(), Failure> {
         let Some(record) = self.alerts.get(no) else { return Ok(()) };
         let calls = !record.call.legs.is_empty();
-        if calls && !number.is_empty() && proven_phone(record).map(telephone).as_deref() == Some(number) {
+        if calls && is_one_of(record, numbers) {
             return Err(Failure::Conflict("the call of this alert is theirs: take the others out"));
         }
         if !calls && leaves == Return::New && record.reporter.channels.len() == 1 {
@@ -136,29 +138,25 @@ impl Casebook {
     }
 
     /// Of what the alert that they began went on as, below `no`, the last that is theirs: a call of their number.
-    fn theirs_above(&self, own: AlertNo, no: AlertNo, number: &str) -> AlertNo {
-        let is_theirs = |other: &AlertNo| {
-            let record = self.alerts.get(*other).filter(|_| !number.is_empty());
-            record.and_then(proven_phone).is_some_and(|phone| telephone(phone) == number)
-        };
+    fn theirs_above(&self, own: AlertNo, no: AlertNo, numbers: &[String]) -> AlertNo {
+        let is_theirs = |other: &AlertNo| self.alerts.get(*other).is_some_and(|record| is_one_of(record, numbers));
         let between = self.alerts.joined(own).into_iter().skip(1).take_while(|other| *other != no);
         between.take_while(is_theirs).last().unwrap_or(own)
     }
 
-    /// The call of this number that goes on as `no`: whoever leaves has it again.
-    fn call_in(&self, no: AlertNo, number: &str) -> Option<AlertNo> {
+    /// The call of these numbers that goes on as `no`: whoever leaves has it again.
+    fn call_in(&self, no: AlertNo, numbers: &[String]) -> Option<AlertNo> {
         let is_theirs = |other: &AlertNo| {
-            let record = self.alerts.get(*other).filter(|r| !number.is_empty() && !r.call.legs.is_empty());
-            *other != no && record.and_then(proven_phone).is_some_and(|phone| telephone(phone) == number)
+            let record = self.alerts.get(*other).filter(|r| !r.call.legs.is_empty());
+            *other != no && record.is_some_and(|record| is_one_of(record, numbers))
         };
         self.alerts.members(no).into_iter().find(is_theirs)
     }
 
     /// What goes on as an alert that somebody leaves for, and is not theirs: what others began.
-    fn not_theirs(&self, to: AlertNo, leaves: Return, number: &str) -> Vec<AlertNo> {
+    fn not_theirs(&self, to: AlertNo, leaves: Return, numbers: &[String]) -> Vec<AlertNo> {
         let is_theirs = |other: AlertNo| {
-            let phone = self.alerts.get(other).and_then(proven_phone).map(telephone);
-            leaves == Return::Own(other) || !number.is_empty() && phone.as_deref() == Some(number)
+            leaves == Return::Own(other) || self.alerts.get(other).is_some_and(|record| is_one_of(record, numbers))
         };
         self.alerts.joined_at_once(to).into_iter().filter(|other| !is_theirs(*other)).collect()
     }
@@ -234,4 +232,9 @@ impl Casebook {
         };
         record.reporter.channels.iter().map(written).collect()
     }
+}
+
+/// Whether an alert's telephone number is for certain one of these.
+fn is_one_of(record: &AlertRecord, numbers: &[String]) -> bool {
+    proven_phone(record).map(telephone).is_some_and(|phone| numbers.contains(&phone))
 }

@@ -6,12 +6,13 @@ use super::tests::{WALL, again_in, casebook_of, events};
 use super::*;
 use crate::message::{Body, Incoming, SayRequest};
 
-/// The last shows its users' numbers for certain.
-const CHANNELS: [(&str, bool); 3] = [("wechat", false), ("sms", true), ("kiosk", false)];
+/// The last two show their users' numbers for certain; what the very last has for its users they fetch.
+const CHANNELS: [(&str, bool); 4] = [("wechat", false), ("sms", true), ("kiosk", false), ("app", false)];
 
 fn house() -> Casebook {
     let mut book = casebook_of(&CHANNELS);
     book.config.channels[2].proves_phone = true;
+    (book.config.channels[3].proves_phone, book.config.channels[3].is_fetched) = (true, true);
     book
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use codecs::record::{Address, AlertNo, AlertRecord, LineState, Note, Writer};
+use codecs::record::{Address, AlertNo, AlertRecord, LineState, Note, TextLine, Writer};
 use codecs::time::Wall;
 
 use casework::{Fact, TextFact, proven_phone};
@@ -18,8 +18,8 @@ const PASSING_MAX: usize = 50_000;
 
 #[derive(Default)]
 pub(super) struct Silence {
-    /// Who asked for silence: in which alert, and from which telephone number.
-    askers: BTreeMap<Address, (AlertNo, String)>,
+    /// Who asked for silence: in which alert, and which telephone numbers are theirs.
+    askers: BTreeMap<Address, (AlertNo, Vec<String>)>,
     by_number: BTreeMap<String, BTreeSet<Address>>,
     /// Lines to anybody that no channel has taken: to whom.
     passing: BTreeMap<String, Address>,
@@ -27,7 +27,7 @@ pub(super) struct Silence {
 
 impl Silence {
     /// `false`: that was known.
-    fn note(&mut self, who: &Address, no: AlertNo, number: &str, is_silent: impl Fn(&Address) -> bool) -> bool {
+    fn note(&mut self, who: &Address, no: AlertNo, numbers: &[String], is_silent: impl Fn(&Address) -> bool) -> bool {
         if self.askers.len() >= ASKERS_MAX && !self.askers.contains_key(who) {
             self.askers.retain(|who, _| is_silent(who));
             let Silence { askers, by_number, .. } = self;
@@ -37,10 +37,10 @@ impl Silence {
         if self.askers.len() >= ASKERS_MAX && !self.askers.contains_key(who) {
             return true;
         }
-        if !number.is_empty() {
-            self.by_number.entry(number.to_owned()).or_default().insert(who.clone());
+        for number in numbers {
+            self.by_number.entry(number.clone()).or_default().insert(who.clone());
         }
-        let place = (no, number.to_owned());
+        let place = (no, numbers.to_vec());
         self.askers.insert(who.clone(), place.clone()) != Some(place)
     }
 
@@ -59,7 +59,7 @@ impl Casebook {
         thread.or_else(noted).is_some_and(|no| self.is_silent_writer(no, who))
     }
 
-    fn is_silent_writer(&self, no: AlertNo, who: &Address) -> bool {
+    pub(super) fn is_silent_writer(&self, no: AlertNo, who: &Address) -> bool {
         let record = self.alerts.get(no);
         record.is_some_and(|r| r.reporter.channels.iter().any(|w| w.asked_silence && w.address() == *who))
     }
@@ -72,47 +72,57 @@ impl Casebook {
 
     /// Whether whoever is behind this address asks for silence, by it or by another channel of theirs.
     pub(super) fn is_silent_person(&self, who: &Address) -> bool {
-        self.asks_for_silence(who) || self.is_silent_number(&self.number_behind(who))
+        self.asks_for_silence(who) || self.numbers_behind(who).iter().any(|number| self.is_silent_number(number))
     }
 
-    /// The telephone number that is known of an address; empty: none.
-    fn number_behind(&self, who: &Address) -> String {
+    /// The telephone numbers that are known of an address.
+    fn numbers_behind(&self, who: &Address) -> Vec<String> {
         let known = self.talks.threads().get(who).and_then(|thread| thread.phone.clone());
-        let noted = || self.silence.askers.get(who).map(|(_, number)| number.clone());
-        let known = known.or_else(noted).unwrap_or_default();
+        let noted = self.silence.askers.get(who).map(|(_, numbers)| numbers.as_slice()).unwrap_or_default();
+        let known: Vec<String> = known.into_iter().chain(noted.iter().cloned()).filter(|n| !n.is_empty()).collect();
         // A channel whose users prove their numbers names them by numbers too.
         let named = telephone(&who.user);
         match self.channel(&who.channel) {
-            Some(rule) if known.is_empty() && rule.proves_phone && is_telephone(&named) => named,
-            Some(rule) => self.number_of(rule, who, &known),
-            None => known,
+            Some(rule) if known.is_empty() && rule.proves_phone && is_telephone(&named) => vec![named],
+            Some(rule) if rule.user_is_phone => vec![self.number_of(rule, who, "")],
+            _ => known,
         }
     }
 
-    /// The telephone number that is a writer's for certain.
-    fn number_of_writer(&self, record: &AlertRecord, writer: &Writer) -> Option<String> {
+    /// The telephone numbers that are a writer's for certain.
+    pub(super) fn numbers_of_writer(&self, record: &AlertRecord, writer: &Writer) -> Vec<String> {
+        let Some(rule) = self.channel(&writer.channel) else { return Vec::new() };
         let began_it = writer.phone.is_empty() && writer.began.is_empty();
-        let known = if began_it { proven_phone(record).unwrap_or_default() } else { &writer.phone };
-        let rule = self.channel(&writer.channel)?;
-        Some(self.number_of(rule, &writer.address(), known)).filter(|number| !number.is_empty())
+        let last = if began_it { proven_phone(record).unwrap_or_default() } else { &writer.phone };
+        let all = std::iter::once(last).chain(writer.also.iter().map(String::as_str));
+        let mut numbers: Vec<String> = Vec::new();
+        for number in all.map(|known| self.number_of(rule, &writer.address(), known)) {
+            if !number.is_empty() && !numbers.contains(&number) {
+                numbers.push(number);
+            }
+        }
+        numbers
     }
 
     /// After a word of somebody: where they ask for silence their own calls fall silent, and so does whatever else of
     /// theirs they are written to by; what was sent to them before and has not gone goes no more.
-    pub(super) fn heed_silence(&mut self, at: Wall, no: AlertNo, who: &Address) {
+    /// `asks`: this very word does; whoever has written elsewhere since is silent there again.
+    pub(super) fn heed_silence(&mut self, at: Wall, no: AlertNo, who: &Address, asks: bool) {
         if !self.is_silent_writer(no, who) {
             return;
         }
         let Some(record) = self.alerts.get(no) else { return };
         let writer = record.reporter.channels.iter().find(|w| w.address() == *who);
-        let number = writer.and_then(|writer| self.number_of_writer(record, writer)).unwrap_or_default();
+        let numbers = writer.map(|writer| self.numbers_of_writer(record, writer)).unwrap_or_default();
+        let is_last = |l: &&TextLine| l.channel == who.channel && l.user == who.user;
+        let asks = asks || record.text.last().filter(is_last).is_some_and(|l| self.alerts.asks_for_silence(&l.body));
         let mut silence = std::mem::take(&mut self.silence);
-        let is_new = silence.note(who, no, &number, |other| self.asks_for_silence(other));
+        let is_new = silence.note(who, no, &numbers, |other| self.asks_for_silence(other));
         self.silence = silence;
-        if !is_new {
+        if !is_new && !asks {
             return;
         }
-        let is_theirs = |to: &Address| to == who || !number.is_empty() && self.number_behind(to) == number;
+        let is_theirs = |to: &Address| to == who || self.numbers_behind(to).iter().any(|n| numbers.contains(n));
         let passing = self.silence.passing.iter().filter(|(_, to)| is_theirs(to));
         let passing: Vec<(String, Address)> = passing.map(|(line, to)| (line.clone(), to.clone())).collect();
         for (line, to) in passing {
@@ -120,24 +130,24 @@ impl Casebook {
             self.note(at, &Note::Line { line: line.clone(), state: LineState::Failed });
             self.withdraw(to.channel, line);
         }
-        if number.is_empty() {
+        if numbers.is_empty() {
             return;
         }
-        for (other, readers) in self.others_of(&number, no, who) {
+        for (other, readers) in self.others_of(&numbers, no, who) {
             self.fact(at, other, Fact::Text(TextFact::Silenced { readers }));
         }
     }
 
-    /// The calls of a number, and by what else its owner writes, wherever they are not silent yet.
-    fn others_of(&self, number: &str, no: AlertNo, who: &Address) -> Vec<(AlertNo, Vec<Address>)> {
+    /// The calls of these numbers, and by what else its owner writes, wherever they are not silent yet.
+    fn others_of(&self, numbers: &[String], no: AlertNo, who: &Address) -> Vec<(AlertNo, Vec<Address>)> {
         let theirs = |record: &AlertRecord| {
             let others = record.reporter.channels.iter().filter(|w| !w.asked_silence);
-            let same = others.filter(|w| self.number_of_writer(record, w).as_deref() == Some(number));
+            let same = others.filter(|w| self.numbers_of_writer(record, w).iter().any(|n| numbers.contains(n)));
             same.map(Writer::address).filter(|other| other != who).collect::<Vec<_>>()
         };
         let calls = |record: &AlertRecord| {
             let is_call = !record.call.legs.is_empty() && !record.reporter.safety.silent;
-            is_call && proven_phone(record).is_some_and(|phone| telephone(phone) == number)
+            is_call && proven_phone(record).is_some_and(|phone| numbers.contains(&telephone(phone)))
         };
         let all = self.alerts.open().map(|(other, record)| (*other, theirs(record), calls(record)));
         all.filter(|(other, readers, calls)| !readers.is_empty() || *calls && *other != no)
@@ -159,11 +169,11 @@ impl Casebook {
         for record in self.alerts.recent().chain(self.alerts.open().map(|(_, record)| record)) {
             let Some(no) = AlertNo::parse(&record.id.alert_no) else { continue };
             for writer in record.reporter.channels.iter().filter(|w| w.asked_silence) {
-                all.push((writer.address(), no, self.number_of_writer(record, writer).unwrap_or_default()));
+                all.push((writer.address(), no, self.numbers_of_writer(record, writer)));
             }
         }
-        for (who, no, number) in all {
-            self.silence.note(&who, no, &number, |_| true);
+        for (who, no, numbers) in all {
+            self.silence.note(&who, no, &numbers, |_| true);
         }
     }
 

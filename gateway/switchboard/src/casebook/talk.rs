@@ -76,7 +76,12 @@ impl Casebook {
                 NotWritten::Gone => Failure::Conflict("whoever wrote that line writes to this alert no more"),
             })
         });
-        let seat = match allowed {
+        // Silence is a person's, wherever they asked for it.
+        let reader = self.alerts.reader(no, channel.as_deref(), answers.as_deref());
+        let is_silent = || reader.is_some_and(|to| self.is_silent_person(&to));
+        let seat = match allowed
+            .and_then(|seat| if !despite_silence && is_silent() { Err(Failure::Silent) } else { Ok(seat) })
+        {
             Ok(seat) => seat,
             Err(failure) => return self.answer(request, Err(failure)),
         };
@@ -279,7 +284,7 @@ impl Casebook {
         // Where whoever it was written to is now, and whether they are to hear of it.
         let may_hear = |to: &Address| {
             let stands = self.talks.threads().get(to).map_or(no, |thread| thread.alert);
-            !self.alerts.is_silent(stands) && !self.alerts.is_silent(no)
+            !self.alerts.is_silent(stands) && !self.alerts.is_silent(no) && !self.is_silent_person(to)
         };
         let is_app = |l: &&TextLine| self.channel(&l.channel).is_some_and(|rule| rule.is_fetched);
         let owed = record.text.iter().filter(|l| l.state == Some(LineState::Failed) && !l.user.is_empty());

@@ -48,6 +48,19 @@ impl Casebook {
         Ok(Some(no))
     }
 
+    /// What somebody says of an alert who overrules nobody.
+    pub(super) fn told(&mut self, at: Wall, no: AlertNo, said: Box<Assessment>) {
+        if !self.alerts.may_triage(at, no) {
+            return;
+        }
+        let before = self.alerts.get(no).and_then(|record| record.incident.kind);
+        self.fact(at, no, Fact::Incident(IncidentFact::Told(said)));
+        let record = self.alerts.get(no).filter(|record| is_call_up(record));
+        if let Some(kind) = record.and_then(|record| record.incident.kind).filter(|_| before.is_none()) {
+            self.outputs.push_back(Output::Shard(ToShard::Triaged { no, kind }));
+        }
+    }
+
     /// A complaint is about the matter: every alert that is one with this one hears of it, and of its being taken back.
     pub(super) fn spread_complaint(&mut self, at: Wall, no: AlertNo, unit: &str) {
         // What it is one with, what goes on from there, and what that is one with.

@@ -260,8 +260,7 @@ impl Leg {
 
 pub(super) fn dialled(message: &Message, cutter: &mut Cutter) -> String {
     let uri = Uri::parse(message.request_uri());
-    let number = uri.as_ref().map(Uri::number).unwrap_or_default();
-    cutter.kept(limits::NUMBER, String::from_utf8_lossy(number).into_owned())
+    cutter.kept(limits::NUMBER, uri.as_ref().map(Uri::number_text).unwrap_or_default())
 }
 
 /// P-Asserted-Identity from the trunk, then From; nothing where neither is a telephone number. Never refused for being
@@ -272,7 +271,7 @@ pub(super) fn calling_number(message: &Message, cutter: &mut Cutter) -> String {
     let found = asserted.chain(from).find_map(|value| {
         let uri = NameAddr::parse(value)?.uri()?;
         let wanted = matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel);
-        (wanted && !uri.number().is_empty()).then(|| String::from_utf8_lossy(uri.number()).into_owned())
+        (wanted && !uri.number().is_empty()).then(|| uri.number_text())
     });
     let number = telephone(&cutter.kept(limits::NUMBER, found.unwrap_or_default()));
     Some(number).filter(|n| is_telephone(n)).unwrap_or_default()

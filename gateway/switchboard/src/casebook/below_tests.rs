@@ -1,0 +1,229 @@
+//! Whoever stands below another's silence, and whoever is silent by several numbers and channels.
+
+use codecs::record::{LineState, State};
+
+use super::person_tests::{Story, number};
+use super::*;
+
+const HER: &str = "13800000001";
+const OTHER: &str = "13800000002";
+const X: &str = "13800000003";
+
+fn is_owed(s: &Story, no: AlertNo) -> bool {
+    let record = s.record(no);
+    record.state == State::Abandoned && !record.reporter.safety.silent
+}
+
+#[test]
+fn whoever_asks_for_silence_showing_another_number_is_rung_at_none_of_theirs_over_a_start_too() {
+    for joined in [false, true] {
+        for restart in [false, true] {
+            let mut s = Story::new();
+            let (first, second, others) = (number(1), number(2), number(3));
+            s.phone = Some(HER.into());
+            let hers = s.writes("kiosk", "desk", "help");
+            s.phone = None;
+            if joined {
+                let bob = s.writes("wechat", "bob", "bob");
+                s.join(hers, bob);
+            }
+            for (no, phone) in [(first, HER), (second, OTHER), (others, X)] {
+                s.calls_and_hangs_up(no, phone);
+            }
+            (s.phone, s.silent) = (Some(OTHER.into()), true);
+            s.writes("kiosk", "desk", "hush");
+            (s.phone, s.silent) = (None, false);
+            if restart {
+                s.restart();
+            }
+            assert!(!is_owed(&s, first) && !is_owed(&s, second), "joined {joined}, restart {restart}: {:?}", s.rung);
+            assert!(is_owed(&s, others), "nobody else's number");
+            for (no, phone) in [(number(4), OTHER), (number(5), HER)] {
+                s.calls_and_hangs_up(no, phone);
+                assert!(!is_owed(&s, no), "nor when they call again from {phone}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_caller_who_stays_when_the_silent_one_leaves_is_called_back() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        s.silent = true;
+        let alice = s.writes("wechat", "alice", "hush");
+        s.silent = false;
+        let bob = s.writes("wechat", "bob", "crash");
+        let call = number(1);
+        s.calls_and_hangs_up(call, X);
+        s.join(call, alice);
+        s.join(alice, bob);
+        assert!(s.record(call).reporter.safety.silent);
+        if restart {
+            s.restart();
+        }
+        s.rung.clear();
+        s.split(bob, "wechat", "alice");
+        assert_eq!(s.book.alerts.goes_on_as(call), bob);
+        assert!(is_owed(&s, call), "{:?}", s.record(call).state);
+        assert!(s.rung.contains(&"1 nowhere".to_owned()), "{:?}", s.rung);
+        assert!(s.record(alice).reporter.safety.silent, "hers stays hers");
+        s.restart();
+        assert!(is_owed(&s, call));
+    }
+}
+
+#[test]
+fn a_caller_whom_a_kill_cut_off_below_anothers_silence_is_called_back_when_it_leaves() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        let bob = s.writes("wechat", "bob", "crash");
+        s.silent = true;
+        let alice = s.writes("wechat", "alice", "hush");
+        s.silent = false;
+        let call = number(1);
+        s.calls(call, X);
+        s.join(alice, bob);
+        s.join(call, bob);
+        s.restart();
+        s.fact(call, casework::Fact::Call(casework::CallFact::Interrupted));
+        s.fact(call, casework::Fact::Call(casework::CallFact::Recorded { media: Vec::new() }));
+        if restart {
+            s.restart();
+        }
+        assert!(!is_owed(&s, call));
+        s.rung.clear();
+        s.split(bob, "wechat", "alice");
+        assert!(is_owed(&s, call), "{:?} {:?}", s.record(call).state, s.record(call).marks);
+        assert!(s.rung.contains(&"1 nowhere".to_owned()), "{:?}", s.rung);
+    }
+}
+
+/// By a terminal that had not shown her number before.
+fn hush_elsewhere(s: &mut Story) {
+    let elsewhere = s.writes("kiosk", "elsewhere", "elsewhere");
+    (s.phone, s.silent) = (Some(HER.into()), true);
+    assert_eq!(s.writes("kiosk", "elsewhere", "hush"), elsewhere);
+    (s.phone, s.silent) = (None, false);
+}
+
+#[test]
+fn a_taker_s_line_goes_to_nobody_who_asked_for_silence_by_another_channel() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        s.phone = Some(HER.into());
+        let old = s.writes("kiosk", "terminal", "help");
+        s.answers(old, "help");
+        s.done(old);
+        s.phone = None;
+        hush_elsewhere(&mut s);
+        let bob = s.writes("wechat", "bob", "bob");
+        s.join(bob, old);
+        if restart {
+            s.restart();
+        }
+        s.given(old);
+        s.sent.clear();
+        let said = |s: &mut Story, channel: Option<&str>, despite| {
+            let (at, request) = (s.wall(), RequestId(9));
+            let line = crate::message::SayRequest {
+                at,
+                no: old,
+                seat: "1101".into(),
+                body: "open the door".into(),
+                channel: channel.map(str::to_owned),
+                answers: None,
+                done: false,
+                despite_silence: despite,
+                request,
+            };
+            s.refused.clear();
+            s.tell(ToCasebook::Say(Box::new(line)));
+            s.durable();
+            s.refused.clone()
+        };
+        assert_eq!(said(&mut s, Some("kiosk"), false), [Failure::Silent]);
+        assert!(s.sent.is_empty(), "{:?}", s.sent);
+        assert_eq!(said(&mut s, Some("wechat"), false), [], "another is written to");
+        assert_eq!(said(&mut s, Some("kiosk"), true), [], "a taker may know better");
+    }
+}
+
+#[test]
+fn what_an_app_did_not_have_goes_to_nobody_who_asked_for_silence_by_another_channel() {
+    let mut s = Story::new();
+    s.phone = Some(HER.into());
+    let old = s.writes("app", "hers", "help");
+    s.phone = None;
+    s.answers(old, "help");
+    s.says(old, "at the door", "help");
+    let line = s.record(old).text.last().expect("a line").message_id.clone();
+    let at = s.wall();
+    s.tell(ToCasebook::LineState { at, line, state: LineState::Failed, why: "away".into() });
+    s.done(old);
+    hush_elsewhere(&mut s);
+    s.sent.clear();
+    s.restart();
+    s.durable();
+    assert!(s.sent.iter().all(|(to, _)| to != "hers"), "{:?}", s.sent);
+}
+
+#[test]
+fn whoever_writes_again_and_asks_anew_is_silent_again_wherever_they_wrote() {
+    let mut s = Story::new();
+    s.phone = Some(HER.into());
+    let old = s.writes("kiosk", "terminal", "help");
+    s.phone = None;
+    s.answers(old, "help");
+    s.done(old);
+    hush_elsewhere(&mut s);
+    assert_eq!(s.writes("kiosk", "terminal", "he is back"), old);
+    assert!(!s.record(old).reporter.safety.silent, "they write without asking");
+    s.silent = true;
+    s.writes("kiosk", "elsewhere", "do not answer");
+    assert!(s.record(old).reporter.safety.silent);
+}
+
+#[test]
+fn whoever_goes_on_from_a_full_record_is_silent_by_their_own_wish_alone() {
+    let mut s = Story::new();
+    let bob = s.writes("sms", X, "bob");
+    s.silent = true;
+    let alice = s.writes("wechat", "alice", "hush");
+    s.silent = false;
+    s.join(alice, bob);
+    let mut on = bob;
+    for n in 0..500 {
+        on = s.writes("sms", X, &format!("{n} {}", "火".repeat(1900)));
+        if on != bob {
+            break;
+        }
+    }
+    assert_ne!(on, bob, "it was full");
+    assert!(!s.record(on).reporter.safety.silent, "the silence was hers");
+    s.silent = false;
+    let hers = s.writes("wechat", "alice", "still here");
+    assert!(hers == bob || s.record(hers).reporter.safety.silent, "and stays hers");
+}
+
+#[test]
+fn every_number_that_somebody_showed_is_theirs_over_a_start_too() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        for (n, phone) in [HER, OTHER, X].into_iter().enumerate() {
+            (s.phone, s.silent) = (Some(phone.into()), phone == X);
+            s.writes("kiosk", "desk", &format!("word {n}"));
+        }
+        (s.phone, s.silent) = (None, false);
+        if restart {
+            s.restart();
+        }
+        for (no, phone) in [(number(1), HER), (number(2), OTHER), (number(3), X)] {
+            s.calls_and_hangs_up(no, phone);
+            assert!(!is_owed(&s, no), "{phone}, restart {restart}");
+        }
+        let others = number(4);
+        s.calls_and_hangs_up(others, "13800000004");
+        assert!(is_owed(&s, others));
+    }
+}
