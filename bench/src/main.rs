@@ -3,6 +3,7 @@
 //! `cargo run -p bench --release -- peers` prints the table; `-- instructions` compares instruction counts of the hot
 //! functions with `bench/instructions.json`; `cargo bench -p bench` gives their times.
 
+mod asked;
 mod city;
 mod instructions;
 mod judge;
@@ -31,6 +32,8 @@ enum Command {
     Instructions(instructions::Args),
     /// A start with many alerts open, after a crash; exit 99 when they take longer than they may
     Open(open::Args),
+    /// Alerts found by what is asked of them; exit 99 when a question takes longer than it may
+    Asked(asked::Args),
     /// One hot function many times, for `instructions`
     #[command(hide = true)]
     Hot { name: String, times: u64 },
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Peers(args) => rows::run(&args),
         Command::Instructions(args) => instructions::run(&args),
         Command::Open(args) => open::run(&args),
+        Command::Asked(args) => asked::run(&args),
         Command::Hot { name, times } => hot::run(&name, times),
     };
     outcome.unwrap_or_else(|error| {

@@ -82,6 +82,11 @@ enum Alert {
         #[arg(long, default_value = "./demo-data")]
         data: PathBuf,
     },
+    /// Make what alerts are listed and looked for by anew, from the journal; the gateway must not run
+    Rebuild {
+        #[arg(long, default_value = "./demo-data")]
+        data: PathBuf,
+    },
     /// One alert, by its number or an unambiguous tail of it
     Show {
         no: String,
@@ -192,6 +197,7 @@ pub fn main() -> ExitCode {
             name.map_or_else(|| Ok(explain::list()), |n| explain::explain(&n)).map(|text| println!("{text}"))
         }
         Command::Alert { what: Alert::List { data } } => verify::list_alerts(&data),
+        Command::Alert { what: Alert::Rebuild { data } } => verify::rebuild(&data),
         Command::Alert { what: Alert::Show { no, data } } => verify::show_alert(&data, &no),
         Command::Record { what: Record::Verify { no, data } } => verify::verify_recording(&data, no.as_deref()),
         Command::Token { what } => token(what),

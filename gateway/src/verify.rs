@@ -6,6 +6,9 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use codecs::sip::auth::hex;
 use store::disk::Files;
+use store::journal::Reader;
+use store::lock::Unlocked;
+use store::read_model::ReadModel;
 use store::{read_model, verify};
 
 /// Writes a line; a reader who has seen enough is no failure.
@@ -42,6 +45,31 @@ pub fn show_alert(data: &Path, no: &str) -> anyhow::Result<()> {
         [] => bail!("no alert {no} in {}", data.display()),
         _ => bail!("several alerts end in {no}; give more digits"),
     }
+}
+
+/// # Errors
+/// When a gateway holds the directory, it has no journal, or a part of that cannot be read.
+pub fn rebuild(data: &Path) -> anyhow::Result<()> {
+    let journal = data.join("journal");
+    anyhow::ensure!(journal.is_dir(), "no journal in {}", data.display());
+    let _ours = match store::lock::lock(data) {
+        Ok(lock) => lock,
+        Err(Unlocked::Held { pid }) => {
+            bail!("process {pid} holds {}: a gateway that runs follows the journal by itself", data.display())
+        }
+        Err(Unlocked::Disk(error)) => return Err(error).with_context(|| data.display().to_string()),
+    };
+    ReadModel::remove(data).with_context(|| read_model::path(data).display().to_string())?;
+    let mut model = ReadModel::open(data, u64::MAX)?;
+    let mut reader = Reader::new(Files::shared(), &journal, model.cursor());
+    let (mut frames, head) = (0, verify::head(&Files, data)?);
+    loop {
+        match model.apply(&mut reader, head)? {
+            0 => break,
+            read => frames += read,
+        }
+    }
+    say(&format!("✔ {frames} frames, {} alerts", model.alerts()?))
 }
 
 /// # Errors

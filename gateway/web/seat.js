@@ -1,4 +1,5 @@
 // The call taker's page: what the seat holds, as the gateway tells it, and the taker's answers.
+import { like } from "/assets/similar.js";
 import * as triage from "/assets/triage.js";
 
 const words = JSON.parse(document.getElementById("words").textContent);
@@ -194,6 +195,7 @@ function showThread() {
   showWork(alert);
   showParties(c);
   triage.fill(chosen, alert);
+  like(chosen, alert?.rev, join);
   const theirs = people(c);
   const several = (c.writers || []).length > 1;
   by("towards").hidden = !writes(c) || !several;
@@ -291,6 +293,12 @@ async function act(action, body = {}) {
   const answer = await post(`/v1/seats/${encodeURIComponent(seat)}/${action}`, body, newId());
   trouble(answer.ok ? "" : `${answer.code || ""} ${answer.detail || ""}`);
   return answer.ok;
+}
+
+/** One goes on as the other: whoever reported first keeps the number. */
+async function join(first, later) {
+  const answer = await post(`/v1/alerts/${first}/join`, { other: later }, newId());
+  trouble(answer.ok ? "" : `${answer.code || ""} ${answer.detail || ""}`);
 }
 
 async function saveTriage(event) {

@@ -14,6 +14,7 @@ mod deadline;
 mod fact;
 mod fanout;
 mod keyword;
+mod similar;
 mod suggest;
 
 pub use alert::{
@@ -27,4 +28,5 @@ pub use fact::{
 };
 pub use fanout::{Matter, Planned, Rule, Rules, When};
 pub use keyword::{Keyword, KeywordTable, Sounds, is_word};
+pub use similar::{Candidate, Features, Reason, Similar};
 pub use suggest::{Category, Clue, Suggestions, UnitFor};

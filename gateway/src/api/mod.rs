@@ -3,6 +3,7 @@
 //! A 2xx to a write means durable. Errors are application/problem+json with a GW code.
 
 pub mod agency;
+mod alerts;
 mod app;
 pub mod hook;
 pub mod idempotent;
@@ -19,27 +20,26 @@ mod work;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use codecs::journal::Kind;
-use codecs::record::{AlertNo, AlertRecord, CloudEvent};
+use codecs::record::{AlertRecord, CloudEvent};
 use futures_util::stream;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde_json::json;
 use store::journal::{Item, Reader};
-use store::read_model;
-use switchboard::{CallFact, Fact, Failure, RequestId, TextFact, ToCasebook};
+use switchboard::{CallFact, Fact, Failure, RequestId, Similar, TextFact, ToCasebook};
 use tokio::sync::watch;
 
 use crate::channel::Channels;
@@ -51,6 +51,7 @@ use crate::inbox::notices::Notices;
 use crate::observe::health::Health;
 use crate::sink::Standing;
 use crate::thread::recorder::Taps;
+use alerts::number;
 pub use problem::Problem;
 use problem::{as_problem, not_so, nowhere};
 use who::Principal;
@@ -72,6 +73,8 @@ pub struct Api {
     pub durable: watch::Receiver<Reached>,
     /// The last frame that the read model has read.
     pub modelled: watch::Receiver<u64>,
+    /// Which alerts may be about the same event.
+    pub similar: Arc<Mutex<Similar>>,
     pub health: Health,
     pub taps: Taps,
     pub keys: Keys,
@@ -155,8 +158,9 @@ pub struct Admin {
 
 pub fn api(state: Api) -> Router {
     let guarded = Router::new()
-        .route("/v1/alerts", get(list_alerts))
-        .route("/v1/alerts/{no}", get(show_alert))
+        .route("/v1/alerts", get(alerts::list))
+        .route("/v1/alerts/{no}", get(alerts::show))
+        .route("/v1/alerts/{no}/similar", get(alerts::similar))
         .route("/v1/alerts/{no}/transcript", post(add_transcript))
         .route("/v1/alerts/{no}/audio/{leg}", get(tap_audio))
         .route("/v1/events", get(events))
@@ -225,94 +229,6 @@ async fn peers(State(state): State<Admin>) -> Response {
         Some(peers) => axum::Json((*peers).clone()).into_response(),
         None => Problem::new(StatusCode::NOT_FOUND, "GW-4404", "only in the demo").into_response(),
     }
-}
-
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    after: u64,
-    limit: Option<u32>,
-    state: Option<String>,
-}
-
-/// A state by its name in a record.
-fn state_named(name: &str) -> Result<String, Problem> {
-    let known = serde_json::from_value::<codecs::record::State>(json!(name));
-    known
-        .map(|_| name.to_owned())
-        .map_err(|e| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "GW-4422", format!("state: {e}")))
-}
-
-async fn list_alerts(
-    State(state): State<Api>,
-    Extension(who): Extension<Principal>,
-    Query(page): Query<Page>,
-) -> Result<Response, Problem> {
-    let limit = page.limit.unwrap_or(100).min(1000);
-    let wanted = page.state.as_deref().map(state_named).transpose()?;
-    let list = move |data: &std::path::Path| read_model::list(data, page.after, limit, wanted.as_deref());
-    let rows = ask_read_model(&state, list).await?;
-    let next = rows.last().map_or(page.after, |(sequence, _)| *sequence);
-    let seen = rows.iter().filter(|(_, record)| may_see(&who, record));
-    let alerts: Vec<&str> = seen.map(|(_, record)| record.as_str()).collect();
-    let body = format!("{{\"next\":{next},\"alerts\":[{}]}}", alerts.join(","));
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
-}
-
-/// Whether a record lies where they may look; most tokens have no area, and nothing is read then.
-fn may_see(who: &Principal, record: &str) -> bool {
-    who.area.is_empty() || AlertRecord::parse(record.as_bytes()).is_ok_and(|record| who.may_see(&record))
-}
-
-/// A read model that does not follow the journal says nothing rather than something old.
-async fn ask_read_model<T: Send + 'static>(
-    state: &Api,
-    work: impl FnOnce(&std::path::Path) -> Result<T, read_model::Error> + Send + 'static,
-) -> Result<T, Problem> {
-    let unavailable = |what: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "GW-3401", what);
-    for part in [crate::thread::read_model::START, crate::thread::read_model::PART] {
-        let _ = tokio::time::timeout(FOLLOWS_WITHIN, state.health.until_well(part)).await;
-    }
-    let complaint = state.health.of(crate::thread::read_model::PART);
-    if let Some(complaint) = complaint.or_else(|| state.health.of(crate::thread::read_model::START)) {
-        return Err(unavailable(format!("the read model does not follow: {}", complaint.what)));
-    }
-    let data = state.data.clone();
-    let found = tokio::task::spawn_blocking(move || work(&data)).await.map_err(|e| Problem::internal(&e.into()))?;
-    found.map_err(|error| unavailable(error.to_string()))
-}
-
-/// The record of an alert that they may see; elsewhere there is none.
-async fn find_alert(state: &Api, who: &Principal, no: String) -> Result<String, Problem> {
-    let mut found = ask_read_model(state, move |data| read_model::get(data, &no)).await?;
-    found.retain(|record| may_see(who, record));
-    match found.len() {
-        1 => Ok(found.remove(0)),
-        0 => Err(Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such alert")),
-        _ => Err(Problem::new(StatusCode::CONFLICT, "GW-4409", "several alerts end like this; give more digits")),
-    }
-}
-
-/// A number, or its end if only one alert ends so; of an alert that they may see.
-async fn number(state: &Api, who: &Principal, no: String) -> Result<AlertNo, Problem> {
-    if let Some(no) = AlertNo::parse(&no).filter(|_| who.area.is_empty()) {
-        return Ok(no);
-    }
-    let record = find_alert(state, who, no).await?;
-    let record = AlertRecord::parse(record.as_bytes()).map_err(|e| Problem::internal(&anyhow::Error::msg(e)))?;
-    AlertNo::parse(&record.id.alert_no).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such alert"))
-}
-
-async fn show_alert(
-    State(state): State<Api>,
-    Extension(who): Extension<Principal>,
-    Path(no): Path<String>,
-) -> Result<Response, Problem> {
-    let (until, mut modelled) = (state.durable.borrow().last, state.modelled.clone());
-    let caught_up = modelled.wait_for(|reached| *reached >= until);
-    let _ = tokio::time::timeout(CATCHES_UP_WITHIN, caught_up).await;
-    let record = find_alert(&state, &who, no).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], record).into_response())
 }
 
 #[derive(Deserialize)]

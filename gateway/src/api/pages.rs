@@ -37,9 +37,10 @@ const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
 /// What pages are made of.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("page.css", "text/css; charset=utf-8", include_str!("../../web/page.css")),
     ("seat.js", "text/javascript; charset=utf-8", include_str!("../../web/seat.js")),
+    ("similar.js", "text/javascript; charset=utf-8", include_str!("../../web/similar.js")),
     ("triage.js", "text/javascript; charset=utf-8", include_str!("../../web/triage.js")),
     ("officer.js", "text/javascript; charset=utf-8", include_str!("../../web/officer.js")),
     ("report.js", "text/javascript; charset=utf-8", include_str!("../../web/report.js")),

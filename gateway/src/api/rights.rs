@@ -34,9 +34,10 @@ const OWN_SEAT: Own = Own::Subject(Role::Seat, "id");
 const OWN_DUTY: Own = Own::Subject(Role::Officer, "no");
 
 /// Every route that needs a token, and who may; `All` may everything.
-static RULES: [Rule; 24] = [
+static RULES: [Rule; 25] = [
     rule(Method::GET, "/v1/alerts", READERS, Own::Any),
     rule(Method::GET, "/v1/alerts/{no}", READERS, Own::Any),
+    rule(Method::GET, "/v1/alerts/{no}/similar", READERS, Own::Any),
     rule(Method::POST, "/v1/alerts/{no}/transcript", &[Role::Downstream, Role::Supervisor], Own::Any),
     rule(Method::GET, "/v1/alerts/{no}/audio/{leg}", &[Role::Supervisor], Own::Any),
     rule(Method::GET, "/v1/events", &[Role::Downstream, Role::Supervisor, Role::Auditor], Own::Any),
@@ -171,7 +172,7 @@ mod tests {
                 "what no row names is refused"
             );
         }
-        assert_eq!(allowed, 48, "a row that is added or widened is looked at here");
+        assert_eq!(allowed, 52, "a row that is added or widened is looked at here");
         assert!(!may(&who(Role::Citizen, "c"), &places, &Method::GET, "/v1/alerts", param("x")));
     }
 }

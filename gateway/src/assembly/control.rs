@@ -1,14 +1,15 @@
 //! What stands beside the shards: channels, API, sinks, and the listeners that people and systems come by.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use store::disk::Disk;
+use switchboard::Similar;
 use tokio::sync::watch;
 
 use super::{Listeners, Settings};
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     pub places: Arc<Places>,
     /// The last frame that the read model has read.
     pub modelled: watch::Receiver<u64>,
+    /// Which alerts may be about the same event.
+    pub similar: Arc<Mutex<Similar>>,
     /// The number of the next request that waits for an answer.
     pub next_request: Arc<AtomicU64>,
 }
@@ -98,6 +101,7 @@ pub(super) fn serve(
         clock: shared.clock,
         durable: shared.durable.clone(),
         modelled: shared.modelled.clone(),
+        similar: Arc::clone(&shared.similar),
         health: shared.health.clone(),
         taps: shared.taps.clone(),
         keys: shared.keys.clone(),

@@ -319,6 +319,7 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
         places,
         next_request: Arc::new(AtomicU64::new(1)),
         modelled: kept.modelled.subscribe(),
+        similar: Arc::default(),
     };
     let channels = control::channels(&mut city, &settings, &shared, &runtime)?;
     kept.thread.links.channels = channels.clone();
@@ -328,7 +329,7 @@ pub fn start(mut city: City, mut settings: Settings, prometheus: PrometheusHandl
     let mut readers = control::sinks(&mut settings, &shared, sinks, &runtime)?;
 
     let spawner = Spawner { ready: ready.clone() };
-    readers.push(spawner.read_model(&base, (kept.durable, kept.modelled), &runtime)?);
+    readers.push(spawner.read_model(&base, (kept.durable, kept.modelled), &shared.similar, &runtime)?);
     let house = spawner.house(&base, settings.storage, (kept.needed_from, kept.casebook_at))?;
     let shards = spawner.shards(shard_threads, plan.as_ref())?;
     let recorder = spawner.recorder(&base, recorder_inbox, &recorder_inlet, &kept.sender, shared.taps)?;

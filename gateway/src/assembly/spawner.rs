@@ -1,13 +1,15 @@
 //! Every thread that is not the runtime's: what it is given, and what its end means.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 
 use super::Base;
+use switchboard::Similar;
+
 use crate::inbox::casebook::{self, Reached};
 use crate::observe::cores::{self, Plan};
 use crate::thread::house::{self, House};
@@ -23,6 +25,7 @@ impl Spawner {
         &self,
         base: &Base,
         (durable, reached): (watch::Receiver<Reached>, watch::Sender<u64>),
+        similar: &Arc<Mutex<Similar>>,
         runtime: &tokio::runtime::Runtime,
     ) -> anyhow::Result<JoinHandle<()>> {
         base.health.worse(read_model::START, "GW-3401", "it has not read the journal yet");
@@ -31,6 +34,7 @@ impl Spawner {
             data: base.data.clone(),
             durable,
             reached,
+            similar: Arc::clone(similar),
             health: base.health.clone(),
             runtime: runtime.handle().clone(),
         };

@@ -1,12 +1,15 @@
 //! The read model's thread: behind the journal, whatever happens to its file.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use codecs::record::{AlertNo, Stamp};
+use codecs::time::Wall;
 use store::disk::Disk;
 use store::journal::Reader;
-use store::read_model::{BATCH, Error, ReadModel};
+use store::read_model::{self, About, BATCH, Error, ReadModel};
+use switchboard::{Features, Similar};
 use tokio::sync::watch;
 
 use crate::inbox::casebook::Reached;
@@ -20,6 +23,9 @@ const TURNS: u32 = 40;
 /// Before a model that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Alerts of before a start that new ones are compared with.
+const COMPARED: u32 = 20_000;
+
 pub const PART: &str = "read-model";
 /// Its first reading after a start.
 pub const START: &str = "read-model-start";
@@ -30,6 +36,8 @@ pub struct Follower {
     pub durable: watch::Receiver<Reached>,
     /// The last frame that it has read.
     pub reached: watch::Sender<u64>,
+    /// Which alerts may be about the same event.
+    pub similar: Arc<Mutex<Similar>>,
     pub health: Health,
     pub runtime: tokio::runtime::Handle,
 }
@@ -93,12 +101,16 @@ impl Follower {
         let mut model = ReadModel::open(&self.data, head)?;
         *is_own = true;
         self.reached.send_replace(model.cursor().sequence);
+        if self.similar.lock().is_ok_and(|similar| similar.is_empty()) {
+            read_model::latest(&self.data, COMPARED, |about| compare(&self.similar, about))?;
+        }
         let mut turns = 0;
         let mut reader = Reader::new(Arc::clone(&self.disk), &self.data.join("journal"), model.cursor());
         loop {
             loop {
                 let until = self.durable.borrow_and_update().last;
-                let applied = match model.apply(&mut reader, until) {
+                let similar = &self.similar;
+                let applied = match model.apply_and_show(&mut reader, until, |about| compare(similar, about)) {
                     // The reader counts its tries, and goes on behind what stays unreadable.
                     Err(error @ Error::Journal(_)) => {
                         self.tell(&error);
@@ -137,4 +149,18 @@ impl Follower {
             }
         }
     }
+}
+
+/// An alert as it is by now, for whoever looks for its like.
+fn compare(similar: &Mutex<Similar>, about: &About) {
+    let (Some(no), Ok(mut similar)) = (AlertNo::parse(&about.alert_no), similar.lock()) else { return };
+    let features = Features {
+        numbers: about.numbers.clone(),
+        point: about.point,
+        grid: about.grid.clone(),
+        arrived: Stamp::from_rfc3339(&about.arrived).map_or(Wall(0), |stamp| stamp.0),
+        category: about.category.clone(),
+        pairs: Vec::new(),
+    };
+    similar.note(no, features.with_pairs(&about.said));
 }

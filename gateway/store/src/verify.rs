@@ -50,6 +50,20 @@ pub fn journal(disk: &dyn Disk, data: &Path) -> io::Result<Journal> {
     Ok(seen)
 }
 
+/// The number of the last frame of a journal that nobody writes; damage on the way is passed over.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn head(disk: &dyn Disk, data: &Path) -> io::Result<u64> {
+    let mut head = 0;
+    replay(disk, &data.join("journal"), u64::MAX, true, |met| {
+        if let Replayed::Frame(frame) = met {
+            head = frame.sequence;
+        }
+    })?;
+    Ok(head)
+}
+
 /// How far those have come who read the journal.
 struct Readers {
     read_model: Option<u64>,

@@ -118,8 +118,9 @@ pub use casebook::{
     Casebook, CasebookConfig, ChannelRule, News, Notice, Orders, Outbound, Output as CasebookOutput, Patience,
 };
 pub use casework::{
-    CallFact, Case, Category, Clue, Fact, Fetch, HandlingFact, IncidentFact, Keyword, KeywordTable, Matter, Rule,
-    Rules, Sounds, Suggestions, TextFact, UnitFor, When, is_call_unfinished, is_word,
+    CallFact, Candidate, Case, Category, Clue, Fact, Features, Fetch, HandlingFact, IncidentFact, Keyword,
+    KeywordTable, Matter, Reason, Rule, Rules, Similar, Sounds, Suggestions, TextFact, UnitFor, When,
+    is_call_unfinished, is_word,
 };
 pub use desk::{Desk, DeskConfig, Gauges, Output as DeskOutput};
 pub use dispatch::approach::Approaching;

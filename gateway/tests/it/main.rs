@@ -2,6 +2,7 @@
 
 mod agencies;
 mod app;
+mod asked;
 mod edge;
 mod fanout;
 mod loopback;

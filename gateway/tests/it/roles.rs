@@ -12,9 +12,10 @@ use serde_json::Value;
 use crate::loopback::Gateway;
 
 /// Everything that needs a token: what is asked, and who may; every other role is refused.
-const ROUTES: [(&str, &str, &str, &[&str]); 24] = [
+const ROUTES: [(&str, &str, &str, &[&str]); 25] = [
     ("GET", "/v1/alerts", "", &["seat", "supervisor", "downstream", "auditor"]),
     ("GET", "/v1/alerts/1", "", &["seat", "supervisor", "downstream", "auditor"]),
+    ("GET", "/v1/alerts/1/similar", "", &["seat", "supervisor", "downstream", "auditor"]),
     ("POST", "/v1/alerts/1/transcript", "{}", &["downstream", "supervisor"]),
     ("GET", "/v1/alerts/1/audio/caller", "", &["supervisor"]),
     ("GET", "/v1/events", "", &["downstream", "supervisor", "auditor"]),
