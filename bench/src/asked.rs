@@ -162,8 +162,8 @@ fn record(n: u32) -> (AlertNo, String) {
     let no = AlertNo::mint("370400000000", date, 1, n % A_DAY + 1);
     let state = ["closed", "closed", "closed", "closed", "closed", "ended", "answered"][n as usize % 7];
     let category = ["100200", "100700", "200000", "300000", "500000"][n as usize % 5];
-    let category = if n % 997 == 0 { "950000" } else { category };
-    let (late, level) = (n % 500 == 0, n % 4 + 1);
+    let category = if n.is_multiple_of(997) { "950000" } else { category };
+    let (late, level) = (n.is_multiple_of(500), n % 4 + 1);
     let text = text(n);
     let timers = if late { r#"[{"name":"T5","of":"city","due":"x","breach":true}]"# } else { "[]" };
     let json = format!(

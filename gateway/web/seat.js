@@ -105,7 +105,7 @@ function showWork(alert) {
     work.append(element("li", `${words.told} ${push.target}: ${words[done] || ""}${late}`, late ? "warn" : ""));
   }
   for (const timer of alert?.timers || []) {
-    if (timer.met_at || timer.breach) continue;
+    if (timer.met_at || timer.breach || timer.paused) continue;
     const item = element("li", "");
     item.dataset.due = timer.due;
     item.dataset.name = `${timer.name} ${timer.of || ""}`.trim();

@@ -98,6 +98,8 @@ impl Step {
             Step::Handled(HandlingStep::Situation) => "situation",
             Step::Handled(HandlingStep::Risk) => "risk",
             Step::Handled(HandlingStep::Measure) => "measure",
+            Step::Handled(HandlingStep::Paused) => "paused",
+            Step::Handled(HandlingStep::Resumed) => "resumed",
             Step::Major => "major",
             Step::Updated => "updated",
             Step::Ended => "ended",

@@ -57,6 +57,11 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// Whether it waits while its target is paused: what a receipt and a signature say is expected whatever happens.
+    pub fn can_wait(self) -> bool {
+        !matches!(self, Limit::Receipt | Limit::FirstReceipt | Limit::SignOff)
+    }
+
     pub const ALL: [Limit; 7] = [
         Limit::Receipt,
         Limit::FirstReceipt,
@@ -95,6 +100,9 @@ pub struct Timer {
     pub due: Stamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub met_at: Option<Stamp>,
+    /// Stopped since then, with a reason in `handling[]`; it goes on with what was left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Stamp>,
     pub breach: bool,
 }
 
@@ -203,6 +211,10 @@ pub enum HandlingStep {
     Risk,
     /// 措施: what is done about it.
     Measure,
+    /// 中止: what is expected of the target waits, with a reason.
+    Paused,
+    /// 恢复: it is expected again.
+    Resumed,
 }
 
 impl HandlingStep {

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use codecs::record::{
-    Address, AlertNo, AlertRecord, CallInfo, CallTimes, CloudEvent, Form, Identity, Incident, Ownership, Promise,
-    Related, Relation, Reporter, Role, Route, Source, Stamp, State, Step, Validity, alert_id,
+    Address, AlertNo, AlertRecord, CallInfo, CallTimes, CloudEvent, Form, HandlingStep, Identity, Incident, Ownership,
+    Promise, Related, Relation, Reporter, Role, Route, Source, Stamp, State, Step, Validity, alert_id,
 };
 use codecs::time::{Mono, Wall};
 
@@ -258,6 +258,7 @@ impl Alerts {
         let known = self.open.get(&no).map(|r| (r.timers.len(), sought(r)));
         let Some((mut timers, before)) = known.or(begins.then_some((0, (None, None)))) else { return false };
         let (targets, stamp) = (timers, Stamp(at));
+        let goes_on = matches!(&fact, Fact::Handling(step) if step.step == HandlingStep::Resumed);
         let was_major = self.open.get(&no).is_some_and(|record| record.incident.is_major());
         match fact {
             Fact::Arrived(arrival) => self.arrive(stamp, no, *arrival),
@@ -290,7 +291,7 @@ impl Alerts {
             if record.state == State::Ended && self.talks.contains(&no) {
                 Arc::make_mut(record).state = State::Reopened;
             }
-            let is_as_before = record.incident.is_major() == was_major && sought(record).1 == before.1;
+            let is_as_before = record.incident.is_major() == was_major && sought(record).1 == before.1 && !goes_on;
             let targets = if is_as_before { targets } else { 0 };
             self.deadlines.watch(now, at, no, record, (timers, targets));
             if !begins && sought(record) != before {

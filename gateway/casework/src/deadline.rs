@@ -160,7 +160,15 @@ fn meet(record: &mut AlertRecord, promise: Promise, at: Stamp, after_ms: u64) {
 
 fn timer(promise: Promise, from: Stamp) -> Timer {
     let due = Stamp(from.0 + promise.within());
-    Timer { name: promise.timer().into(), of: String::new(), since: None, due, met_at: None, breach: false }
+    Timer {
+        name: promise.timer().into(),
+        of: String::new(),
+        since: None,
+        due,
+        met_at: None,
+        paused: None,
+        breach: false,
+    }
 }
 
 /// The promise of a timer that is still running.
@@ -184,6 +192,7 @@ fn runs_for_target(record: &AlertRecord, timer: &Timer) -> bool {
     let is_released = |p: &Push| p.target == timer.of && p.released.is_some();
     timer.limit().is_some()
         && timer.met_at.is_none()
+        && timer.paused.is_none()
         && !timer.breach
         && record.state != State::Closed
         && !record.fanout.iter().any(is_released)

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use codecs::record::{AlertRecord, Channel, Flag, IncidentKind, Limit, Validity};
+use codecs::record::{AlertRecord, Channel, Flag, IncidentKind, Limit, Stamp, Validity};
+
+use crate::calendar::Calendar;
 
 /// What a rule is about. Every part that is named has to hold; a list holds if one of it does.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -91,6 +93,8 @@ pub struct Rule {
     pub arrive_within: Option<Duration>,
     /// 反馈: T10.
     pub feed_back_within: Option<Duration>,
+    /// Whole days of these times are working days.
+    pub working_days: bool,
 }
 
 impl Rule {
@@ -108,6 +112,7 @@ impl Rule {
             respond_within: None,
             arrive_within: None,
             feed_back_within: None,
+            working_days: false,
         }
     }
 
@@ -146,6 +151,7 @@ pub struct Rules {
     pub units: BTreeMap<String, Vec<String>>,
     /// What is of this level, or graver, is led as a major alert.
     pub major_at: Option<u8>,
+    pub calendar: Calendar,
 }
 
 impl Rules {
@@ -154,14 +160,18 @@ impl Rules {
         Rules { all, ..Rules::default() }
     }
 
-    /// What is expected of a target by these rules: the shortest that any of them says. A receipt is expected whatever
-    /// has become of them.
-    pub(crate) fn within(&self, rules: &[String], limit: Limit, target: &str) -> Option<Duration> {
+    /// By when it is expected of a target by these rules, from a moment on: the soonest that any of them says. A receipt
+    /// is expected whatever has become of them.
+    pub(crate) fn due(&self, rules: &[String], limit: Limit, target: &str, at: Stamp) -> Option<Stamp> {
         let named = self.all.iter().filter(|rule| rules.contains(&rule.name));
-        let shortest = named.filter_map(|rule| rule.within(limit, target)).min();
-        shortest.or(match limit {
-            Limit::FirstReceipt => Some(FIRST_WITHIN),
-            Limit::Receipt => Some(RECEIPT_WITHIN),
+        let due = |rule: &Rule| {
+            let within = rule.within(limit, target)?;
+            let in_days = rule.working_days && limit.can_wait();
+            Some(Stamp(if in_days { self.calendar.after(at.0, within) } else { at.0 + within }))
+        };
+        named.filter_map(due).min().or(match limit {
+            Limit::FirstReceipt => Some(Stamp(at.0 + FIRST_WITHIN)),
+            Limit::Receipt => Some(Stamp(at.0 + RECEIPT_WITHIN)),
             _ => None,
         })
     }

@@ -10,6 +10,7 @@
 )]
 
 mod alert;
+mod calendar;
 mod deadline;
 mod fact;
 mod fanout;
@@ -21,6 +22,7 @@ pub use alert::{
     Alerts, Apart, Fetch, Lost, NotTaken, NotWritten, Output, Say, Standing, goes_next, is_call_unfinished, is_late,
     is_theirs, is_written_to, proven_phone, unsent, untold_answer, writers,
 };
+pub use calendar::Calendar;
 pub use deadline::is_call_up;
 pub use fact::{
     Answer, Arrival, Belongings, CallFact, Case, DispatchFact, Fact, HandlingFact, IncidentFact, JoinFact, Message,

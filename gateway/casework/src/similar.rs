@@ -240,7 +240,7 @@ fn common(own: &[u32], other: &[u32]) -> u32 {
         b += usize::from(y <= x);
     }
     let all = (own.len() + other.len()) as u32 - both;
-    if all == 0 { 0 } else { both * 100 / all }
+    (both * 100).checked_div(all).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -198,7 +198,8 @@ fn may_take(role: Role, step: HandlingStep, for_target: bool) -> bool {
     }
     match step {
         HandlingStep::Pushed => false,
-        HandlingStep::Closed | HandlingStep::Reviewed => leads,
+        // Who waits for somebody does not let themselves wait.
+        HandlingStep::Closed | HandlingStep::Reviewed | HandlingStep::Paused | HandlingStep::Resumed => leads,
         HandlingStep::HandedOver => leads || role == Role::Downstream,
         HandlingStep::Signed | HandlingStep::Instructed | HandlingStep::Refused => leads || role == Role::Downstream,
         HandlingStep::Accepted

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use codecs::record::{Assessment, Channel, Flag, IncidentKind, Validity};
+use codecs::record::{Assessment, Channel, Flag, IncidentKind, Stamp, Validity};
 use serde::Deserialize;
-use switchboard::{Matter, Rule, Rules, When};
+use switchboard::{Calendar, Matter, Rule, Rules, When};
 use toml::Spanned;
 
 use super::{At, Problem, Span};
@@ -19,6 +19,48 @@ struct File {
     #[serde(default)]
     case: Vec<Spanned<CaseRow>>,
     major: Option<Spanned<MajorRow>>,
+    calendar: Option<Spanned<CalendarRow>>,
+}
+
+/// Which days are worked on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CalendarRow {
+    /// Days of the week without work: 1 Monday … 7 Sunday.
+    weekend: Vec<u8>,
+    holidays: Vec<String>,
+    /// Worked on though they fall on a weekend.
+    working: Vec<String>,
+}
+
+impl Default for CalendarRow {
+    fn default() -> CalendarRow {
+        CalendarRow { weekend: vec![6, 7], holidays: Vec::new(), working: Vec::new() }
+    }
+}
+
+impl CalendarRow {
+    fn calendar(&self) -> Result<Calendar, String> {
+        if let Some(day) = self.weekend.iter().find(|day| !(1..=7).contains(*day)) {
+            return Err(format!("calendar: weekend has day {day}; there are 1 Monday to 7 Sunday"));
+        }
+        let dates = |all: &[String]| all.iter().map(|text| date(text)).collect::<Result<BTreeSet<u32>, String>>();
+        let (holidays, working) = (dates(&self.holidays)?, dates(&self.working)?);
+        if let Some(both) = holidays.intersection(&working).next() {
+            return Err(format!("calendar: {both} is a holiday and worked on"));
+        }
+        let weekend: BTreeSet<u8> = self.weekend.iter().copied().collect();
+        if weekend.len() == 7 {
+            return Err("calendar: the whole week is a weekend".into());
+        }
+        Ok(Calendar { weekend, holidays, working })
+    }
+}
+
+/// `2026-10-01` as a number has it.
+fn date(text: &str) -> Result<u32, String> {
+    let is_date = Stamp::from_rfc3339(&format!("{text}T00:00:00+08:00")).filter(|_| text.len() == 10);
+    is_date.map(|stamp| stamp.0.beijing_date()).ok_or_else(|| format!("calendar: `{text}` is no date like 2026-10-01"))
 }
 
 /// What is led as a major alert by itself.
@@ -57,6 +99,9 @@ struct RuleRow {
     respond_within: Option<Span>,
     arrive_within: Option<Span>,
     feed_back_within: Option<Span>,
+    /// Whole days of what can wait are working days, by `[calendar]`.
+    #[serde(default)]
+    working_days: bool,
 }
 
 /// What goes in, and who has to be told of it.
@@ -111,7 +156,15 @@ pub fn read(file: &Path, targets: &Targets<'_>, problems: &mut Vec<Problem>) -> 
         problems.push(Problem { code: "GW-0250", at: line(row.span().start), what });
     }
     let major_at = rows.major.map(|row| row.into_inner().level_at_most);
-    let mut rules = Rules { all: Vec::new(), units, major_at };
+    let calendar = rows.calendar.as_ref().map(|row| (row.span().start, row.get_ref().calendar()));
+    let calendar = calendar.and_then(|(at, read)| match read {
+        Ok(calendar) => Some(calendar),
+        Err(what) => {
+            problems.push(Problem { code: "GW-0250", at: line(at), what });
+            None
+        }
+    });
+    let mut rules = Rules { all: Vec::new(), units, major_at, calendar: calendar.unwrap_or_default() };
     let targets: &Vec<&str> = &targets.keys().copied().collect();
     for row in rows.rule {
         let at = row.span().start;
@@ -228,6 +281,7 @@ fn rule(row: RuleRow) -> Rule {
         respond_within: span(row.respond_within),
         arrive_within: span(row.arrive_within),
         feed_back_within: span(row.feed_back_within),
+        working_days: row.working_days,
         ..as_usual
     }
 }
@@ -362,6 +416,27 @@ mod tests {
         ] {
             let (_, problems) = of(&format!("[[rule]]\n{text}\n"));
             assert!(problems.len() == 1 && problems[0].contains(what), "{text}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_calendar_says_which_days_are_worked_on_and_what_it_cannot_mean_is_told_with_its_line() {
+        let rule = "[[rule]]\nname = \"all\"\ntell = [[\"city\"]]\nfeed_back_within = \"5d\"\nworking_days = true\n";
+        let (rules, problems) =
+            of(&format!("{rule}[calendar]\nholidays = [\"2026-10-01\"]\nworking = [\"2026-10-10\"]\n"));
+        assert_eq!(problems, Vec::<String>::new());
+        assert!(rules.all[0].working_days && rules.calendar.weekend.contains(&7));
+        assert!(rules.calendar.holidays.contains(&20_261_001) && rules.calendar.working.contains(&20_261_010));
+        for (calendar, what) in [
+            ("weekend = [0]", "1 Monday to 7 Sunday"),
+            ("weekend = [1,2,3,4,5,6,7]", "whole week"),
+            ("holidays = [\"1 October\"]", "no date like"),
+            ("holidays = [\"2026-02-30\"]", "no date like"),
+            ("holidays = [\"2026-10-01\"]\nworking = [\"2026-10-01\"]", "is a holiday and worked on"),
+            ("holiday = []", "unknown field"),
+        ] {
+            let problems = of(&format!("{rule}[calendar]\n{calendar}\n")).1;
+            assert!(problems.len() == 1 && problems[0].contains(what), "{calendar}: {problems:?}");
         }
     }
 }

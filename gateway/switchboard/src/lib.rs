@@ -118,7 +118,7 @@ pub use casebook::{
     Casebook, CasebookConfig, ChannelRule, News, Notice, Orders, Outbound, Output as CasebookOutput, Patience,
 };
 pub use casework::{
-    CallFact, Candidate, Case, Category, Clue, Fact, Features, Fetch, HandlingFact, IncidentFact, Keyword,
+    Calendar, CallFact, Candidate, Case, Category, Clue, Fact, Features, Fetch, HandlingFact, IncidentFact, Keyword,
     KeywordTable, Matter, Reason, Rule, Rules, Similar, Sounds, Suggestions, TextFact, UnitFor, When,
     is_call_unfinished, is_word,
 };

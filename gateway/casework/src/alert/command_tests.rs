@@ -214,3 +214,53 @@ fn a_suggestion_names_units_of_the_place_and_never_one_that_is_complained_of() {
     assert_eq!(s.record().incident.category, None);
     assert_eq!(s.record().incident.clues, ["转账"]);
 }
+
+#[test]
+fn what_is_paused_with_a_reason_is_late_by_nobodys_fault_and_goes_on_with_what_was_left_over_a_start_too() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        s.at(5000).triage("100901");
+        s.at(5100).receipt("anti_fraud");
+        for target in ["city", "station"] {
+            s.at(5200).receipt(target);
+            s.at(6000).step(HandlingStep::Signed, target);
+        }
+        s.told();
+        assert!(s.at(16_000).step(HandlingStep::Paused, "city"), "ten of sixty seconds are over");
+        assert!(!s.step(HandlingStep::Paused, "city"), "it waits already");
+        assert!(!s.step(HandlingStep::Resumed, "station"), "it never waited");
+        if restart {
+            let record = s.record().clone();
+            s.alerts = Alerts::new("/gw/370400000000/1".into(), "1".into(), KeywordTable::empty());
+            s.alerts.set_rules(rules());
+            let (now, wall) = (Mono(s.now().as_nanos() as u64), s.wall());
+            s.alerts.restore(now, wall, record);
+        }
+        s.at(66_100);
+        assert_eq!(s.told(), ["16.000 paused city", "66.000 deadline.breach T6 station"]);
+        assert!(s.at(100_000).step(HandlingStep::Resumed, "city"));
+        s.at(149_900);
+        assert_eq!(s.told(), ["100.000 resumed city"]);
+        s.at(151_000);
+        assert_eq!(s.told(), ["150.000 deadline.breach T6 city"], "fifty seconds were left");
+    }
+}
+
+#[test]
+fn what_can_wait_is_expected_in_working_days_and_a_signature_at_once() {
+    let mut s = Story::new();
+    let mut rules = rules();
+    rules.all[0].working_days = true;
+    rules.all[0].feed_back_within = Some(SECOND * 24 * 3600);
+    s.alerts.set_rules(rules);
+    s.at(5000).triage("100901");
+    s.at(5100).receipt("anti_fraud");
+    let due = |s: &Story, name: &str| {
+        let timer = s.record().timers.iter().find(|t| t.name == name && t.of == "city").expect("it runs");
+        timer.due.0.0 - s.wall().0
+    };
+    // The story is told on a Sunday: a day of work from then on is over at Tuesday's beginning.
+    let midnight = Wall(s.wall().0 + due(&s, "T10")).rfc3339();
+    assert!(midnight.ends_with("T00:00:00.000+08:00"), "{midnight}");
+    assert_eq!(due(&s, "T5"), 30_000_000_000);
+}

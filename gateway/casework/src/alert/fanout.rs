@@ -1,13 +1,12 @@
 //! The fan-out section of the record: who is told, whose receipt is waited for, what is expected of them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
-
 use codecs::record::{
     AlertNo, AlertRecord, Handling, HandlingStep, Limit, Push, Signature, Stamp, State, Step, Timer, Validity,
 };
 use codecs::time::Wall;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Alerts, incident, mark};
 use crate::fact::HandlingFact;
@@ -44,6 +43,8 @@ pub enum NotTaken {
     NoUnit,
     /// The unit, or one above it, is complained of.
     ComplainedOf,
+    /// It waits already, or it does not.
+    NotPaused(bool),
     /// There is a log of the situation only of what is led as a major alert.
     NotMajor,
 }
@@ -60,6 +61,8 @@ impl NotTaken {
             NotTaken::TooMany => "at most 20 steps a minute of one person",
             NotTaken::NoReason => "say in `text` why",
             NotTaken::NoUnit => "say in `to` which unit owns it now",
+            NotTaken::NotPaused(false) => "nothing that is expected of this target can wait",
+            NotTaken::NotPaused(true) => "nothing that is expected of this target waits",
             NotTaken::NotMajor => "the alert is not led as a major one",
             NotTaken::ComplainedOf => "this unit, or one above it, is complained of",
         }
@@ -99,6 +102,16 @@ impl Alerts {
                 _ if fact.text.trim().is_empty() => Err(NotTaken::NoReason),
                 None => Err(NotTaken::NotMajor),
                 Some(_) => Ok(()),
+            },
+            HandlingStep::Paused | HandlingStep::Resumed => match push {
+                None => Err(NotTaken::NotATarget),
+                Some(_) if fact.text.trim().is_empty() => Err(NotTaken::NoReason),
+                Some(push) => {
+                    let resumes = fact.step == HandlingStep::Resumed;
+                    let is_it = |t: &&Timer| waits(t, &push.target) && t.paused.is_some() == resumes;
+                    let any = record.timers.iter().any(|t| is_it(&t));
+                    any.then_some(()).ok_or(NotTaken::NotPaused(resumes))
+                }
             },
             HandlingStep::HandedOver if fact.to.trim().is_empty() => Err(NotTaken::NoUnit),
             HandlingStep::HandedOver if incident::is_complained_of(record, &fact.to) => Err(NotTaken::ComplainedOf),
@@ -185,8 +198,8 @@ impl Alerts {
                     // What was expected of it is expected from now on.
                     let theirs = record.timers.iter_mut().filter(|t| t.of == push.target);
                     for timer in theirs.filter(|t| t.met_at.is_none() && !t.breach) {
-                        let within = timer.limit().and_then(|l| self.rules.within(&push.rules(), l, &push.target));
-                        timer.due = within.map_or(timer.due, |within| Stamp(at.0 + within));
+                        let due = timer.limit().and_then(|l| self.rules.due(&push.rules(), l, &push.target, at));
+                        timer.due = due.unwrap_or(timer.due);
                     }
                 }
                 _ => {}
@@ -223,10 +236,9 @@ impl Alerts {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return false };
         let mut is_sooner = false;
         let AlertRecord { timers, fanout, .. } = record;
-        for timer in timers.iter_mut().filter(|t| t.met_at.is_none() && !t.breach) {
+        for timer in timers.iter_mut().filter(|t| t.met_at.is_none() && t.paused.is_none() && !t.breach) {
             let Some((limit, push)) = timer.limit().zip(fanout.iter().find(|p| p.target == timer.of)) else { continue };
-            if let Some(within) = self.rules.within(&push.rules(), limit, &push.target) {
-                let due = Stamp(at.0 + within);
+            if let Some(due) = self.rules.due(&push.rules(), limit, &push.target, at) {
                 is_sooner |= due < timer.due;
                 timer.due = timer.due.min(due);
             }
@@ -296,11 +308,17 @@ impl Alerts {
                 HandlingStep::Refused => push.released = Some(signature.clone()),
                 _ => {}
             }
-            let timers: Vec<Timer> = begins.iter().filter_map(|limit| begun(&self.rules, push, *limit, at)).collect();
+            let mut timers: Vec<Timer> =
+                begins.iter().filter_map(|limit| begun(&self.rules, push, *limit, at)).collect();
+            if record.timers.iter().any(|t| waits(t, &target) && t.paused.is_some()) {
+                timers.iter_mut().filter(|t| waits(t, &target)).for_each(|t| t.paused = Some(at));
+            }
             record.timers.extend(timers);
         }
         meet(record, &target, kept_by(step), at);
         match step {
+            HandlingStep::Paused => pause(record, &target, at),
+            HandlingStep::Resumed => resume(record, &target, at),
             HandlingStep::HandedOver => incident::own(record, at, &to),
             // Nothing is expected of anybody any more.
             HandlingStep::Closed => {
@@ -359,6 +377,27 @@ pub(super) fn make_room<T>(list: &mut Vec<T>, most: usize, by: impl Fn(&T) -> &S
     }
 }
 
+/// Whether this timer of a target runs, or would, and can wait.
+fn waits(timer: &Timer, target: &str) -> bool {
+    timer.of == target && timer.met_at.is_none() && !timer.breach && timer.limit().is_some_and(Limit::can_wait)
+}
+
+fn pause(record: &mut AlertRecord, target: &str, at: Stamp) {
+    for timer in record.timers.iter_mut().filter(|t| waits(t, target)) {
+        timer.paused.get_or_insert(at);
+    }
+}
+
+/// It goes on with what was left when it stopped, whatever was done to the clock meanwhile.
+fn resume(record: &mut AlertRecord, target: &str, at: Stamp) {
+    for timer in record.timers.iter_mut().filter(|t| waits(t, target)) {
+        if let Some(since) = timer.paused.take() {
+            let left = u64::try_from(timer.due.0.0 - since.0.0).unwrap_or(0);
+            timer.due = Stamp(at.0 + Duration::from_nanos(left));
+        }
+    }
+}
+
 /// The timers that a step keeps.
 fn kept_by(step: HandlingStep) -> &'static [Limit] {
     match step {
@@ -373,9 +412,16 @@ fn kept_by(step: HandlingStep) -> &'static [Limit] {
 
 /// The timer of what is expected of a target from now on, if its rule expects it.
 fn begun(rules: &Rules, push: &Push, limit: Limit, at: Stamp) -> Option<Timer> {
-    let within: Duration = rules.within(&push.rules(), limit, &push.target)?;
     let (name, of) = (limit.timer().to_owned(), push.target.clone());
-    Some(Timer { name, of, since: Some(at), due: Stamp(at.0 + within), met_at: None, breach: false })
+    Some(Timer {
+        name,
+        of,
+        since: Some(at),
+        due: rules.due(&push.rules(), limit, &push.target, at)?,
+        met_at: None,
+        paused: None,
+        breach: false,
+    })
 }
 
 /// What was expected has come, in time or late. Whoever is on the way or there without saying for whom is there for all;

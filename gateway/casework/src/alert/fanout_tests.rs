@@ -57,6 +57,10 @@ impl Story {
         story
     }
 
+    pub(super) fn now(&self) -> Duration {
+        self.now
+    }
+
     pub(super) fn wall(&self) -> Wall {
         Wall(T0 + self.now.as_nanos() as i64)
     }
