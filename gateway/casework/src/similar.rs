@@ -61,7 +61,7 @@ const KNOWN_MAX: usize = 120_000;
 /// Pairs of one alert that are compared.
 const PAIRS_MAX: usize = 256;
 /// Of each list the newest alerts that are looked at.
-const LOOKED_AT_MAX: usize = 32;
+const LOOKED_AT_MAX: usize = 16;
 /// Signs of a text under which it is found again.
 const SIGNS: u32 = 8;
 /// Two reports of one event come within a day.
@@ -83,35 +83,60 @@ enum Key {
 /// Alerts that are open, or were lately.
 #[derive(Default)]
 pub struct Similar {
-    known: HashMap<AlertNo, Features>,
-    /// The newest last.
-    lists: HashMap<Key, Vec<AlertNo>>,
+    /// Where each is kept.
+    places: HashMap<AlertNo, u32>,
+    kept: Vec<(AlertNo, Features)>,
+    /// Places in `kept`, the newest last.
+    lists: HashMap<Key, Vec<u32>>,
     order: VecDeque<AlertNo>,
 }
 
 impl Similar {
     /// An alert as it is by now.
     pub fn note(&mut self, no: AlertNo, features: Features) {
-        match self.known.get(&no) {
-            Some(known) if *known == features => return,
-            Some(_) => self.take_out(no),
-            None => self.order.push_back(no),
-        }
+        let place = match self.places.get(&no).copied() {
+            Some(place) if self.at(place).is_some_and(|(_, known)| *known == features) => return,
+            Some(place) => {
+                self.take_out(place);
+                place
+            }
+            None => self.room(no),
+        };
         for key in keys(&features) {
-            self.lists.entry(key).or_default().push(no);
+            self.lists.entry(key).or_default().push(place);
         }
-        self.known.insert(no, features);
-        while self.order.len() > KNOWN_MAX {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.take_out(oldest);
+        if let Some(kept) = self.kept.get_mut(place as usize) {
+            *kept = (no, features);
         }
     }
 
-    fn take_out(&mut self, no: AlertNo) {
-        let Some(features) = self.known.remove(&no) else { return };
-        for key in keys(&features) {
+    /// A place for one more: the one of whoever came first, where there are as many as may be.
+    fn room(&mut self, no: AlertNo) -> u32 {
+        let oldest = if self.order.len() < KNOWN_MAX { None } else { self.order.pop_front() };
+        let place = match oldest.and_then(|oldest| self.places.remove(&oldest)) {
+            Some(place) => {
+                self.take_out(place);
+                place
+            }
+            None => {
+                self.kept.push((no, Features::default()));
+                self.kept.len() as u32 - 1
+            }
+        };
+        self.order.push_back(no);
+        self.places.insert(no, place);
+        place
+    }
+
+    fn at(&self, place: u32) -> Option<&(AlertNo, Features)> {
+        self.kept.get(place as usize)
+    }
+
+    fn take_out(&mut self, place: u32) {
+        let Some((_, features)) = self.kept.get_mut(place as usize) else { return };
+        for key in keys(&std::mem::take(features)) {
             if let Some(list) = self.lists.get_mut(&key) {
-                list.retain(|other| *other != no);
+                list.retain(|other| *other != place);
                 if list.is_empty() {
                     self.lists.remove(&key);
                 }
@@ -120,24 +145,24 @@ impl Similar {
     }
 
     pub fn len(&self) -> usize {
-        self.known.len()
+        self.places.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.places.is_empty()
     }
 
     /// What may be the same event as this alert, the likeliest first.
     pub fn like(&self, no: AlertNo) -> Vec<Candidate> {
-        let Some(own) = self.known.get(&no) else { return Vec::new() };
-        let mut others: Vec<AlertNo> = Vec::new();
+        let Some((_, own)) = self.places.get(&no).and_then(|place| self.at(*place)) else { return Vec::new() };
+        let mut others: Vec<u32> = Vec::new();
         for key in near(own) {
-            let newest = self.lists.get(&key).into_iter().flat_map(|list| list.iter().rev().take(LOOKED_AT_MAX));
-            others.extend(newest.filter(|other| **other != no));
+            others.extend(self.lists.get(&key).into_iter().flat_map(|list| list.iter().rev().take(LOOKED_AT_MAX)));
         }
         others.sort_unstable();
         others.dedup();
-        let compared = others.into_iter().filter_map(|other| compare(own, other, self.known.get(&other)?));
+        let compared = others.into_iter().filter_map(|place| self.at(place).filter(|(other, _)| *other != no));
+        let compared = compared.filter_map(|(other, features)| compare(own, *other, features));
         let mut all: Vec<Candidate> = compared.collect();
         all.sort_by_key(|c| (std::cmp::Reverse(c.percent), c.apart_s));
         all.truncate(CANDIDATES_MAX);
@@ -311,5 +336,18 @@ mod tests {
         let found = all.like(number(5000));
         assert_eq!(found.len(), CANDIDATES_MAX);
         assert!(found.iter().all(|c| c.percent == 99), "{found:?}");
+    }
+
+    #[test]
+    fn whoever_came_first_gives_way_and_is_found_no_more() {
+        let mut all = Similar::default();
+        let of = |n: u32| report(0, &n.to_string(), None, "");
+        let no = |n: u32| AlertNo::mint("370400000000", 20_261_130, 1, n);
+        (1..=KNOWN_MAX as u32).for_each(|n| all.note(no(n), of(n)));
+        all.note(no(KNOWN_MAX as u32 + 1), of(1));
+        assert_eq!((all.len(), all.kept.len()), (KNOWN_MAX, KNOWN_MAX));
+        assert_eq!(all.like(no(KNOWN_MAX as u32 + 1)), [], "the one with its number is forgotten");
+        all.note(no(2), of(3));
+        assert_eq!(all.like(no(2)).len(), 1);
     }
 }
