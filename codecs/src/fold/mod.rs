@@ -37,19 +37,19 @@ pub fn fold_char(c: char) -> Option<char> {
     match c {
         'a'..='z' | '0'..='9' => Some(c),
         'A'..='Z' => Some(c.to_ascii_lowercase()),
-        '\n' | '!' | '?' | ';' | '。' | '！' | '？' | '；' => Some(END),
+        '\n' | '\u{B}' | '\u{C}' | '!' | '?' | ';' | '。' | '！' | '？' | '；' | '｡' => Some(END),
+        '\u{85}' | '\u{2028}' | '\u{2029}' | '‼' | '\u{2047}'..='\u{2049}' => Some(END),
+        '\u{FE12}' | '\u{FE14}'..='\u{FE16}' | '\u{FE54}' | '\u{FE56}' | '\u{FE57}' => Some(END),
         '\u{4E00}'..='\u{9FFF}' => match SIMPLIFIED[(c as u32 - FIRST) as usize] {
             0 => Some(c),
             simple => char::from_u32(u32::from(simple)),
         },
         // Full width.
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(c as u32 - 0xFEE0).and_then(fold_char),
-        '\0'..='\u{7F}' => None,
-        // Marks, blanks and what is not seen: Latin-1's, general and Chinese punctuation, selectors, joiners.
-        '\u{80}'..='\u{BF}' | '\u{2000}'..='\u{206F}' | '\u{3000}'..='\u{303F}' => None,
-        '\u{FE00}'..='\u{FE6F}' | '\u{FEFF}' | '\u{FF5F}'..='\u{FF65}' | '\u{FFE0}'..='\u{FFFF}' => None,
-        '\u{300}'..='\u{36F}' | '\u{180E}' | '\u{E0000}'..='\u{E0FFF}' => None,
-        _ if c.is_whitespace() || c.is_control() => None,
+        // Letters that nobody sees.
+        '\u{115F}' | '\u{1160}' | '\u{3164}' | '\u{FFA0}' => None,
+        // Marks, blanks, signs and pictures.
+        _ if !c.is_alphanumeric() => None,
         _ => Some(c.to_lowercase().next().unwrap_or(c)),
     }
 }
@@ -72,13 +72,31 @@ mod tests {
 
     #[test]
     fn a_word_is_the_same_however_it_is_spelt() {
-        for spelt in
-            ["抢劫", "搶劫", "抢 劫", "抢-劫", "抢，劫", "抢\u{200B}劫", "【抢】劫", "抢*劫", "抢…劫", "抢\u{FE0F}劫"]
-        {
+        for spelt in [
+            "抢劫",
+            "搶劫",
+            "抢 劫",
+            "抢-劫",
+            "抢，劫",
+            "抢\u{200B}劫",
+            "【抢】劫",
+            "抢*劫",
+            "抢…劫",
+            "抢\u{FE0F}劫",
+            "抢★劫",
+            "抢\u{2800}劫",
+            "抢\u{3164}劫",
+            "抢😀劫",
+            "抢・劫",
+            "抢│劫",
+        ] {
             assert_eq!(fold(spelt), "抢劫", "{spelt}");
         }
         assert_eq!(fold("ＡＢＣ１２３ Ünder ab-c"), "abc123ünderabc");
         assert_eq!(fold("被抢。劫后余生！\r\n快"), "被抢\n劫后余生\n\n快", "two sentences make no word");
+        for end in ["。", "｡", "‼", "\u{2028}", "\u{85}", "﹖", "⁈"] {
+            assert_eq!(fold(&format!("抢{end}劫")), "抢\n劫", "{end}");
+        }
         assert_eq!(fold("後面發現車門，麼"), "后面发现车门么");
         assert_eq!(fold(""), "");
     }

@@ -392,9 +392,12 @@ impl Alerts {
             IncidentFact::Triaged(said) | IncidentFact::Told(said) => {
                 let by = self.actor.as_deref().unwrap_or("gateway");
                 incident::note_triage(record, at, by, said);
+                if matches!(fact, IncidentFact::Triaged(_)) {
+                    incident::triaged_state(record);
+                }
                 let text = said.text.as_deref().unwrap_or_default();
                 incident::note_clues(record, &self.suggestions, text);
-                incident::note_keywords(record, at, &self.keywords, text, "triage".into()).0
+                incident::note_keywords(record, at, &self.keywords, text, ("triage".into(), true)).0
             }
             IncidentFact::Located(_) | IncidentFact::Tracked { .. } => Vec::new(),
         };

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use codecs::geo::Point;
 use codecs::record::{
-    Address, AlertNo, AnswerMode, Assessment, Attached, Channel, External, Form, HandlingStep, LineState, Location,
-    Media, Promise, Role, SeatInfo, Subscriber, TextLine, TryResult, Writer,
+    Address, AlertNo, AnswerMode, Assessment, Attached, Channel, External, Form, HandlingStep, Incident, LineState,
+    Location, Media, Promise, Role, SeatInfo, Subscriber, TextLine, TryResult, Writer,
 };
 use codecs::time::Mono;
 
@@ -35,6 +35,8 @@ pub struct Message {
     pub address: Address,
     /// The telephone number that is theirs for certain; empty: none is known.
     pub phone: String,
+    /// Others that were theirs for certain where they go on from.
+    pub known: Vec<String>,
     pub message_id: String,
     pub body: String,
     pub forms: Vec<Form>,
@@ -83,6 +85,10 @@ pub struct Belongings {
     pub silent: bool,
     /// The unit that they complain of.
     pub complaint_of: Option<String>,
+    /// What is known of the matter where they come from: a whole alert's, and nobody's who leaves one.
+    pub matter: Option<Box<Incident>>,
+    /// What agencies call it.
+    pub external: Vec<External>,
     /// The answer that they are owed.
     pub answer: Answer,
 }

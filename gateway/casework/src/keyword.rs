@@ -89,10 +89,10 @@ impl Dictionary {
             return;
         }
         let folded = fold(text);
-        self.by_form.find_iter(&folded).for_each(|hit| found(hit.pattern().as_usize()));
+        whole(&self.by_form, &folded).into_iter().for_each(&mut found);
         if let Some((automaton, places)) = &self.by_sound {
             let sounds = self.sounds.of(&folded);
-            automaton.find_iter(&sounds).for_each(|hit| found(places[hit.pattern().as_usize()]));
+            whole(automaton, &sounds).into_iter().for_each(|hit| found(places[hit]));
         }
     }
 
@@ -115,7 +115,21 @@ pub fn is_word(word: &str) -> bool {
 }
 
 fn automaton(words: impl Iterator<Item = String>) -> Result<AhoCorasick, String> {
-    AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(words).map_err(|e| e.to_string())
+    AhoCorasick::builder().match_kind(MatchKind::Standard).build(words).map_err(|e| e.to_string())
+}
+
+/// Every word that is no part of another there. Two that share a character both stand: which of them was meant nobody
+/// knows once blanks and commas are gone.
+fn whole(automaton: &AhoCorasick, text: &str) -> Vec<usize> {
+    let mut hits: Vec<_> = automaton.find_overlapping_iter(text).collect();
+    hits.sort_by_key(|hit| (hit.start(), std::cmp::Reverse(hit.end())));
+    let mut end = 0;
+    hits.retain(|hit| {
+        let is_whole = hit.end() > end;
+        end = end.max(hit.end());
+        is_whole
+    });
+    hits.into_iter().map(|hit| hit.pattern().as_usize()).collect()
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -200,6 +214,14 @@ mod tests {
             assert!(found(&words, &sounds, text).is_empty(), "{text}: another sentence, another word, no sound listed");
         }
         assert_eq!(found(&words, &Sounds::default(), "杀人"), ["杀人"], "without a list of sounds by form");
+    }
+
+    #[test]
+    fn a_word_across_a_comma_hides_none_that_was_meant() {
+        let sounds = Sounds::default();
+        let words = [("伤人", false), ("人质", false), ("抢劫", false), ("劫持", false)];
+        assert_eq!(found(&words, &sounds, "有人被打伤，人质还在里面"), ["伤人", "人质"]);
+        assert_eq!(found(&words, &sounds, "钱被抢，劫持了我女儿"), ["抢劫", "劫持"]);
     }
 
     #[test]

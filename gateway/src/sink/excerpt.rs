@@ -30,7 +30,7 @@ pub struct Excerpt {
 /// Parts that every excerpt has: which alert it is, and which revision.
 const ALWAYS: [&str; 2] = ["id", "rev"];
 /// Who reports, by where it stands in the record.
-const PERSONAL: [&str; 13] = [
+const PERSONAL: [&str; 14] = [
     "reporter.phone",
     "reporter.callback",
     "reporter.name",
@@ -38,6 +38,7 @@ const PERSONAL: [&str; 13] = [
     "reporter.subscriber.address",
     "reporter.channels.user",
     "reporter.channels.phone",
+    "reporter.channels.also",
     "text.user",
     "location.from.user",
     "incident.triage.name",
@@ -197,7 +198,8 @@ mod tests {
             "reporter": {
                 "phone": "13800138000", "callback": "13800138000", "name": "张小伟",
                 "subscriber": {"name": "赵敏", "address": "城东路 8 号"},
-                "channels": [{"channel": "sms", "user": "13800138000"}, {"channel": "wechat", "user": "oABCDEFGHIJKLMNOP"}],
+                "channels": [{"channel": "sms", "user": "13800138000"}, {"channel": "wechat", "user": "oABCDEFGHIJKLMNOP",
+                    "phone": "13912345670", "also": ["13912345671"]}],
             },
             "incident": {"text": "我的电话13800138000，张小伟", "level": 2,
                 "fraud": {"account": "6222021234567890"},
@@ -220,7 +222,16 @@ mod tests {
     fn who_reports_is_unreadable_wherever_it_stands_and_what_happened_is_not() {
         let told = excerpt(Gives::Masked, &[]);
         let text = told.to_string();
-        for personal in ["13800138000", "小伟", "赵敏", "oABCDEFGHIJKLMNOP", "城东路", "6222021234567890"] {
+        for personal in [
+            "13800138000",
+            "13912345670",
+            "13912345671",
+            "小伟",
+            "赵敏",
+            "oABCDEFGHIJKLMNOP",
+            "城东路",
+            "6222021234567890",
+        ] {
             assert!(!text.contains(personal), "{personal}: {text}");
         }
         assert_eq!(told["data"]["reporter"]["phone"], "138****8000");

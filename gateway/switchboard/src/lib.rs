@@ -27,6 +27,8 @@ mod shard;
 pub(crate) fn telephone(number: &str) -> String {
     let is_plain = |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b'*' | b'#');
     if !number.bytes().all(is_plain) {
+        // What ends a sentence may stand behind it; between numbers it tells them apart.
+        let number = number.trim_end_matches(|c: char| c.is_whitespace() || "。，、,.;；".contains(c));
         let said = bare_address(number).chars().filter_map(dialled);
         return telephone_of_digits(&said.collect::<String>());
     }
@@ -49,7 +51,7 @@ fn dialled(c: char) -> Option<char> {
     match c {
         '０'..='９' => char::from_u32(u32::from(c) - 0xFEE0),
         '＋' => Some('+'),
-        '(' | ')' | '（' | '）' | '.' | '·' | '/' | '-' | '_' | ',' | '、' | '。' | '，' | '・' | '．' => None,
+        '(' | ')' | '（' | '）' | '.' | '·' | '/' | '-' | '_' | '・' | '．' => None,
         c if c.is_whitespace() || ('\u{2010}'..='\u{2015}').contains(&c) => None,
         '－' | '\u{2212}' | '\u{fe63}' | '\u{ad}' => None,
         // Unseen: joiners, and what turns the writing's direction, as it comes with a copied contact.
@@ -111,7 +113,8 @@ pub(crate) fn is_telephone(number: &str) -> bool {
         }
     }
     // A pseudonym of stars, or of noughts, is nobody's number.
-    number.len() <= 20 && digits >= 3 && other_than_nought
+    // No number has more than fifteen digits (E.164): what has is two that were run together.
+    number.len() <= 20 && (3..=15).contains(&digits) && other_than_nought
 }
 
 pub use casebook::{
@@ -165,7 +168,7 @@ mod tests {
             "sip:+8613800000021@ims.example",
             "\u{202a}138 0000 0021\u{202c}",
             "138\u{2212}0000\u{fe63}0021",
-            "138、0000，0021。",
+            "138 0000 0021。",
             "+008613800000021",
             "+0086 138 0000 0021",
             "+086 138 0000 0021",
@@ -185,7 +188,9 @@ mod tests {
         assert_eq!(["4008001234", "+86 400 800 1234"].map(telephone), ["4008001234", "4008001234"]);
         assert_eq!(["+49 30 123456", "0049 30 123456"].map(telephone), ["+4930123456", "+4930123456"]);
         assert_ne!(telephone("+1 380 000 0051"), telephone("13800000051"), "another country's");
-        for other in ["anonymous", "tel:", "138a", "", "***"] {
+        for other in
+            ["anonymous", "tel:", "138a", "", "***", "5551234、13900009911", "5551234 13900009911", "0632-5550001,8"]
+        {
             assert!(!is_telephone(&telephone(other)), "{other}");
         }
     }

@@ -2,7 +2,8 @@
 
 use codecs::geo::distance_m;
 use codecs::record::{
-    AlertRecord, Assessment, Casualties, Hazards, KeywordHit, Location, Major, Ownership, Stamp, State, Step, Triage,
+    AlertRecord, Assessment, Casualties, Hazards, Incident, KeywordHit, Location, Major, Ownership, Stamp, State, Step,
+    Triage,
 };
 
 use super::fanout::make_room;
@@ -105,6 +106,33 @@ pub(crate) fn unsaid(record: &AlertRecord, said: &Assessment) -> Assessment {
     }
 }
 
+/// What is known of a matter that turns out to be this one: words of danger, and what nobody has said here. Whether there
+/// is something new.
+pub(super) fn take_matter(record: &mut AlertRecord, matter: &Incident) -> bool {
+    let before = record.incident.clone();
+    let told = Assessment {
+        kind: matter.kind,
+        category: matter.category.clone(),
+        level: None,
+        occurred_at: matter.occurred_at,
+        casualties: matter.casualties,
+        hazards: matter.hazards,
+        ..Assessment::default()
+    };
+    let new = unsaid(record, &told);
+    triaged(record, &new);
+    let incident = &mut record.incident;
+    for hit in &matter.keywords {
+        if !incident.keywords.iter().any(|known| known.word == hit.word) {
+            incident.keywords.push(hit.clone());
+        }
+    }
+    incident.sensitive |= matter.sensitive;
+    incident.level = incident.level.into_iter().chain(matter.level).min();
+    command(record);
+    record.incident != before
+}
+
 /// Whoever has not been answered yet is still waited for, however much is known of the matter.
 pub(super) fn triaged_state(record: &mut AlertRecord) {
     let is_answered = record.call.t.answer.is_some();
@@ -117,7 +145,6 @@ pub(super) fn triaged_state(record: &mut AlertRecord) {
 pub(super) fn note_triage(record: &mut AlertRecord, at: Stamp, by: &str, said: &Assessment) {
     make_room(&mut record.incident.triage, TRIAGES_MAX, |t| &t.by);
     record.incident.triage.push(Triage { at, by: by.to_owned(), said: said.clone() });
-    triaged_state(record);
 }
 
 fn located(record: &mut AlertRecord, at: Stamp, place: &Place) -> Option<Step> {
@@ -267,19 +294,28 @@ fn command(record: &mut AlertRecord) {
     }
 }
 
-/// Records words not seen before on this alert; a worse level raises the alert's.
+/// Records words not seen before on this alert; a worse level raises the alert's, where whoever says them overrules
+/// what was said.
 pub(super) fn note_keywords(
     record: &mut AlertRecord,
     at: Stamp,
     table: &KeywordTable,
     text: &str,
-    source: String,
+    (source, overrules): (String, bool),
 ) -> (Vec<String>, bool) {
     let (mut fresh, mut silent) = (Vec::new(), false);
     for keyword in table.find(text) {
         silent |= keyword.silent;
-        if record.incident.keywords.iter().any(|k| k.word == keyword.word) {
-            continue;
+        if let Some(known) = record.incident.keywords.iter().position(|k| k.word == keyword.word) {
+            let is_agency_s = |hit: &KeywordHit| {
+                let channel = hit.source.strip_prefix("message:");
+                record.id.external.iter().any(|case| channel == Some(case.system.as_str()))
+            };
+            if !overrules || !is_agency_s(&record.incident.keywords[known]) {
+                continue;
+            }
+            // An agency has said it: from whoever is there it is news.
+            record.incident.keywords.remove(known);
         }
         record.incident.keywords.push(KeywordHit {
             word: keyword.word.clone(),
@@ -288,9 +324,11 @@ pub(super) fn note_keywords(
             source: source.clone(),
         });
         record.incident.sensitive |= keyword.level <= 2;
-        let level = record.incident.level.map_or(keyword.level, |l| l.min(keyword.level));
-        record.incident.level = Some(level);
-        command(record);
+        let known = record.incident.level;
+        if overrules || known.is_none() {
+            record.incident.level = known.into_iter().chain([keyword.level]).min();
+            command(record);
+        }
         if record.incident.category.is_none() {
             record.incident.category.clone_from(&keyword.category);
         }

@@ -10,8 +10,8 @@ use codecs::record::{
 use codecs::time::Mono;
 
 use super::lines::{is_shared, is_taken, proven_phone, unsent};
-use super::text::add_line;
-use super::{Alerts, LOCATIONS_MAX, Output, RECORD_FULL, RELATED_MAX, bound, mark, may_be_called_back, trim};
+use super::text::{add_line, know_external};
+use super::{Alerts, LOCATIONS_MAX, Output, RECORD_FULL, RELATED_MAX, bound, incident, mark, may_be_called_back, trim};
 use crate::deadline::{self, is_call_up};
 use crate::fact::{Answer, Belongings, JoinFact};
 
@@ -53,6 +53,8 @@ impl Alerts {
             forms: record.source.forms.clone(),
             silent: record.reporter.safety.silent,
             complaint_of: record.incident.complaint_of.clone(),
+            matter: Some(Box::new(record.incident.clone())),
+            external: record.id.external.clone(),
             answer: answer_of(record),
         })
     }
@@ -83,6 +85,8 @@ impl Alerts {
             forms: forms.copied().collect(),
             silent: writer.asked_silence,
             complaint_of: record.incident.complaint_of.clone(),
+            matter: None,
+            external: Vec::new(),
             writers: vec![(writer, due)],
             lines,
             talks: true,
@@ -371,6 +375,10 @@ impl Alerts {
         let asked = belongings.writers.iter().filter(|(w, _)| w.asked_silence && !was_silent);
         let askers: Vec<Address> = asked.map(|(writer, _)| writer.address()).collect();
         let complains = take_complaint(record, &belongings);
+        let is_graver = belongings.matter.as_ref().is_some_and(|matter| incident::take_matter(record, matter));
+        for case in &belongings.external {
+            know_external(record, case.clone());
+        }
         let withdrawn = self.unsent_to(no, &askers);
         self.take_over(no, belongings);
         if let Some(record) = self.record_mut(no) {
@@ -382,6 +390,11 @@ impl Alerts {
         self.emit(no, Step::Joined, at, None);
         if complains {
             self.push_on(at, no);
+        }
+        if is_graver {
+            // Whoever is told of such a matter is told of it here.
+            self.plan(at, no);
+            self.lead(at, no, None);
         }
         self.withdraw(at, no, withdrawn);
         if falls_silent {

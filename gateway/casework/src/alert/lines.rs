@@ -215,6 +215,7 @@ impl Alerts {
             follows: None,
         };
         let message = Message {
+            known: Vec::new(),
             address: apart.sender.clone(),
             phone: arrival.caller.clone(),
             message_id: first.message_id,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use codecs::record::{
-    Address, AlertNo, Direction, LineState, Promise, Relation, Role, SeatInfo, Stamp, State, Step, TextLine, Validity,
-    Writer,
+    Address, AlertNo, Direction, External, LineState, Promise, Relation, Role, SeatInfo, Stamp, State, Step, TextLine,
+    Validity, Writer,
 };
 
 use super::lines::{proven_phone, reader};
@@ -61,7 +61,7 @@ impl Alerts {
             mark(record, "transcript_full");
         }
         incident::note_clues(record, &self.suggestions, body);
-        let hits = incident::note_keywords(record, at, &self.keywords, body, format!("transcript:{by}")).0;
+        let hits = incident::note_keywords(record, at, &self.keywords, body, (format!("transcript:{by}"), true)).0;
         if is_kept {
             self.emit(no, Step::Transcript, at, None);
         }
@@ -72,7 +72,9 @@ impl Alerts {
     pub(super) fn write(&mut self, at: Stamp, no: AlertNo, arrival: Arrival, message: Message) {
         let mut record = self.new_record(at, no, arrival);
         record.source.forms = message.forms.clone();
-        record.reporter.channels = vec![message.address.clone().into()];
+        let mut writer = Writer::from(message.address.clone());
+        message.known.iter().for_each(|number| writer.shows(number));
+        record.reporter.channels = vec![writer];
         self.open.insert(no, Arc::new(record));
         self.talks.insert(no);
         self.take_message(at, no, message, Step::Arrived);
@@ -109,7 +111,8 @@ impl Alerts {
                 }
                 let Address { channel, user } = message.address.clone();
                 let (phone, began) = (message.phone.clone(), no.to_string());
-                let writer = Writer { channel, user, phone, began, since, ..Writer::default() };
+                let mut writer = Writer { channel, user, began, since, ..Writer::default() };
+                message.known.iter().chain([&phone]).for_each(|number| writer.shows(number));
                 let place = if message.case.is_some() { record.reporter.channels.len() } else { 0 };
                 record.reporter.channels.insert(place, writer);
             }
@@ -123,7 +126,10 @@ impl Alerts {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return };
         let source = format!("message:{}", message.address.channel);
         incident::note_clues(record, &self.suggestions, &message.body);
-        let (hits, wants_silence) = incident::note_keywords(record, at, &self.keywords, &message.body, source);
+        // An agency's words raise what nobody has judged, or what is its own.
+        let overrules = message.case.is_none() || is_theirs(record, &message.address);
+        let said_by = (source, overrules);
+        let (hits, wants_silence) = incident::note_keywords(record, at, &self.keywords, &message.body, said_by);
         let was_silent = record.reporter.safety.silent;
         // An agency asks for whom it speaks of, and for nobody who speaks for themselves.
         let may_ask = message.case.is_none() || is_agencies(record, &message.address);
@@ -370,8 +376,13 @@ fn know_case(record: &mut codecs::record::AlertRecord, sender: &Address, case: C
     if let Some(writer) = record.reporter.channels.iter_mut().find(|w| w.is(sender)) {
         writer.order = writer.order.max(case.order);
     }
-    if !record.id.external.contains(&case.external) && record.id.external.len() < EXTERNAL_MAX {
-        record.id.external.push(case.external);
+    know_external(record, case.external);
+}
+
+/// What an agency calls it.
+pub(super) fn know_external(record: &mut codecs::record::AlertRecord, case: External) {
+    if !record.id.external.contains(&case) && record.id.external.len() < EXTERNAL_MAX {
+        record.id.external.push(case);
     }
 }
 

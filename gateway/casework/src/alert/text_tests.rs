@@ -19,6 +19,7 @@ fn number(serial: u32) -> AlertNo {
 
 fn message(body: &str, id: &str) -> Message {
     Message {
+        known: Vec::new(),
         address: Address { channel: "cmcc".into(), user: "13800138000".into() },
         phone: "13800138000".into(),
         message_id: id.into(),

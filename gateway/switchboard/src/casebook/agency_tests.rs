@@ -253,3 +253,38 @@ fn an_agency_asks_for_silence_for_its_case_beside_another_agencys() {
     tell(&mut s, &Event { silent: true, ..event("e3", "M1", 2, "歹徒还在屋内") });
     assert!(s.record(no).reporter.safety.silent);
 }
+
+#[test]
+fn an_agency_asks_for_silence_for_its_case_that_a_taker_joined_to_another_agency_s() {
+    let mut s = Story::new();
+    tell(&mut s, &event("e1", "M1", 1, "有人受伤"));
+    tell(&mut s, &event("e2", "F1", 1, "已派车"));
+    let [medical, fire] = alerts(&s)[..] else { panic!("two") };
+    s.join(fire, medical);
+    assert_eq!(s.record(medical).id.external.len(), 2, "what the other calls it comes along");
+    tell(&mut s, &Event { silent: true, ..event("e3", "M1", 2, "歹徒还在屋内") });
+    assert!(s.record(medical).reporter.safety.silent);
+}
+
+#[test]
+fn a_word_of_danger_in_an_agency_s_line_overrules_no_taker_and_begins_no_triage() {
+    let danger = casework::Keyword { word: "爆炸".into(), level: 1, ..Default::default() };
+    let keywords = KeywordTable::new(vec![danger], &casework::Sounds::default()).expect("builds");
+    let mut s = Story::new();
+    s.book = super::tests::casebook_with(&[("wechat", false), ("sms", true), ("kiosk", false)], keywords);
+    let alice = s.writes("wechat", "alice", "有烟");
+    let said = Assessment { level: Some(4), ..Assessment::default() };
+    let (at, request) = (s.wall(), RequestId(11));
+    s.tell(ToCasebook::Triage { at, no: alice, said: Box::new(said), place: None, request });
+    let state = s.record(alice).state;
+    tell(&mut s, &Event { about: Some(alice), level: Some(2), ..event("e1", "F1", 1, "现场无爆炸危险") });
+    let record = s.record(alice);
+    assert_eq!((record.incident.level, record.state), (Some(4), state));
+    assert_eq!(record.incident.keywords[0].word, "爆炸", "it is warned of all the same");
+    s.writes("wechat", "alice", "要爆炸了");
+    assert_eq!(s.record(alice).incident.level, Some(1), "from her it is news");
+    // Of what nobody has judged it is believed.
+    let bob = s.writes("wechat", "bob", "有烟");
+    tell(&mut s, &Event { about: Some(bob), ..event("e2", "F2", 1, "有爆炸声") });
+    assert_eq!(s.record(bob).incident.level, Some(1));
+}

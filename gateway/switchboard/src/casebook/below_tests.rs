@@ -227,3 +227,118 @@ fn every_number_that_somebody_showed_is_theirs_over_a_start_too() {
         assert!(is_owed(&s, others));
     }
 }
+
+#[test]
+fn whoever_goes_on_from_a_full_record_is_rung_at_none_of_their_numbers_once_they_ask_for_silence() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        s.phone = Some(HER.into());
+        let first = s.writes("kiosk", "desk", "help");
+        s.phone = None;
+        let mut on = first;
+        for n in 0..500 {
+            on = s.writes("kiosk", "desk", &format!("{n} {}", "火".repeat(1900)));
+            if on != first {
+                break;
+            }
+        }
+        assert_ne!(on, first, "it was full");
+        let call = number(1);
+        s.calls_and_hangs_up(call, HER);
+        s.silent = true;
+        s.writes("kiosk", "desk", "hush");
+        s.silent = false;
+        if restart {
+            s.restart();
+        }
+        assert!(!is_owed(&s, call), "restart {restart}");
+        let later = number(2);
+        s.calls_and_hangs_up(later, HER);
+        assert!(!is_owed(&s, later));
+    }
+}
+
+#[test]
+fn an_account_that_showed_a_number_before_its_last_is_its_owner_s() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        s.phone = Some(HER.into());
+        let old = s.writes("kiosk", "terminal", "help");
+        s.phone = Some(OTHER.into());
+        s.writes("kiosk", "terminal", "help again");
+        s.phone = None;
+        s.answers(old, "help again");
+        s.done(old);
+        let theirs = number(1);
+        s.calls_and_hangs_up(theirs, OTHER);
+        let elsewhere = s.writes("app", "hers", "elsewhere");
+        (s.phone, s.silent) = (Some(HER.into()), true);
+        assert_eq!(s.writes("app", "hers", "hush"), elsewhere);
+        (s.phone, s.silent) = (None, false);
+        if restart {
+            s.restart();
+        }
+        assert!(!is_owed(&s, theirs), "one person has both, restart {restart}");
+        let (at, request) = (s.wall(), RequestId(3));
+        let to = Address { channel: "kiosk".into(), user: "terminal".into() };
+        s.refused.clear();
+        s.tell(ToCasebook::Send { at, line: "out-1".into(), to, body: "open".into(), notice: false, request });
+        s.durable();
+        assert_eq!(s.refused, [Failure::Silent]);
+    }
+}
+
+#[test]
+fn a_number_shown_before_the_last_leads_to_its_owner_s_alert_after_a_start_too() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        for (n, phone) in [HER, OTHER, X].into_iter().enumerate() {
+            s.phone = Some(phone.into());
+            s.writes("kiosk", "desk", &format!("word {n}"));
+        }
+        if restart {
+            s.restart();
+        }
+        s.phone = Some(OTHER.into());
+        let by = s.writes("app", "hers", "it is me");
+        assert_eq!(s.writers(by), ["hers", "desk"], "restart {restart}");
+    }
+}
+
+#[test]
+fn a_caller_who_was_joined_below_the_silent_one_by_mistake_is_got_out_and_called_back() {
+    let mut s = Story::new();
+    s.silent = true;
+    let alice = s.writes("wechat", "alice", "hush");
+    s.silent = false;
+    let call = number(1);
+    s.calls_and_hangs_up(call, X);
+    s.join(call, alice);
+    assert!(!is_owed(&s, call));
+    s.rung.clear();
+    s.split(alice, "wechat", "alice");
+    assert_eq!(s.refused, []);
+    assert!(is_owed(&s, call), "{:?}", s.record(call).state);
+    assert!(s.rung.contains(&"1 nowhere".to_owned()), "{:?}", s.rung);
+    let hers = s.writes("wechat", "alice", "still here");
+    assert!(hers != alice && s.record(hers).reporter.safety.silent);
+    s.split(hers, "wechat", "alice");
+    assert_eq!(s.refused.len(), 1, "she is alone by now");
+}
+
+#[test]
+fn danger_comes_along_with_a_join() {
+    let mut s = Story::new();
+    let eve = s.writes("wechat", "eve", "a bomb");
+    let graver = codecs::record::Assessment {
+        level: Some(1),
+        hazards: Some(codecs::record::Hazards { explosives: Some(true), ..Default::default() }),
+        ..Default::default()
+    };
+    let (at, request) = (s.wall(), RequestId(11));
+    s.tell(ToCasebook::Triage { at, no: eve, said: Box::new(graver), place: None, request });
+    let fay = s.writes("wechat", "fay", "smoke");
+    s.join(eve, fay);
+    let incident = &s.record(fay).incident;
+    assert_eq!((incident.level, incident.hazards.and_then(|h| h.explosives)), (Some(1), Some(true)));
+}

@@ -187,7 +187,14 @@ impl Casebook {
         } else if m.phone.as_deref().is_some_and(|phone| !phone.is_empty()) && own_number.is_none() {
             marks.push("phone_unreadable");
         }
+        // Whoever goes on from a full record is who they were there.
+        let before = full.and_then(|no| self.alerts.get(no)).and_then(|record| {
+            let writer = record.reporter.channels.iter().find(|w| w.is(&address))?;
+            Some(self.numbers_of_writer(record, writer))
+        });
         let mut message = Message {
+            // The one that they showed last comes last.
+            known: before.unwrap_or_default().into_iter().rev().collect(),
             address: m.from,
             phone: String::new(),
             message_id: m.message_id,

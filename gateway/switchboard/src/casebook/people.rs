@@ -20,6 +20,8 @@ struct Written {
     last: Wall,
     sender: Address,
     phone: Option<String>,
+    /// Numbers that they showed before it.
+    also: Vec<String>,
     alert: AlertNo,
     /// What their first word began.
     began: AlertNo,
@@ -131,7 +133,13 @@ impl Casebook {
         if calls && is_one_of(record, numbers) {
             return Err(Failure::Conflict("the call of this alert is theirs: take the others out"));
         }
-        if !calls && leaves == Return::New && record.reporter.channels.len() == 1 {
+        // A call that goes on as theirs and is another's stays where they leave.
+        let is_others = |no: &AlertNo| {
+            let other = self.alerts.get(*no).filter(|r| !r.call.legs.is_empty());
+            other.is_some_and(|record| !is_one_of(record, numbers))
+        };
+        let is_alone = record.reporter.channels.len() == 1 && !self.alerts.members(no).iter().any(is_others);
+        if !calls && leaves == Return::New && is_alone {
             return Err(Failure::Conflict("nobody else is in this alert"));
         }
         Ok(())
@@ -205,8 +213,9 @@ impl Casebook {
         // The newest word says where they are.
         threads.sort_by_key(|written| written.last);
         let mut with_sender: BTreeMap<String, AlertNo> = BTreeMap::new();
-        for Written { last, sender, phone, alert, began } in threads {
-            with_sender.extend(phone.clone().map(|phone| (phone, alert)));
+        for Written { last, sender, phone, also, alert, began } in threads {
+            with_sender.extend(also.iter().chain(&phone).map(|phone| (phone.clone(), alert)));
+            calls.extend(also.into_iter().map(|phone| (last, phone, alert)));
             self.talks.restore_thread(self.instant_of(at, last), &sender, phone.as_deref(), (alert, began));
         }
         calls.sort_by_key(|(last, ..)| *last);
@@ -219,16 +228,14 @@ impl Casebook {
 
     /// Those who write on an alert.
     fn writers_of(&self, alert: AlertNo, record: &AlertRecord, came: Wall) -> Vec<Written> {
-        let theirs = proven_phone(record).unwrap_or_default();
         let written = |writer: &Writer| {
             let (sender, began) = (writer.address(), AlertNo::parse(&writer.began));
             // Their own last word, and not another's: it says where they are.
             let theirs_too = |l: &&TextLine| l.channel == writer.channel && l.user == writer.user;
             let last = record.text.iter().rev().find(theirs_too).map_or(came, |l| l.at.0);
-            let known = if writer.phone.is_empty() && began.is_none() { theirs } else { &writer.phone };
-            let rule = self.channel(&writer.channel);
-            let phone = rule.map(|rule| self.number_of(rule, &sender, known)).filter(|n| !n.is_empty());
-            Written { last, sender, phone, alert, began: began.unwrap_or(alert) }
+            let mut also = self.numbers_of_writer(record, writer);
+            let phone = (!also.is_empty()).then(|| also.remove(0));
+            Written { last, sender, phone, also, alert, began: began.unwrap_or(alert) }
         };
         record.reporter.channels.iter().map(written).collect()
     }

@@ -104,6 +104,28 @@ impl Casebook {
         numbers
     }
 
+    /// Numbers that one account showed are one person's: with these, those that other accounts showed along with them.
+    fn all_of_theirs(numbers: Vec<String>, shown_together: &[Vec<String>]) -> Vec<String> {
+        let mut all = numbers;
+        loop {
+            let is_theirs = |together: &&Vec<String>| together.iter().any(|number| all.contains(number));
+            let more = shown_together.iter().filter(is_theirs).flatten();
+            let more: BTreeSet<String> = more.filter(|number| !all.contains(number)).cloned().collect();
+            if more.is_empty() {
+                return all;
+            }
+            all.extend(more);
+        }
+    }
+
+    /// The numbers of each account that showed several.
+    fn shown_together(&self) -> Vec<Vec<String>> {
+        let records = self.alerts.recent().chain(self.alerts.open().map(|(_, record)| record));
+        let writers = records.flat_map(|r| r.reporter.channels.iter().map(move |w| (r, w)));
+        let several = writers.filter(|(_, writer)| !writer.also.is_empty());
+        several.map(|(record, writer)| self.numbers_of_writer(record, writer)).collect()
+    }
+
     /// After a word of somebody: where they ask for silence their own calls fall silent, and so does whatever else of
     /// theirs they are written to by; what was sent to them before and has not gone goes no more.
     /// `asks`: this very word does; whoever has written elsewhere since is silent there again.
@@ -116,6 +138,7 @@ impl Casebook {
         let numbers = writer.map(|writer| self.numbers_of_writer(record, writer)).unwrap_or_default();
         let is_last = |l: &&TextLine| l.channel == who.channel && l.user == who.user;
         let asks = asks || record.text.last().filter(is_last).is_some_and(|l| self.alerts.asks_for_silence(&l.body));
+        let numbers = Casebook::all_of_theirs(numbers, &self.shown_together());
         let mut silence = std::mem::take(&mut self.silence);
         let is_new = silence.note(who, no, &numbers, |other| self.asks_for_silence(other));
         self.silence = silence;
@@ -165,11 +188,12 @@ impl Casebook {
 
     /// After a start, once everybody stands where they stand.
     pub(super) fn restore_silence(&mut self) {
-        let mut all = Vec::new();
+        let (mut all, together) = (Vec::new(), self.shown_together());
         for record in self.alerts.recent().chain(self.alerts.open().map(|(_, record)| record)) {
             let Some(no) = AlertNo::parse(&record.id.alert_no) else { continue };
             for writer in record.reporter.channels.iter().filter(|w| w.asked_silence) {
-                all.push((writer.address(), no, self.numbers_of_writer(record, writer)));
+                let numbers = Casebook::all_of_theirs(self.numbers_of_writer(record, writer), &together);
+                all.push((writer.address(), no, numbers));
             }
         }
         for (who, no, numbers) in all {
