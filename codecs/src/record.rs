@@ -406,6 +406,15 @@ pub struct Route {
     pub command: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owner_history: Vec<Ownership>,
+    /// 责任人: who of the owner's is responsible, by name or number; another owner names another.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub handler: String,
+    /// 督办单位, as the table of categories has it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub supervising: String,
+    /// How often it was refused or handed over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bounces: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]

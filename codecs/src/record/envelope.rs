@@ -100,6 +100,8 @@ impl Step {
             Step::Handled(HandlingStep::Measure) => "measure",
             Step::Handled(HandlingStep::Paused) => "paused",
             Step::Handled(HandlingStep::Resumed) => "resumed",
+            Step::Handled(HandlingStep::Assigned) => "assigned",
+            Step::Handled(HandlingStep::Endorsed) => "endorsed",
             Step::Major => "major",
             Step::Updated => "updated",
             Step::Ended => "ended",

@@ -215,6 +215,10 @@ pub enum HandlingStep {
     Paused,
     /// 恢复: it is expected again.
     Resumed,
+    /// 落实到人: somebody by name is responsible.
+    Assigned,
+    /// 签批: whoever leads says what is to be done.
+    Endorsed,
 }
 
 impl HandlingStep {

@@ -485,8 +485,8 @@ impl Alerts {
             route: Route {
                 jurisdiction: arrival.jurisdiction,
                 owner: arrival.owner.clone(),
-                command: String::new(),
                 owner_history: vec![Ownership { owner: arrival.owner, from: at }],
+                ..Route::default()
             },
             dispatch: Vec::new(),
             fanout: Vec::new(),

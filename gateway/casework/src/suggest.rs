@@ -79,6 +79,10 @@ impl Suggestions {
         Suggestions::new(Vec::new(), BTreeMap::new(), &Sounds::default()).expect("a dictionary of no words")
     }
 
+    pub(crate) fn category(&self, code: &str) -> Option<&Category> {
+        self.categories.get(code)
+    }
+
     /// What the words of a text speak for.
     pub fn of(&self, text: &str) -> Vec<Suggestion> {
         let found = self.dictionary.find_once(text);

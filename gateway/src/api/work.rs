@@ -199,7 +199,12 @@ fn may_take(role: Role, step: HandlingStep, for_target: bool) -> bool {
     match step {
         HandlingStep::Pushed => false,
         // Who waits for somebody does not let themselves wait.
-        HandlingStep::Closed | HandlingStep::Reviewed | HandlingStep::Paused | HandlingStep::Resumed => leads,
+        HandlingStep::Closed
+        | HandlingStep::Reviewed
+        | HandlingStep::Paused
+        | HandlingStep::Resumed
+        | HandlingStep::Endorsed => leads,
+        HandlingStep::Assigned => leads || role == Role::Downstream,
         HandlingStep::HandedOver => leads || role == Role::Downstream,
         HandlingStep::Signed | HandlingStep::Instructed | HandlingStep::Refused => leads || role == Role::Downstream,
         HandlingStep::Accepted

@@ -264,3 +264,51 @@ fn what_can_wait_is_expected_in_working_days_and_a_signature_at_once() {
     assert!(midnight.ends_with("T00:00:00.000+08:00"), "{midnight}");
     assert_eq!(due(&s, "T5"), 30_000_000_000);
 }
+
+#[test]
+fn who_refuses_what_is_theirs_leaves_it_to_the_unit_above_and_every_bounce_counts() {
+    let mut s = Story::new();
+    let mut rules = rules();
+    rules.units.insert("station".into(), vec![STATION.into(), COUNTY.into(), CITY.into()]);
+    rules.units.insert("city".into(), vec![CITY.into()]);
+    s.alerts.set_rules(rules);
+    s.fact(here(&CHAIN));
+    s.at(5000).triage("100901");
+    s.at(5100).receipt("anti_fraud");
+    let route = |s: &Story| {
+        let route = &s.record().route;
+        (route.owner.clone(), route.handler.clone(), route.bounces)
+    };
+    s.at(6000).handle(HandlingStep::Assigned, "station", "李警官");
+    assert_eq!(route(&s), (STATION.into(), "李警官".into(), 0));
+    assert!(!s.handle(HandlingStep::Assigned, "station", " "), "it is somebody by name");
+    s.at(7000).handle(HandlingStep::Refused, "station", "");
+    assert_eq!(route(&s), (COUNTY.into(), String::new(), 1), "another owner names another");
+    s.at(8000).handle(HandlingStep::HandedOver, "", STATION);
+    assert_eq!(route(&s), (STATION.into(), String::new(), 2));
+    s.at(9000).handle(HandlingStep::Refused, "city", "");
+    assert_eq!(route(&s), (STATION.into(), String::new(), 3), "what is another's is not moved");
+    let owners: Vec<&str> = s.record().route.owner_history.iter().map(|o| o.owner.as_str()).collect();
+    assert_eq!(owners[owners.len() - 3..], [STATION, COUNTY, STATION]);
+}
+
+#[test]
+fn whoever_supervises_is_named_by_the_category_and_endorses_with_words() {
+    let mut s = Story::new();
+    let whose = crate::Category {
+        name: "电信网络诈骗".into(),
+        handled_by: crate::UnitFor::Station,
+        supervised_by: crate::UnitFor::City,
+    };
+    let categories = [("100901".to_owned(), whose)].into();
+    let table = crate::Suggestions::new(Vec::new(), categories, &crate::Sounds::default());
+    s.alerts.set_suggestions(table.expect("builds"));
+    s.fact(here(&CHAIN));
+    assert_eq!(s.record().route.supervising, "");
+    s.at(5000).triage("100901");
+    assert_eq!(s.record().route.supervising, CITY);
+    s.told();
+    assert!(s.at(6000).step(HandlingStep::Endorsed, ""));
+    assert_eq!(s.told().last().map(String::as_str), Some("6.000 endorsed"));
+    assert_eq!(s.record().handling.last().map(|h| h.text.as_str()), Some("因故"));
+}

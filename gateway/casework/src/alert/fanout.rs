@@ -41,6 +41,7 @@ pub enum NotTaken {
     NoReason,
     /// It is to be said to whom.
     NoUnit,
+    NoName,
     /// The unit, or one above it, is complained of.
     ComplainedOf,
     /// It waits already, or it does not.
@@ -60,6 +61,7 @@ impl NotTaken {
             NotTaken::Released => "nothing is expected of this target any more",
             NotTaken::TooMany => "at most 20 steps a minute of one person",
             NotTaken::NoReason => "say in `text` why",
+            NotTaken::NoName => "say in `to` who is responsible",
             NotTaken::NoUnit => "say in `to` which unit owns it now",
             NotTaken::NotPaused(false) => "nothing that is expected of this target can wait",
             NotTaken::NotPaused(true) => "nothing that is expected of this target waits",
@@ -97,7 +99,10 @@ impl Alerts {
             _ if push.is_some_and(|p| p.released.is_some()) => Err(NotTaken::Released),
             HandlingStep::Signed if push.is_some_and(|p| p.signed.is_some()) => Err(NotTaken::SignedBefore),
             HandlingStep::Instructed if push.is_some_and(|p| p.signed.is_none()) => Err(NotTaken::NotSigned),
-            HandlingStep::Refused | HandlingStep::Closed if fact.text.trim().is_empty() => Err(NotTaken::NoReason),
+            HandlingStep::Refused | HandlingStep::Closed | HandlingStep::Endorsed if fact.text.trim().is_empty() => {
+                Err(NotTaken::NoReason)
+            }
+            HandlingStep::Assigned if fact.to.trim().is_empty() => Err(NotTaken::NoName),
             HandlingStep::Situation | HandlingStep::Risk | HandlingStep::Measure => match &record.incident.major {
                 _ if fact.text.trim().is_empty() => Err(NotTaken::NoReason),
                 None => Err(NotTaken::NotMajor),
@@ -319,7 +324,21 @@ impl Alerts {
         match step {
             HandlingStep::Paused => pause(record, &target, at),
             HandlingStep::Resumed => resume(record, &target, at),
-            HandlingStep::HandedOver => incident::own(record, at, &to),
+            HandlingStep::HandedOver => {
+                record.route.bounces += 1;
+                incident::own(record, at, &to);
+            }
+            HandlingStep::Refused => {
+                record.route.bounces += 1;
+                let units = self.rules.units.get(&target).map(Vec::as_slice).unwrap_or_default();
+                // Who refuses what is theirs leaves it to the unit above: somebody owns it at every moment.
+                if let [own, above, ..] = units
+                    && *own == record.route.owner
+                {
+                    incident::own(record, at, above);
+                }
+            }
+            HandlingStep::Assigned => record.route.handler.clone_from(&to),
             // Nothing is expected of anybody any more.
             HandlingStep::Closed => {
                 for push in record.fanout.iter_mut().filter(|p| p.released.is_none()) {

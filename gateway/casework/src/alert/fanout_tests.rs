@@ -107,9 +107,13 @@ impl Story {
     }
 
     pub(super) fn step(&mut self, step: HandlingStep, target: &str) -> bool {
+        self.handle(step, target, "370402510000")
+    }
+
+    pub(super) fn handle(&mut self, step: HandlingStep, target: &str, to: &str) -> bool {
         let (target, text) = (target.to_owned(), "因故".to_owned());
         let nothing = String::new;
-        let (officer, to, result_code) = (nothing(), "370402510000".to_owned(), nothing());
+        let (officer, to, result_code) = (nothing(), to.to_owned(), nothing());
         self.fact(Fact::Handling(HandlingFact { step, target, officer, to, text, result_code, place: None }))
     }
 

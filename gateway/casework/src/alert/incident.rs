@@ -191,6 +191,7 @@ pub(super) fn own(record: &mut AlertRecord, at: Stamp, owner: &str) {
         record.route.owner.clone_from(&owner);
         bound(&mut record.route.owner_history, LEGS_MAX);
         record.route.owner_history.push(Ownership { owner, from: at });
+        record.route.handler.clear();
     }
 }
 
@@ -258,6 +259,10 @@ pub(super) fn note_clues(record: &mut AlertRecord, table: &Suggestions, text: &s
 /// Whose the suggested categories are, as its place and its complaint have it by now.
 pub(super) fn place_suggestions(record: &mut AlertRecord, table: &Suggestions) {
     table.place(record, |record, whose| unit_for(record, whose).to_owned());
+    let category = record.incident.category.as_deref().and_then(|code| table.category(code));
+    if let Some(unit) = category.map(|category| unit_for(record, &category.supervised_by).to_owned()) {
+        record.route.supervising = unit;
+    }
 }
 
 /// The unit that this means; never one that is complained of.
