@@ -272,6 +272,49 @@ async function enter(page, key) {
   await page.keyboard.press("Enter");
 }
 
+/** Somebody else reports this; the alert's number, and what ends their connection. */
+async function report(text) {
+  const device = await (await fetch(`${origin}/v1/device`, { method: "POST" })).json();
+  const socket = new WebSocket(origin.replace("http", "ws") + "/v1/app", ["gw1", `bearer.${device.token}`]);
+  const heard = [];
+  socket.on("message", (m) => heard.push(JSON.parse(m)));
+  socket.on("open", () => {
+    socket.send(JSON.stringify({ v: 1, t: "hello", d: {} }));
+    socket.send(JSON.stringify({ v: 1, t: "report.create", id: "r1", seq: 1, d: { text } }));
+  });
+  const created = await until("a report is taken", async () => heard.find((f) => f.t === "report.created"));
+  return { no: created.d.report_id, close: () => socket.close() };
+}
+
+/** A category that the words speak for is taken by a press; of two who tell of one event the later goes on as the first. */
+async function alike(seat) {
+  const before = await seat.locator("#list li").count();
+  const first = await report("有个客服让我转账，还要我报验证码");
+  await seat.locator(`#list button[data-no="${first.no}"]`).click();
+  const offer = seat.locator("#suggested button").filter({ hasText: "100700" });
+  await offer.filter({ hasText: "验证码" }).waitFor();
+  assert.equal(await seat.locator('[name="category"]').inputValue(), "", "nothing is decided by it");
+  await offer.click();
+  assert.equal(await seat.locator('[name="category"]').inputValue(), "100700");
+  await seat.keyboard.press("F8");
+  await seat.locator("#saved").filter({ hasText: "已保存" }).waitFor();
+  const second = await report("客服让我转账，还要我报验证码");
+  await seat.locator(`#list button[data-no="${second.no}"]`).click();
+  const like = seat.locator("#similar button").filter({ hasText: first.no.slice(-9) });
+  await like.filter({ hasText: "文字相似" }).waitFor();
+  await accessible(seat, "seat with suggestions");
+  await like.click();
+  await until("they are one", async () => (await seat.locator("#list li").count()) === before + 1);
+  const joined = await (await api("GET", `/v1/alerts/${second.no}`)).json();
+  assert.equal(joined.id.related.find((r) => r.kind === "duplicate")?.alert_no, first.no);
+  await seat.locator(`#list button[data-no="${first.no}"]`).click();
+  await seat.keyboard.press("F10");
+  await until("put down", async () => (await seat.locator("#list li").count()) === before);
+  first.close();
+  second.close();
+  check("a suggested category and a report of the same event are each taken by one press");
+}
+
 async function run(browser) {
   const taker = await browser.newContext({ locale: "zh-CN" });
   const seat = await taker.newPage();
@@ -466,6 +509,8 @@ async function run(browser) {
   await seat.keyboard.press("F8");
   await seat.locator("#saved").filter({ hasText: "已保存" }).waitFor();
   check("a written report is triaged from the page");
+  await alike(seat);
+  await seat.locator("#list li button").first().click();
   await seat.locator("#body").focus();
   await seat.keyboard.press("F10");
   await until("put down", async () => (await seat.locator("#list li").count()) === 1);
