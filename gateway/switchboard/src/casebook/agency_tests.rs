@@ -18,16 +18,29 @@ struct Event {
     about: Option<AlertNo>,
     silent: bool,
     phone: Option<&'static str>,
+    /// What else it makes of it.
+    said: Assessment,
 }
 
 fn event(id: &'static str, case: &'static str, order: u64, text: &'static str) -> Event {
-    Event { id, case, order, text, level: None, lon: None, about: None, silent: false, phone: None }
+    Event {
+        id,
+        case,
+        order,
+        text,
+        level: None,
+        lon: None,
+        about: None,
+        silent: false,
+        phone: None,
+        said: Assessment::default(),
+    }
 }
 
 fn tell(s: &mut Story, e: &Event) {
     s.second += 1;
     let external = External { system: "kiosk".into(), no: e.case.into() };
-    let said = Assessment { level: e.level, ..Assessment::default() };
+    let said = Assessment { level: e.level, ..e.said.clone() };
     let case = casework::Case { external, order: Some(e.order), hops: 2 };
     let location = e.lon.map(|lon| codecs::chat::SharedLocation {
         point: codecs::geo::Point { lon, lat: 34.8 },
@@ -209,25 +222,7 @@ fn what_an_agency_says_of_a_citizens_alert_stands_on_record_and_fills_what_nobod
         name: Some("周强".into()),
         ..Assessment::default()
     };
-    s.second += 1;
-    let external = External { system: "kiosk".into(), no: "F1".into() };
-    let case = casework::Case { external, order: Some(1), hops: 1 };
-    let message = Incoming {
-        from: Address { channel: "kiosk".into(), user: "F1".into() },
-        message_id: "e1".into(),
-        session: None,
-        to: "kiosk".into(),
-        body: Body::Text("仓库".into()),
-        forms: vec![Form::Text],
-        attachments: Vec::new(),
-        location: None,
-        phone: None,
-        silent: false,
-        is_ping: false,
-        case: Some(Box::new(AgencyCase { case, about: Some(alice), said: told.clone() })),
-    };
-    let (at, request) = (s.wall(), RequestId(12));
-    s.tell(ToCasebook::Incoming { at, message: Box::new(message), request });
+    tell(&mut s, &Event { about: Some(alice), said: told.clone(), ..event("e1", "F1", 1, "仓库") });
     for restart in [false, true] {
         if restart {
             s.restart();
