@@ -550,6 +550,15 @@ impl AlertRecord {
 /// How the field stands in a revision that has no hash yet.
 const EMPTY_HASH: &[u8] = b"\"hash\":\"\"";
 
+/// What of a unit's code those below it have too: its digits without the pairs of noughts at its end.
+pub fn significant(unit: &str) -> &str {
+    let mut unit = unit;
+    while let Some(above) = unit.strip_suffix("00").filter(|above| above.len() % 2 == 0) {
+        unit = above;
+    }
+    unit
+}
+
 /// A name made of what something says: 128 bits of SHA-256 over the lengths and bytes of its parts, in hex.
 pub fn fingerprint(parts: &[&[u8]]) -> String {
     crate::sip::auth::hex(&fingerprint_of(parts).to_be_bytes())

@@ -24,7 +24,7 @@ fn say(line: &str) -> anyhow::Result<()> {
 pub fn list_alerts(data: &Path) -> anyhow::Result<()> {
     let mut after = 0;
     loop {
-        let page = read_model::list(data, after, 1000, None).with_context(|| data.display().to_string())?;
+        let page = read_model::list(data, after, 1000, None, "").with_context(|| data.display().to_string())?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         after = *last;
         for (_, record) in page {
@@ -59,10 +59,14 @@ pub fn rebuild(data: &Path) -> anyhow::Result<()> {
         }
         Err(Unlocked::Disk(error)) => return Err(error).with_context(|| data.display().to_string()),
     };
+    let (head, damaged) = verify::head(&Files, data)?;
+    if damaged > 0 {
+        bail!("the journal is damaged in {damaged} places, which `audit verify` names: the model that is there stays")
+    }
     ReadModel::remove(data).with_context(|| read_model::path(data).display().to_string())?;
     let mut model = ReadModel::open(data, u64::MAX)?;
     let mut reader = Reader::new(Files::shared(), &journal, model.cursor());
-    let (mut frames, head) = (0, verify::head(&Files, data)?);
+    let mut frames = 0;
     loop {
         match model.apply(&mut reader, head)? {
             0 => break,

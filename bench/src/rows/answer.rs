@@ -118,7 +118,7 @@ fn heard(lab: &mut Lab<'_>, shards: u16) -> anyhow::Result<f64> {
 
 /// Alerts that are closed, of which the journal names the caller's track, and whose caller is heard on it.
 fn recorded(data: &Path, wanted: u32) -> anyhow::Result<u32> {
-    let closed = store::read_model::list(data, 0, wanted + 1, Some("closed"))?;
+    let closed = store::read_model::list(data, 0, wanted + 1, Some("closed"), "")?;
     let is_heard = |record: &str| -> Option<bool> {
         let record: serde_json::Value = serde_json::from_str(record).ok()?;
         let track = record["media"].as_array()?.iter().find(|m| m["track"] == "caller")?;

@@ -118,7 +118,10 @@ fn follow(lab: &mut Lab<'_>) -> anyhow::Result<()> {
     let mut model = ReadModel::open(&scratch.0, 0)?;
     let mut reader = Reader::new(Files::shared(), &scratch.0.join("journal"), &Cursor::default());
     while model.apply(&mut reader, writer.last_sequence())? > 0 {}
-    anyhow::ensure!(!read_model::list(&scratch.0, EVENTS - 2, 10, None)?.is_empty(), "the read model did not follow");
+    anyhow::ensure!(
+        !read_model::list(&scratch.0, EVENTS - 2, 10, None, "")?.is_empty(),
+        "the read model did not follow"
+    );
     lab.results.add("read-model", OURS, EVENTS as f64 / (clock.now() - begun).as_secs_f64());
     Ok(())
 }

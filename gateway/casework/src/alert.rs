@@ -635,7 +635,12 @@ fn adds(fact: &Fact) -> bool {
         Fact::Incident(IncidentFact::Triaged(_) | IncidentFact::Told(_) | IncidentFact::Located(_))
             | Fact::Handling(_)
             | Fact::Acknowledged { .. }
-            | Fact::Join(JoinFact::JoinedTo { .. } | JoinFact::SplitOff { .. } | JoinFact::CalledBackAs { .. })
+            | Fact::Join(
+                JoinFact::JoinedTo { .. }
+                    | JoinFact::SplitOff { .. }
+                    | JoinFact::Freed { .. }
+                    | JoinFact::CalledBackAs { .. }
+            )
     )
 }
 

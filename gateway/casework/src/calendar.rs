@@ -46,8 +46,12 @@ impl Calendar {
         for _ in 0..days {
             due = self.next(due);
         }
-        let due = due + Duration::new(rest, within.subsec_nanos());
-        if self.is_working(due) { due } else { self.next(due) }
+        self.or_next(due + Duration::new(rest, within.subsec_nanos()))
+    }
+
+    /// This moment, or the same time of the next working day.
+    pub fn or_next(&self, at: Wall) -> Wall {
+        if self.is_working(at) { at } else { self.next(at) }
     }
 
     /// The same time of the next working day.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use codecs::geo::Point;
 use codecs::record::{
     Address, AlertNo, AnswerMode, Assessment, Attached, Channel, External, Form, HandlingStep, Incident, LineState,
-    Location, Media, Promise, Role, SeatInfo, Subscriber, TextLine, TryResult, Writer,
+    Location, Media, Promise, Push, Role, SeatInfo, Subscriber, TextLine, TryResult, Writer,
 };
 use codecs::time::Mono;
 
@@ -89,6 +89,8 @@ pub struct Belongings {
     pub matter: Option<Box<Incident>>,
     /// What agencies call it.
     pub external: Vec<External>,
+    /// Who was told of it there.
+    pub told: Vec<Push>,
     /// The answer that they are owed.
     pub answer: Answer,
 }
@@ -305,6 +307,10 @@ pub enum JoinFact {
     SplitFrom {
         other: AlertNo,
         belongings: Box<Belongings>,
+    },
+    /// A call that went on as this one, or this call that went on as another, is by itself again.
+    Freed {
+        other: AlertNo,
     },
     /// Its reporter is called back for another alert of the same number.
     CalledBackAs {

@@ -176,6 +176,12 @@ impl Rules {
         })
     }
 
+    /// The same time of the next working day, where these rules count in such.
+    pub(crate) fn on_a_day(&self, rules: &[String], due: Stamp) -> Stamp {
+        let in_days = self.all.iter().any(|rule| rule.working_days && rules.contains(&rule.name));
+        if in_days { Stamp(self.calendar.or_next(due.0)) } else { due }
+    }
+
     pub(crate) fn is_complained_of(&self, matter: &Matter<'_>, target: &str) -> bool {
         let theirs = self.units.get(target);
         matter.complaint_of.is_some_and(|unit| theirs.is_some_and(|all| all.iter().any(|u| u == unit)))

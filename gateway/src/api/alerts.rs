@@ -94,6 +94,11 @@ impl Page {
         if let Some(kind) = &self.kind {
             serde_json::from_value::<IncidentKind>(json!(kind)).map_err(|e| unprocessable(format!("kind: {e}")))?;
         }
+        // One character stands in a good part of all alerts.
+        let is_word = |word: &str| codecs::fold::fold(word).chars().filter(|c| c.is_alphanumeric()).nth(1).is_some();
+        if !self.words.iter().flat_map(|words| words.split_whitespace()).all(is_word) {
+            return Err(unprocessable("a word that is looked for has two characters at least"));
+        }
         let is_begin = |c: &String| (1..=6).contains(&c.len()) && c.bytes().all(|b| b.is_ascii_digit());
         if !self.category.iter().all(is_begin) {
             return Err(unprocessable("category is how one begins: one to six digits"));
@@ -147,7 +152,8 @@ pub(super) async fn list(
         (Order::Newest, Some(_), _) => return Err(unprocessable("after goes on with order=changed alone")),
         (Order::Changed, after, None) => {
             let (after, limit) = (after.unwrap_or(0), page.limit());
-            let list = move |data: &std::path::Path| read_model::list(data, after, limit, page.state.as_deref());
+            let area = who.area.clone();
+            let list = move |data: &std::path::Path| read_model::list(data, after, limit, page.state.as_deref(), &area);
             let rows = ask(&state, list).await?;
             let next = rows.last().map_or(after, |(sequence, _)| *sequence);
             (next.to_string(), rows.into_iter().map(|(_, record)| record).collect::<Vec<_>>())
@@ -277,6 +283,7 @@ mod tests {
         for (json, what) in [
             (r#"{"wrods":"x"}"#, "unknown field `wrods`"),
             (r#"{"words":" "}"#, "1 to 64"),
+            (r#"{"words":"持刀 我"}"#, "two characters"),
             (r#"{"kind":"murder"}"#, "kind: "),
             (r#"{"category":"1007000"}"#, "one to six digits"),
             (r#"{"level_at_most":5}"#, "1 to 4"),

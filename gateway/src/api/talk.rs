@@ -157,16 +157,33 @@ pub(super) async fn join(
     ask(&state, request, || state.tell(&who, message)).await
 }
 
+/// Who is taken out.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Out {
+    Sender(Address),
+    /// A call that was joined, by its alert.
+    Call {
+        call: String,
+    },
+}
+
 pub(super) async fn split(
     State(state): State<Api>,
     Extension(who): Extension<Principal>,
     Path(no): Path<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let sender: Address = parse_body(&body)?;
+    let out: Out = parse_body(&body)?;
     let no = number(&state, &who, no).await?;
-    let request = state.new_request();
-    let message = ToCasebook::Split { at: state.clock.wall(), no, sender, request };
+    let (at, request) = (state.clock.wall(), state.new_request());
+    let message = match out {
+        Out::Sender(sender) => ToCasebook::Split { at, no, sender, request },
+        Out::Call { call } => {
+            let call = number(&state, &who, call).await?;
+            ToCasebook::SplitCall { at, no, call, request }
+        }
+    };
     ask(&state, request, || state.tell(&who, message)).await
 }
 

@@ -81,21 +81,13 @@ impl Principal {
     /// the alert before.
     pub fn may_see(&self, record: &AlertRecord) -> bool {
         let here = |unit: &String| unit.starts_with(&self.area);
-        let complained = record.incident.complaint_of.as_deref().map(significant).filter(|unit| !unit.is_empty());
+        let complained =
+            record.incident.complaint_of.as_deref().map(codecs::record::significant).filter(|unit| !unit.is_empty());
         if !self.area.is_empty() && complained.is_some_and(|unit| self.area.starts_with(unit)) {
             return false;
         }
         self.area.is_empty() || here(&record.route.owner) || record.route.jurisdiction.iter().any(here)
     }
-}
-
-/// What of a unit's code those below it have too: its digits without the pairs of noughts at its end.
-fn significant(unit: &str) -> &str {
-    let mut unit = unit;
-    while let Some(above) = unit.strip_suffix("00").filter(|above| above.len() % 2 == 0) {
-        unit = above;
-    }
-    unit
 }
 
 /// The one token that a request carries, if it carries one as it should: as a bearer; as a subprotocol, since a

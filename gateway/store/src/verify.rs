@@ -50,18 +50,17 @@ pub fn journal(disk: &dyn Disk, data: &Path) -> io::Result<Journal> {
     Ok(seen)
 }
 
-/// The number of the last frame of a journal that nobody writes; damage on the way is passed over.
+/// The number of the last frame of a journal that nobody writes, and how many parts of it are damaged.
 ///
 /// # Errors
 /// When the journal cannot be read.
-pub fn head(disk: &dyn Disk, data: &Path) -> io::Result<u64> {
-    let mut head = 0;
-    replay(disk, &data.join("journal"), u64::MAX, true, |met| {
-        if let Replayed::Frame(frame) = met {
-            head = frame.sequence;
-        }
+pub fn head(disk: &dyn Disk, data: &Path) -> io::Result<(u64, usize)> {
+    let (mut head, mut damaged) = (0, 0);
+    replay(disk, &data.join("journal"), u64::MAX, true, |met| match met {
+        Replayed::Frame(frame) => head = frame.sequence,
+        Replayed::Damage(_) => damaged += 1,
     })?;
-    Ok(head)
+    Ok((head, damaged))
 }
 
 /// How far those have come who read the journal.

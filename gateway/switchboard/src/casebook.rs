@@ -364,6 +364,10 @@ impl Casebook {
                 let result = self.split(at, no, &sender).map(Some);
                 self.answer(request, result);
             }
+            ToCasebook::SplitCall { at, no, call, request } => {
+                let result = self.split_call(at, no, call).map(Some);
+                self.answer(request, result);
+            }
             ToCasebook::LineState { at, line, state, why } => self.line_state(at, line, state, why),
             ToCasebook::Send { at, line, to, body, notice, request } => {
                 let result = self.send(at, line, to, body, notice).map(|()| None);

@@ -43,7 +43,9 @@ fn bare_address(text: &str) -> &str {
         None => (text, false),
     };
     let number = number.split_once('@').filter(|_| is_sip).map_or(number, |(user, _)| user);
-    number.split_once(';').map_or(number, |(number, _)| number)
+    // Parameters have values; what else stands behind a semicolon may be another number.
+    let is_parameter = |rest: &str| rest.contains('=') || number.len() < text.len();
+    number.split_once(';').filter(|(_, rest)| is_parameter(rest)).map_or(number, |(number, _)| number)
 }
 
 /// A character as it is dialled; none: it only stands between others. What is neither spoils the number.
@@ -188,9 +190,17 @@ mod tests {
         assert_eq!(["4008001234", "+86 400 800 1234"].map(telephone), ["4008001234", "4008001234"]);
         assert_eq!(["+49 30 123456", "0049 30 123456"].map(telephone), ["+4930123456", "+4930123456"]);
         assert_ne!(telephone("+1 380 000 0051"), telephone("13800000051"), "another country's");
-        for other in
-            ["anonymous", "tel:", "138a", "", "***", "5551234、13900009911", "5551234 13900009911", "0632-5550001,8"]
-        {
+        for other in [
+            "anonymous",
+            "tel:",
+            "138a",
+            "",
+            "***",
+            "5551234、13900009911",
+            "5551234 13900009911",
+            "0632-5550001,8",
+            "5551234;13900009916",
+        ] {
             assert!(!is_telephone(&telephone(other)), "{other}");
         }
     }

@@ -443,6 +443,13 @@ pub enum ToCasebook {
         sender: Address,
         request: RequestId,
     },
+    /// A call that was joined stands by itself again.
+    SplitCall {
+        at: Wall,
+        no: AlertNo,
+        call: AlertNo,
+        request: RequestId,
+    },
     /// What became of a line.
     LineState {
         at: Wall,

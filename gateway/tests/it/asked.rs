@@ -100,6 +100,18 @@ fn what_alerts_are_found_by_is_made_anew_from_the_journal_by_one_command() {
     }
     let (done, said) = rebuild();
     assert!(done && said.contains("1 alerts"), "{said}");
+    // A journal with a bit turned is told, and the model that is there stays.
+    let segment = std::fs::read_dir(data.join("journal")).expect("segments").next().expect("one").expect("read").path();
+    let sound = std::fs::read(&segment).expect("read");
+    let mut turned = sound.clone();
+    let at = turned.windows(6).position(|w| w == "持刀".as_bytes()).expect("it is there");
+    turned[at] ^= 1;
+    std::fs::write(&segment, &turned).expect("written");
+    let model = std::fs::metadata(data.join("read-model.sqlite")).expect("it is there").len();
+    let (done, said) = rebuild();
+    assert!(!done && said.contains("damaged in"), "{said}");
+    assert_eq!(std::fs::metadata(data.join("read-model.sqlite")).expect("still there").len(), model);
+    std::fs::write(&segment, &sound).expect("written");
     let gateway = Gateway::run(dir);
     let (_, found) = ask(&mut gateway.api(), &format!("words={}", escaped("持刀")));
     assert_eq!(numbers(&found), [taken["alert_no"].as_str().expect("a number")]);

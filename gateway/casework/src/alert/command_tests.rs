@@ -312,3 +312,51 @@ fn whoever_supervises_is_named_by_the_category_and_endorses_with_words() {
     assert_eq!(s.told().last().map(String::as_str), Some("6.000 endorsed"));
     assert_eq!(s.record().handling.last().map(|h| h.text.as_str()), Some("因故"));
 }
+
+#[test]
+fn whoever_was_told_of_a_matter_before_a_join_is_not_told_and_expected_anew() {
+    let mut s = Story::new();
+    s.at(5000).triage("100901");
+    s.at(5100).receipt("anti_fraud");
+    s.at(5200).receipt("city");
+    s.told();
+    let told = s.record().fanout.clone();
+    let mut other = Story::new();
+    let matter = codecs::record::Incident {
+        category: Some("100901".into()),
+        kind: Some(IncidentKind::Report),
+        ..Default::default()
+    };
+    let belongings =
+        crate::fact::Belongings { matter: Some(Box::new(matter)), told: told.clone(), ..Default::default() };
+    let from = AlertNo::mint("370400000000", 20_261_130, 1, 8);
+    other.at(9000).fact(Fact::Join(JoinFact::Absorbed { other: from, belongings: Box::new(belongings) }));
+    assert_eq!(other.told(), ["9.000 joined"], "nobody is told twice");
+    assert_eq!(other.record().fanout, told);
+    assert!(other.record().timers.iter().all(|t| t.of.is_empty()), "{:?}", other.record().timers);
+}
+
+#[test]
+fn what_is_paused_waits_no_longer_for_a_complaint_and_no_longer_than_a_major_alert_allows() {
+    let mut s = Story::new();
+    let mut rules = rules();
+    rules.units.insert("city".into(), vec![CITY.into()]);
+    let faster = Rule {
+        signers: vec!["city".into()],
+        instruct_within: Some(SECOND * 5),
+        ..Rule::new("major", When { major: true, ..When::default() }, vec![vec!["city".to_owned()]])
+    };
+    rules.all.push(faster);
+    s.alerts.set_rules(rules);
+    s.at(5000).triage("100901");
+    s.at(5100).receipt("anti_fraud");
+    s.at(5200).receipt("city");
+    s.at(6000).step(HandlingStep::Signed, "city");
+    s.at(16_000).step(HandlingStep::Paused, "city");
+    let said = Assessment { major: Some(true), ..Assessment::default() };
+    s.at(20_000).fact(Fact::Incident(IncidentFact::Triaged(Box::new(said))));
+    s.at(30_000).step(HandlingStep::Resumed, "city");
+    s.told();
+    s.at(36_000);
+    assert!(s.told().contains(&"35.000 deadline.breach T6 city".to_owned()));
+}

@@ -156,12 +156,13 @@ impl Alerts {
             match record.fanout.iter_mut().find(|known| known.target == target) {
                 Some(known) => {
                     let before = known.rules();
+                    let says_more = rules.iter().any(|rule| !before.contains(rule));
                     known.more_rules.extend(rules.into_iter().filter(|rule| !before.contains(rule)));
                     let is_told = known.sent.is_some() && known.released.is_none();
                     let has = |limit: Limit| record.timers.iter().any(|t| t.of == target && t.limit() == Some(limit));
                     let (signed, fed_back) = (known.signed.is_some(), known.fed_back.is_some());
                     for (limit, is_done) in [(Limit::SignOff, signed), (Limit::Feedback, fed_back)] {
-                        if is_told && !is_done && !has(limit) {
+                        if says_more && is_told && !is_done && !has(limit) {
                             timers.extend(begun(&self.rules, known, limit, at));
                         }
                     }
@@ -205,6 +206,7 @@ impl Alerts {
                     for timer in theirs.filter(|t| t.met_at.is_none() && !t.breach) {
                         let due = timer.limit().and_then(|l| self.rules.due(&push.rules(), l, &push.target, at));
                         timer.due = due.unwrap_or(timer.due);
+                        timer.paused = timer.paused.map(|_| at);
                     }
                 }
                 _ => {}
@@ -241,9 +243,11 @@ impl Alerts {
         let Some(record) = self.open.get_mut(&no).map(Arc::make_mut) else { return false };
         let mut is_sooner = false;
         let AlertRecord { timers, fanout, .. } = record;
-        for timer in timers.iter_mut().filter(|t| t.met_at.is_none() && t.paused.is_none() && !t.breach) {
+        for timer in timers.iter_mut().filter(|t| t.met_at.is_none() && !t.breach) {
             let Some((limit, push)) = timer.limit().zip(fanout.iter().find(|p| p.target == timer.of)) else { continue };
-            if let Some(due) = self.rules.due(&push.rules(), limit, &push.target, at) {
+            // What waits goes on with no more than that.
+            let from = timer.paused.unwrap_or(at);
+            if let Some(due) = self.rules.due(&push.rules(), limit, &push.target, from) {
                 is_sooner |= due < timer.due;
                 timer.due = timer.due.min(due);
             }
@@ -323,7 +327,7 @@ impl Alerts {
         meet(record, &target, kept_by(step), at);
         match step {
             HandlingStep::Paused => pause(record, &target, at),
-            HandlingStep::Resumed => resume(record, &target, at),
+            HandlingStep::Resumed => resume(record, &target, at, &self.rules),
             HandlingStep::HandedOver => {
                 record.route.bounces += 1;
                 incident::own(record, at, &to);
@@ -396,6 +400,16 @@ pub(super) fn make_room<T>(list: &mut Vec<T>, most: usize, by: impl Fn(&T) -> &S
     }
 }
 
+/// Whoever was told of a matter where it comes from is told of it here, and nothing is expected of them twice.
+pub(super) fn told_elsewhere(record: &mut AlertRecord, told: &[Push]) {
+    for push in told {
+        let is_known = record.fanout.iter().any(|p| p.target == push.target);
+        if !is_known && record.fanout.len() < TARGETS_MAX {
+            record.fanout.push(push.clone());
+        }
+    }
+}
+
 /// Whether this timer of a target runs, or would, and can wait.
 fn waits(timer: &Timer, target: &str) -> bool {
     timer.of == target && timer.met_at.is_none() && !timer.breach && timer.limit().is_some_and(Limit::can_wait)
@@ -408,11 +422,12 @@ fn pause(record: &mut AlertRecord, target: &str, at: Stamp) {
 }
 
 /// It goes on with what was left when it stopped, whatever was done to the clock meanwhile.
-fn resume(record: &mut AlertRecord, target: &str, at: Stamp) {
+fn resume(record: &mut AlertRecord, target: &str, at: Stamp, rules: &Rules) {
+    let named = record.fanout.iter().find(|p| p.target == target).map(Push::rules).unwrap_or_default();
     for timer in record.timers.iter_mut().filter(|t| waits(t, target)) {
         if let Some(since) = timer.paused.take() {
             let left = u64::try_from(timer.due.0.0 - since.0.0).unwrap_or(0);
-            timer.due = Stamp(at.0 + Duration::from_nanos(left));
+            timer.due = rules.on_a_day(&named, Stamp(at.0 + Duration::from_nanos(left)));
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use codecs::geo::distance_m;
 use codecs::record::{
-    AlertRecord, Assessment, Casualties, Hazards, Incident, KeywordHit, Location, Major, Ownership, Stamp, State, Step,
-    Triage,
+    AlertRecord, Assessment, Casualties, External, Hazards, Incident, KeywordHit, Location, Major, Ownership, Stamp,
+    State, Step, Triage,
 };
 
 use super::fanout::make_room;
@@ -108,7 +108,7 @@ pub(crate) fn unsaid(record: &AlertRecord, said: &Assessment) -> Assessment {
 
 /// What is known of a matter that turns out to be this one: words of danger, and what nobody has said here. Whether there
 /// is something new.
-pub(super) fn take_matter(record: &mut AlertRecord, matter: &Incident) -> bool {
+pub(super) fn take_matter(record: &mut AlertRecord, matter: &Incident, agencies: &[External]) -> bool {
     let before = record.incident.clone();
     let told = Assessment {
         kind: matter.kind,
@@ -128,7 +128,17 @@ pub(super) fn take_matter(record: &mut AlertRecord, matter: &Incident) -> bool {
         }
     }
     incident.sensitive |= matter.sensitive;
-    incident.level = incident.level.into_iter().chain(matter.level).min();
+    // Of what a taker has judged an agency's words are no news.
+    let is_judged = |incident: &Incident| incident.triage.iter().any(|t| t.said.level.is_some());
+    let is_agency_s =
+        |hit: &KeywordHit| agencies.iter().any(|a| hit.source.strip_prefix("message:") == Some(&a.system));
+    let is_hearsay = !is_judged(matter) && matter.keywords.iter().all(is_agency_s);
+    if incident.level.is_none() || !(is_judged(incident) && is_hearsay) {
+        incident.level = incident.level.into_iter().chain(matter.level).min();
+    }
+    if incident.major.is_none() {
+        incident.major = matter.major.clone().filter(|major| major.ended.is_none());
+    }
     command(record);
     record.incident != before
 }

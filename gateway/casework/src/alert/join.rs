@@ -11,7 +11,9 @@ use codecs::time::Mono;
 
 use super::lines::{is_shared, is_taken, proven_phone, unsent};
 use super::text::{add_line, know_external};
-use super::{Alerts, LOCATIONS_MAX, Output, RECORD_FULL, RELATED_MAX, bound, incident, mark, may_be_called_back, trim};
+use super::{
+    Alerts, LOCATIONS_MAX, Output, RECORD_FULL, RELATED_MAX, bound, fanout, incident, mark, may_be_called_back, trim,
+};
 use crate::deadline::{self, is_call_up};
 use crate::fact::{Answer, Belongings, JoinFact};
 
@@ -26,8 +28,27 @@ impl Alerts {
             JoinFact::Absorbed { other, belongings } => self.absorb(at, no, other, *belongings, was_over),
             JoinFact::SplitOff { other, address } => self.split_off(at, no, other, &address),
             JoinFact::SplitFrom { other, belongings } => self.split_from(at, no, other, *belongings),
+            JoinFact::Freed { other } => self.freed(at, no, other),
             JoinFact::CalledBackAs { other } => self.called_back_as(at, no, other),
         }
+    }
+
+    /// A call stands by itself again: nobody's silence but its own caller's is about it, and what it was owed it is owed.
+    fn freed(&mut self, at: Stamp, no: AlertNo, other: AlertNo) {
+        let Some(record) = self.record_mut(no) else { return };
+        relate(record, other, Relation::SplitFrom);
+        mark(record, "split");
+        if !record.call.legs.is_empty() {
+            deadline::owed_again(record);
+        }
+        self.emit(no, Step::Split, at, None);
+        if self.goes_on_as(no) == no {
+            let asks = |w: &Writer| w.asked_silence;
+            if !self.get(no).is_some_and(|record| record.reporter.channels.iter().any(asks)) {
+                self.speak_again(at, no);
+            }
+        }
+        self.try_close(no, at);
     }
 
     /// One number is called back once: this alert's call is over, the other's is made. The two are one by then, but where
@@ -55,6 +76,7 @@ impl Alerts {
             complaint_of: record.incident.complaint_of.clone(),
             matter: Some(Box::new(record.incident.clone())),
             external: record.id.external.clone(),
+            told: record.fanout.iter().filter(|p| p.sent.is_some()).cloned().collect(),
             answer: answer_of(record),
         })
     }
@@ -87,6 +109,7 @@ impl Alerts {
             complaint_of: record.incident.complaint_of.clone(),
             matter: None,
             external: Vec::new(),
+            told: Vec::new(),
             writers: vec![(writer, due)],
             lines,
             talks: true,
@@ -375,7 +398,11 @@ impl Alerts {
         let asked = belongings.writers.iter().filter(|(w, _)| w.asked_silence && !was_silent);
         let askers: Vec<Address> = asked.map(|(writer, _)| writer.address()).collect();
         let complains = take_complaint(record, &belongings);
-        let is_graver = belongings.matter.as_ref().is_some_and(|matter| incident::take_matter(record, matter));
+        let is_graver = belongings
+            .matter
+            .as_ref()
+            .is_some_and(|matter| incident::take_matter(record, matter, &belongings.external));
+        fanout::told_elsewhere(record, &belongings.told);
         for case in &belongings.external {
             know_external(record, case.clone());
         }
@@ -502,6 +529,16 @@ impl Alerts {
         while record.text.len() > 1 && record.to_json().len() > RECORD_FULL {
             trim(record);
         }
+        // Their own words are read anew: danger stays with whoever spoke of it.
+        let theirs = record.text.iter().filter(|l| l.dir == Some(Direction::In));
+        let theirs: Vec<(String, String)> = theirs.map(|l| (l.body.clone(), l.channel.clone())).collect();
+        let mut hits = Vec::new();
+        for (body, channel) in theirs {
+            incident::note_clues(record, &self.suggestions, &body);
+            hits.extend(
+                incident::note_keywords(record, at, &self.keywords, &body, (format!("message:{channel}"), true)).0,
+            );
+        }
         match answer {
             Answer::Had => deadline::answered_elsewhere(record, at),
             Answer::Broken => deadline::was_broken(record),
@@ -518,6 +555,7 @@ impl Alerts {
             self.speak_again(at, no);
         }
         self.emit(no, Step::Split, at, None);
+        self.warn(no, at, &hits);
         if complains {
             self.push_on(at, no);
         }

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use codecs::fold::{END, fold_into};
 use codecs::geo::Point;
+use codecs::record::significant;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -113,6 +114,8 @@ struct Incident<'a> {
     category: Option<Text<'a>>,
     level: Option<u8>,
     #[serde(borrow)]
+    complaint_of: Option<Text<'a>>,
+    #[serde(borrow)]
     text: Text<'a>,
     #[serde(borrow)]
     supplement: Vec<Text<'a>>,
@@ -157,6 +160,8 @@ struct Times<'a> {
 struct Line<'a> {
     #[serde(borrow)]
     body: Text<'a>,
+    #[serde(borrow)]
+    dir: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -234,6 +239,10 @@ pub struct About {
     pub overdue: bool,
     /// The owner, the chain and the grids, each once.
     pub places: Vec<String>,
+    /// The owner and the chain: where it lies.
+    pub units: Vec<String>,
+    /// Of the unit that is complained of what those below it have too.
+    pub complaint: Option<String>,
     pub numbers: Vec<String>,
     /// Of all that was said: another means that it is to be looked through anew.
     pub digest: i64,
@@ -252,12 +261,15 @@ impl About {
         let work = work(&record);
         let late = |t: &Timer<'_>| t.breach && t.met_at.is_none() && !t.of.is_empty();
         let overdue = work.is_some_and(|work| work != Work::Done) && record.timers.iter().any(late);
+        let complaint = record.incident.complaint_of.as_deref().map(|unit| significant(unit).to_owned());
         let place = record.location.first();
         About {
             point: place.and_then(|place| place.wgs84),
             grid: place.map(|place| place.grid_code.clone().into_owned()).unwrap_or_default(),
             alert_no: record.id.alert_no.clone().into_owned(),
             places: places(&record),
+            units: units(&record),
+            complaint: complaint.filter(|unit| !unit.is_empty()),
             numbers: numbers(&record),
             work,
             overdue,
@@ -281,6 +293,11 @@ fn work(record: &Record<'_>) -> Option<Work> {
         }
         _ => record.fanout.iter().any(|p| p.sent.is_some()).then_some(Work::NotBegun),
     }
+}
+
+fn units(record: &Record<'_>) -> Vec<String> {
+    let all = record.route.jurisdiction.iter().chain([&record.route.owner]);
+    all.filter(|code| !code.is_empty()).map(|code| code.clone().into_owned()).collect()
 }
 
 fn places(record: &Record<'_>) -> Vec<String> {
@@ -325,7 +342,9 @@ fn said(record: &Record<'_>, to: &mut String) {
     let texts = [&incident.text, &reporter.name].into_iter().chain(&incident.supplement).chain(subscriber).chain(fraud);
     let texts = texts.chain(incident.vehicles.iter().map(|v| &v.plate));
     let texts = texts.chain(record.location.iter().map(|l| &l.civic)).chain(record.handling.iter().map(|h| &h.text));
-    let texts = texts.chain(record.id.external.iter().map(|e| &e.no)).chain(record.text.iter().map(|l| &l.body));
+    // What they said, and not what was written to them: a receipt says the same to everybody.
+    let theirs = record.text.iter().filter(|l| l.dir.as_deref() != Some("out")).map(|l| &l.body);
+    let texts = texts.chain(record.id.external.iter().map(|e| &e.no)).chain(theirs);
     let (mut left, mut folded) = (SAID_MAX, String::new());
     for text in texts.filter(|text| !text.is_empty()) {
         folded.clear();
@@ -360,7 +379,7 @@ pub(super) fn phrases(words: &str) -> Option<String> {
         let pairs: Vec<String> = characters.windows(2).map(|pair| pair.iter().collect()).collect();
         match (&pairs[..], &characters[..]) {
             ([], []) => {}
-            ([], [one, ..]) => all += &format!("\"{one}\" * "),
+            ([], [one, ..]) => all += &format!("\"{one}\" "),
             (pairs, _) => all += &format!("\"{}\" ", pairs.join(" ")),
         }
     }
@@ -390,7 +409,7 @@ mod tests {
     #[test]
     fn words_are_phrases_of_pairs_of_characters() {
         assert_eq!(phrases("搶劫 城东路").as_deref(), Some("\"抢劫\" \"城东 东路\" "));
-        assert_eq!(phrases("刀 \"*; AND").as_deref(), Some("\"刀\" * \"an nd\" "));
+        assert_eq!(phrases("刀 \"*; AND").as_deref(), Some("\"刀\" \"an nd\" "));
         assert_eq!(phrases(" 。\" "), None);
     }
 }

@@ -32,20 +32,24 @@ pub fn get(data: &Path, no: &str) -> Result<Vec<String>, Error> {
 ///
 /// # Errors
 /// What SQLite said.
-pub fn list(data: &Path, after: u64, limit: u32, state: Option<&str>) -> Result<Vec<(u64, String)>, Error> {
+/// `area`: only what whoever is of it may see; empty: everything.
+pub fn list(data: &Path, after: u64, limit: u32, state: Option<&str>, area: &str) -> Result<Vec<(u64, String)>, Error> {
     let db = open_read(data)?;
     let after = after.min(i64::MAX as u64) as i64;
     let row = |r: &rusqlite::Row<'_>| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?));
-    let Some(state) = state else {
+    if state.is_none() && area.is_empty() {
         let mut query =
             db.prepare("SELECT sequence, record FROM alert WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")?;
         return Ok(query.query_map(params![after, limit], row)?.collect::<Result<_, _>>()?);
-    };
+    }
     let mut query = db.prepare(
-        "SELECT sequence, record FROM alert JOIN about USING (key) WHERE sequence > ?1 AND about.state = ?3
+        "SELECT sequence, record FROM alert JOIN about USING (key)
+         WHERE sequence > ?1 AND (?3 IS NULL OR about.state = ?3)
+         AND (?4 = '' OR instr(units, ' ' || ?4) > 0
+              AND (complaint IS NULL OR substr(?4, 1, length(complaint)) <> complaint))
          ORDER BY sequence LIMIT ?2",
     )?;
-    Ok(query.query_map(params![after, limit, state], row)?.collect::<Result<_, _>>()?)
+    Ok(query.query_map(params![after, limit, state, area], row)?.collect::<Result<_, _>>()?)
 }
 
 /// The newest alerts, the oldest of them first.
@@ -138,15 +142,17 @@ pub fn find(data: &Path, wanted: &Wanted) -> Result<Found, Error> {
 fn narrow<'a>(db: &'a Connection, wanted: &Wanted) -> Result<Option<(Statement<'a>, Option<String>)>, Error> {
     let of_about =
         |by: &str| format!("SELECT key FROM about WHERE {by} key >= :from AND key < :below ORDER BY key DESC");
-    let (sql, by) = if let Some(asked) = &wanted.number {
-        let Some(number) = number(asked) else { return Ok(None) };
-        let sql = "SELECT key FROM number WHERE number = :by AND key >= :from AND key < :below ORDER BY key DESC";
-        (sql.to_owned(), Some(number))
+    let asked = wanted.number.as_deref().map(number);
+    let (sql, by) = if let Some(None) = asked {
+        return Ok(None);
     } else if let Some(words) = &wanted.words {
         let Some(phrases) = phrases(words) else { return Ok(None) };
         let sql =
             "SELECT rowid FROM said WHERE said MATCH :by AND rowid >= :from AND rowid < :below ORDER BY rowid DESC";
         (sql.to_owned(), Some(phrases))
+    } else if let Some(number) = asked.flatten() {
+        let sql = "SELECT key FROM number WHERE number = :by AND key >= :from AND key < :below ORDER BY key DESC";
+        (sql.to_owned(), Some(number))
     } else if wanted.overdue {
         (of_about("overdue = 1 AND"), None)
     } else if let Some(place) = &wanted.place {
@@ -185,18 +191,12 @@ fn fitting(db: &Connection) -> Result<Statement<'_>, Error> {
          AND (:from IS NULL OR arrived >= :from) AND (:to IS NULL OR arrived < :to)
          AND (:kind IS NULL OR kind = :kind) AND (:category IS NULL OR substr(category, 1, length(:category)) = :category)
          AND (:level IS NULL OR level <= :level) AND (:work IS NULL OR work = :work)
-         AND (NOT :overdue OR overdue = 1) AND (:area = '' OR instr(places, ' ' || :area) > 0)
-         AND (:words IS NULL OR EXISTS (SELECT 1 FROM said WHERE said MATCH :words AND said.rowid = :key))",
+         AND (NOT :overdue OR overdue = 1) AND (:area = '' OR instr(units, ' ' || :area) > 0 AND (complaint IS NULL OR substr(:area, 1, length(complaint)) <> complaint))",
     )?)
 }
 
 fn holds(fits: &mut Statement<'_>, key: i64, wanted: &Wanted) -> Result<bool, Error> {
-    // The list that led here was of the number, or else of the words.
-    let words = wanted.words.as_deref().filter(|_| wanted.number.is_some());
-    let words = match words.map(phrases) {
-        Some(None) => return Ok(false),
-        words => words.flatten(),
-    };
+    // Words led here, where any are wanted.
     let found = fits
         .query_row(
             named_params! {
@@ -213,7 +213,6 @@ fn holds(fits: &mut Statement<'_>, key: i64, wanted: &Wanted) -> Result<bool, Er
                 ":work": wanted.work.map(Work::name),
                 ":overdue": wanted.overdue,
                 ":area": wanted.area,
-                ":words": words,
             },
             |_| Ok(()),
         )

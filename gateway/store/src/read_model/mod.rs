@@ -17,7 +17,7 @@ pub use about::{About, Work};
 pub use ask::{Found, Wanted, find, get, last_serials, latest, list, position};
 
 /// Of the tables; a file with another is made anew from the journal.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 /// `alert` is asked for whole records, `about` for what alerts are looked for by; `number`, `place` and `said` lead to
 /// them, and `said` holds no text, only where pairs of characters stand.
 const TABLES: &str = "
@@ -27,7 +27,7 @@ const TABLES: &str = "
     CREATE INDEX alert_sequence ON alert (sequence);
     CREATE TABLE about (key INTEGER PRIMARY KEY, state TEXT NOT NULL, owner TEXT NOT NULL, kind TEXT, category TEXT,
                         level INTEGER, arrived TEXT NOT NULL, work TEXT, overdue INTEGER NOT NULL, digest INTEGER NOT NULL,
-                        places TEXT NOT NULL, numbers TEXT NOT NULL);
+                        places TEXT NOT NULL, numbers TEXT NOT NULL, units TEXT NOT NULL, complaint TEXT);
     CREATE INDEX about_state ON about (state, key);
     CREATE INDEX about_owner ON about (owner, key);
     CREATE INDEX about_work ON about (work, key) WHERE work IS NOT NULL;
@@ -357,7 +357,8 @@ impl Index<'_> {
             known: db.prepare_cached("SELECT digest, numbers, places FROM about WHERE key = ?1")?,
             about: db.prepare_cached(
                 "INSERT OR REPLACE INTO about (key, state, owner, kind, category, level, arrived, work, overdue, digest,
-                 places, numbers) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                 places, numbers, units, complaint)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             )?,
             lists: [
                 (
@@ -408,6 +409,8 @@ impl Index<'_> {
             about.digest,
             listed(&about.places),
             listed(&about.numbers),
+            listed(&about.units),
+            about.complaint,
         ])?;
         Ok(())
     }
@@ -529,7 +532,7 @@ mod tests {
             (Wanted { words: some("抢劫"), ..none() }, vec![3, 1]),
             (Wanted { words: some("抢劫 持刀"), ..none() }, vec![1]),
             (Wanted { words: some("刀抢"), ..none() }, vec![1]),
-            (Wanted { words: some("跑"), ..none() }, vec![3]),
+            (Wanted { words: some("跑了"), ..none() }, vec![3]),
             (Wanted { words: some("劫持"), ..none() }, vec![]),
             (Wanted { words: some("\" OR *"), ..none() }, vec![]),
             (Wanted { category: some("1002"), ..none() }, vec![1]),
@@ -565,6 +568,34 @@ mod tests {
         for wanted in [Wanted::default(), Wanted { words: Some("持刀".into()), ..Wanted::default() }] {
             assert!(serials(&data, &wanted).is_empty());
         }
+        std::fs::remove_dir_all(&data).expect("removed");
+    }
+
+    #[test]
+    fn of_a_complaint_about_them_nobody_sees_that_there_is_one() {
+        let hidden = r#"{"serial":3,"state":"closed","incident":{"kind":"police_complaint","complaint_of":"370402510000"},
+            "route":{"owner":"370402510000","jurisdiction":["370400000000","370402510000"]}}"#;
+        let shown = r#"{"serial":1,"state":"closed","route":{"owner":"370402510000"}}"#;
+        let data = model("complaint", &[(3, hidden), (1, shown)]);
+        let station = |limit| Wanted { area: "370402510000".into(), limit, ..Wanted::default() };
+        for limit in [1, 50] {
+            assert_eq!(serials(&data, &station(limit)), [1]);
+        }
+        let about_them = Wanted { kind: Some("police_complaint".into()), ..station(1) };
+        assert_eq!(find(&data, &about_them).expect("asked"), Found::default(), "neither it nor where it stands");
+        assert_eq!(list(&data, 0, 10, None, "370402510000").expect("asked").len(), 1);
+        assert_eq!(list(&data, 0, 1, Some("closed"), "370402").expect("asked").len(), 1, "the county sees both");
+        assert_eq!(serials(&data, &Wanted { area: "370403".into(), limit: 1, ..Wanted::default() }), Vec::<u32>::new());
+        std::fs::remove_dir_all(&data).expect("removed");
+    }
+
+    #[test]
+    fn what_was_written_to_somebody_is_not_what_they_said() {
+        let line = |dir: &str, body: &str| format!(r#"{{"dir":"{dir}","body":"{body}"}}"#);
+        let told = format!(r#"{{"serial":1,"text":[{},{}]}}"#, line("in", "水管爆了"), line("out", "民警马上到"));
+        let data = model("receipt", &[(1, &told)]);
+        let by = |words: &str| serials(&data, &Wanted { words: Some(words.into()), ..Wanted::default() });
+        assert_eq!((by("水管"), by("民警")), (vec![1], Vec::new()));
         std::fs::remove_dir_all(&data).expect("removed");
     }
 }

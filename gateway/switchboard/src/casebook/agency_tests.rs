@@ -283,3 +283,22 @@ fn a_word_of_danger_in_an_agency_s_line_overrules_no_taker_and_begins_no_triage(
     tell(&mut s, &Event { about: Some(bob), ..event("e2", "F2", 1, "有爆炸声") });
     assert_eq!(s.record(bob).incident.level, Some(1));
 }
+
+#[test]
+fn an_agency_s_word_overrules_no_taker_by_way_of_a_join_either() {
+    let danger = casework::Keyword { word: "爆炸".into(), level: 1, ..Default::default() };
+    let keywords = KeywordTable::new(vec![danger], &casework::Sounds::default()).expect("builds");
+    let mut s = Story::new();
+    s.book = super::tests::casebook_with(&[("wechat", false), ("sms", true), ("kiosk", false)], keywords);
+    let alice = s.writes("wechat", "alice", "有烟");
+    let said = Assessment { level: Some(4), ..Assessment::default() };
+    let (at, request) = (s.wall(), RequestId(11));
+    s.tell(ToCasebook::Triage { at, no: alice, said: Box::new(said), place: None, request });
+    tell(&mut s, &event("e1", "F1", 1, "现场无爆炸危险"));
+    let fire = *alerts(&s).last().expect("one");
+    s.join(fire, alice);
+    assert_eq!(s.record(alice).incident.level, Some(4));
+    let bob = s.writes("wechat", "bob", "要爆炸了");
+    s.join(bob, alice);
+    assert_eq!(s.record(alice).incident.level, Some(1), "a citizen's is news");
+}

@@ -342,3 +342,79 @@ fn danger_comes_along_with_a_join() {
     let incident = &s.record(fay).incident;
     assert_eq!((incident.level, incident.hazards.and_then(|h| h.explosives)), (Some(1), Some(true)));
 }
+
+fn with_danger(word: &str) -> Story {
+    let danger = casework::Keyword { word: word.into(), level: 1, ..Default::default() };
+    let keywords = KeywordTable::new(vec![danger], &casework::Sounds::default()).expect("builds");
+    let mut s = Story::new();
+    let mut book = super::tests::casebook_with(&[("wechat", false), ("sms", true), ("kiosk", false)], keywords);
+    book.config.channels[2].proves_phone = true;
+    s.book = book;
+    s
+}
+
+#[test]
+fn danger_leaves_with_whoever_spoke_of_it() {
+    let mut s = with_danger("爆炸物");
+    let [alice, bob] = ["alice", "bob"].map(|user| s.writes("wechat", user, user));
+    s.join(bob, alice);
+    s.writes("wechat", "bob", "他有爆炸物");
+    s.split(alice, "wechat", "bob");
+    assert_eq!((s.record(bob).incident.level, s.record(bob).incident.keywords.len()), (Some(1), 1));
+    // Whoever began the alert leaves for a new one.
+    let carol = s.writes("wechat", "carol", "carol");
+    let dave = s.writes("wechat", "dave", "dave");
+    s.join(dave, carol);
+    s.writes("wechat", "carol", "有爆炸物");
+    s.split(carol, "wechat", "carol");
+    let hers = s.writes("wechat", "carol", "快来");
+    assert_eq!((hers != carol, s.record(hers).incident.level), (true, Some(1)));
+}
+
+#[test]
+fn a_call_that_was_joined_by_mistake_is_taken_out_by_its_number_and_called_back() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        s.silent = true;
+        let alice = s.writes("sms", HER, "hush");
+        s.silent = false;
+        let hers = number(1);
+        s.calls_and_hangs_up(hers, HER);
+        let root = s.book.alerts.goes_on_as(alice);
+        let neighbour = number(2);
+        s.calls_and_hangs_up(neighbour, X);
+        s.join(neighbour, root);
+        assert!(!is_owed(&s, neighbour));
+        if restart {
+            s.restart();
+        }
+        s.rung.clear();
+        let (at, request) = (s.wall(), RequestId(8));
+        s.tell(ToCasebook::SplitCall { at, no: root, call: neighbour, request });
+        assert!(is_owed(&s, neighbour), "{:?} {:?}", s.record(neighbour).state, s.refused);
+        assert!(s.rung.contains(&"2 nowhere".to_owned()), "{:?}", s.rung);
+        assert!(!is_owed(&s, hers), "hers stays silent");
+        s.restart();
+        assert!(is_owed(&s, neighbour) && !is_owed(&s, hers));
+        let (at, request) = (s.wall(), RequestId(8));
+        s.tell(ToCasebook::SplitCall { at, no: root, call: neighbour, request });
+        s.durable();
+        assert!(matches!(s.refused.last(), Some(Failure::NotFound(_))), "{:?}", s.refused);
+    }
+}
+
+#[test]
+fn a_caller_below_an_alert_that_everybody_has_left_is_by_themselves_and_owed_an_answer() {
+    let mut s = Story::new();
+    let w = s.writes("wechat", "w", "w");
+    let call = number(1);
+    s.calls(call, X);
+    s.join(call, w);
+    s.split(w, "wechat", "w");
+    assert_eq!(s.book.alerts.goes_on_as(call), call);
+    s.hangs_up(call);
+    assert!(is_owed(&s, call));
+    assert_eq!(s.writes("sms", X, "are you there"), call);
+    let told = s.broken(1_000_000, &[call, w]);
+    assert_eq!(told, [1, 0], "which is told of whom it is");
+}

@@ -109,6 +109,13 @@ impl Casebook {
             self.fact(at, no, Fact::Join(JoinFact::Absorbed { other, belongings: Box::default() }));
         }
         self.heed_silence(at, to, sender, false);
+        let is_empty = |r: &AlertRecord| r.reporter.channels.is_empty() && r.call.legs.is_empty();
+        if self.alerts.get(no).is_some_and(is_empty) {
+            // Nobody is left but calls that were joined: each stands by itself again.
+            for call in self.calls_below(no) {
+                self.free(at, no, call);
+            }
+        }
         if self.alerts.get(no).is_some_and(|r| r.reporter.channels.is_empty()) {
             // Everybody has left.
             self.end_talk(at, no);
@@ -124,6 +131,29 @@ impl Casebook {
     pub(super) fn number_of(&self, rule: &ChannelRule, sender: &Address, known: &str) -> String {
         let number = if rule.user_is_phone { telephone(&sender.user) } else { telephone(known) };
         Some(number).filter(|n| is_telephone(n)).unwrap_or_default()
+    }
+
+    /// A call that goes on as another alert stands by itself again.
+    pub(super) fn split_call(&mut self, at: Wall, no: AlertNo, call: AlertNo) -> Result<AlertNo, Failure> {
+        if !self.calls_below(no).contains(&call) {
+            return Err(Failure::NotFound("no call of this number goes on as this alert"));
+        }
+        self.free(at, no, call);
+        Ok(call)
+    }
+
+    fn calls_below(&self, no: AlertNo) -> Vec<AlertNo> {
+        let is_call = |no: &AlertNo| self.alerts.get(*no).is_some_and(|record| !record.call.legs.is_empty());
+        self.alerts.joined_at_once(no).into_iter().filter(is_call).collect()
+    }
+
+    fn free(&mut self, at: Wall, no: AlertNo, call: AlertNo) {
+        self.fact(at, no, Fact::Join(JoinFact::Freed { other: call }));
+        self.fact(at, call, Fact::Join(JoinFact::Freed { other: no }));
+        let phone = self.alerts.get(call).and_then(proven_phone).map(telephone).filter(|phone| is_telephone(phone));
+        if let Some(phone) = phone {
+            self.talks.note_call(self.now, &phone, call);
+        }
     }
 
     /// Nobody is taken out of what is theirs alone.
