@@ -446,16 +446,9 @@ fn kept_by(step: HandlingStep) -> &'static [Limit] {
 
 /// The timer of what is expected of a target from now on, if its rule expects it.
 fn begun(rules: &Rules, push: &Push, limit: Limit, at: Stamp) -> Option<Timer> {
+    let due = rules.due(&push.rules(), limit, &push.target, at)?;
     let (name, of) = (limit.timer().to_owned(), push.target.clone());
-    Some(Timer {
-        name,
-        of,
-        since: Some(at),
-        due: rules.due(&push.rules(), limit, &push.target, at)?,
-        met_at: None,
-        paused: None,
-        breach: false,
-    })
+    Some(Timer { name, of, since: Some(at), due, met_at: None, paused: None, breach: false })
 }
 
 /// What was expected has come, in time or late. Whoever is on the way or there without saying for whom is there for all;
