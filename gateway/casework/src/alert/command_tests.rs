@@ -360,3 +360,28 @@ fn what_is_paused_waits_no_longer_for_a_complaint_and_no_longer_than_a_major_ale
     s.at(36_000);
     assert!(s.told().contains(&"35.000 deadline.breach T6 city".to_owned()));
 }
+
+#[test]
+fn whoever_was_told_of_what_is_joined_to_a_complaint_about_them_is_told_nothing_of_it() {
+    let mut s = Story::new();
+    let mut rules = rules();
+    rules.units.insert("station".into(), vec![STATION.into()]);
+    s.alerts.set_rules(rules);
+    s.fact(here(&CHAIN));
+    let said = Assessment { complaint_of: Some(STATION.into()), ..Assessment::default() };
+    s.at(5000).fact(Fact::Incident(IncidentFact::Triaged(Box::new(said))));
+    let told = |target: &str| codecs::record::Push {
+        target: target.into(),
+        order: 1,
+        rule: "knife".into(),
+        sent: Some(Stamp(s.wall())),
+        ..Default::default()
+    };
+    let told = vec![told("station"), told("special")];
+    let belongings = crate::fact::Belongings { told, ..Default::default() };
+    let other = AlertNo::mint("370400000000", 20_261_130, 1, 8);
+    s.at(9000).fact(Fact::Join(JoinFact::Absorbed { other, belongings: Box::new(belongings) }));
+    let of = |target: &str| s.record().fanout.iter().find(|p| p.target == target).expect("it comes along");
+    assert!(of("station").withheld.is_some() && of("station").released.is_some());
+    assert!(of("special").withheld.is_none());
+}

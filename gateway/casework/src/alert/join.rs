@@ -414,6 +414,8 @@ impl Alerts {
         if complains {
             self.past_the_complained(at, no);
         }
+        // Of a complaint that stood here before whoever came along and is complained of is told nothing either.
+        self.withhold(at, no);
         self.emit(no, Step::Joined, at, None);
         if complains {
             self.push_on(at, no);
