@@ -418,3 +418,32 @@ fn a_caller_below_an_alert_that_everybody_has_left_is_by_themselves_and_owed_an_
     let told = s.broken(1_000_000, &[call, w]);
     assert_eq!(told, [1, 0], "which is told of whom it is");
 }
+
+#[test]
+fn whoever_called_and_wrote_leaves_with_both_and_stays_apart_over_a_start() {
+    for restart in [false, true] {
+        let mut s = Story::new();
+        let neighbour = number(1);
+        s.calls_and_hangs_up(neighbour, X);
+        let wrote = s.writes("sms", X, "smoke");
+        s.silent = true;
+        let alice = s.writes("wechat", "alice", "hush");
+        s.silent = false;
+        let root = s.book.alerts.goes_on_as(wrote);
+        s.join(root, alice);
+        assert!(!is_owed(&s, neighbour));
+        let (at, request) = (s.wall(), RequestId(8));
+        s.tell(ToCasebook::SplitCall { at, no: alice, call: neighbour, request });
+        assert!(is_owed(&s, neighbour), "{:?} {:?}", s.record(neighbour).state, s.refused);
+        assert_eq!(s.writers(alice), ["alice"]);
+        if restart {
+            s.restart();
+        }
+        let on = s.writes("sms", X, "it burns");
+        assert_ne!(s.book.alerts.goes_on_as(on), alice);
+        let again = number(2);
+        s.calls_and_hangs_up(again, X);
+        assert_ne!(s.book.alerts.goes_on_as(again), alice, "restart {restart}");
+        assert!(!s.record(again).reporter.safety.silent);
+    }
+}

@@ -138,7 +138,19 @@ impl Casebook {
         if !self.calls_below(no).contains(&call) {
             return Err(Failure::NotFound("no call of this number goes on as this alert"));
         }
-        self.free(at, no, call);
+        // Whoever called and has written as well leaves with their words.
+        let phone = self.alerts.get(call).and_then(proven_phone).map(telephone).unwrap_or_default();
+        let record = self.alerts.get(no);
+        let writers = record.into_iter().flat_map(|r| r.reporter.channels.iter().map(move |w| (r, w)));
+        let theirs = writers.filter(|(record, writer)| self.numbers_of_writer(record, writer).contains(&phone));
+        let theirs: Vec<Address> = theirs.map(|(_, writer)| writer.address()).collect();
+        for sender in theirs {
+            // One who is alone there, or whose alert it is, stays.
+            let _ = self.split(at, no, &sender);
+        }
+        if self.calls_below(no).contains(&call) {
+            self.free(at, no, call);
+        }
         Ok(call)
     }
 
