@@ -236,7 +236,7 @@ fn whatever_lies_among_its_files_a_start_answers_calls_and_gives_no_number_twice
 
 #[test]
 fn whatever_is_done_to_the_read_model_s_files_it_is_right_again_within_seconds() {
-    let gateway = Gateway::start("model", 33_500);
+    let gateway = Gateway::start("model", 30_000);
     let mut world = World::new(&gateway);
     let party = world.answered_call("13800000061");
     hang_up_all(&mut world, vec![party]);
