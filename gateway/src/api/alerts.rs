@@ -216,9 +216,14 @@ pub(super) async fn number(state: &Api, who: &Principal, no: String) -> Result<A
     if let Some(no) = AlertNo::parse(&no).filter(|_| who.area.is_empty()) {
         return Ok(no);
     }
+    find_record(state, who, no).await.map(|(no, _)| no)
+}
+
+async fn find_record(state: &Api, who: &Principal, no: String) -> Result<(AlertNo, AlertRecord), Problem> {
     let record = find(state, who, no).await?;
     let record = AlertRecord::parse(record.as_bytes()).map_err(|e| Problem::internal(&anyhow::Error::msg(e)))?;
-    AlertNo::parse(&record.id.alert_no).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such alert"))
+    let no = AlertNo::parse(&record.id.alert_no);
+    Ok((no.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "GW-4404", "no such alert"))?, record))
 }
 
 pub(super) async fn show(
@@ -238,9 +243,7 @@ pub(super) async fn similar(
     Path(no): Path<String>,
 ) -> Result<Response, Problem> {
     catch_up(&state).await;
-    let record = find(&state, &who, no).await?;
-    let record = AlertRecord::parse(record.as_bytes()).map_err(|e| Problem::internal(&anyhow::Error::msg(e)))?;
-    let no = AlertNo::parse(&record.id.alert_no).ok_or_else(|| Problem::internal(&anyhow::Error::msg("a number")))?;
+    let (no, record) = find_record(&state, &who, no).await?;
     let like = state.similar.lock().map(|similar| similar.like(no)).unwrap_or_default();
     let is_related = |c: &Candidate| record.id.related.iter().any(|r| r.alert_no == c.no.to_string());
     let mut shown = Vec::new();

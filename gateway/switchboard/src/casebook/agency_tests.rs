@@ -261,8 +261,8 @@ fn an_agency_asks_for_silence_for_its_case_that_a_taker_joined_to_another_agency
     assert!(s.record(medical).reporter.safety.silent);
 }
 
-#[test]
-fn a_word_of_danger_in_an_agency_s_line_overrules_no_taker_and_begins_no_triage() {
+/// Explosions are warned of; a taker has set the level of alice's smoke to 4.
+fn judged() -> (Story, AlertNo) {
     let danger = casework::Keyword { word: "爆炸".into(), level: 1, ..Default::default() };
     let keywords = KeywordTable::new(vec![danger], &casework::Sounds::default()).expect("builds");
     let mut s = Story::new();
@@ -271,6 +271,12 @@ fn a_word_of_danger_in_an_agency_s_line_overrules_no_taker_and_begins_no_triage(
     let said = Assessment { level: Some(4), ..Assessment::default() };
     let (at, request) = (s.wall(), RequestId(11));
     s.tell(ToCasebook::Triage { at, no: alice, said: Box::new(said), place: None, request });
+    (s, alice)
+}
+
+#[test]
+fn a_word_of_danger_in_an_agency_s_line_overrules_no_taker_and_begins_no_triage() {
+    let (mut s, alice) = judged();
     let state = s.record(alice).state;
     tell(&mut s, &Event { about: Some(alice), level: Some(2), ..event("e1", "F1", 1, "现场无爆炸危险") });
     let record = s.record(alice);
@@ -286,14 +292,7 @@ fn a_word_of_danger_in_an_agency_s_line_overrules_no_taker_and_begins_no_triage(
 
 #[test]
 fn an_agency_s_word_overrules_no_taker_by_way_of_a_join_either() {
-    let danger = casework::Keyword { word: "爆炸".into(), level: 1, ..Default::default() };
-    let keywords = KeywordTable::new(vec![danger], &casework::Sounds::default()).expect("builds");
-    let mut s = Story::new();
-    s.book = super::tests::casebook_with(&[("wechat", false), ("sms", true), ("kiosk", false)], keywords);
-    let alice = s.writes("wechat", "alice", "有烟");
-    let said = Assessment { level: Some(4), ..Assessment::default() };
-    let (at, request) = (s.wall(), RequestId(11));
-    s.tell(ToCasebook::Triage { at, no: alice, said: Box::new(said), place: None, request });
+    let (mut s, alice) = judged();
     tell(&mut s, &event("e1", "F1", 1, "现场无爆炸危险"));
     let fire = *alerts(&s).last().expect("one");
     s.join(fire, alice);
